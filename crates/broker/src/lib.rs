@@ -1,0 +1,3 @@
+//! safeport-broker
+#![no_std]
+extern crate alloc;

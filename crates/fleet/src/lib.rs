@@ -1,0 +1,3 @@
+//! safeport-fleet
+#![no_std]
+extern crate alloc;

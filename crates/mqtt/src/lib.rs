@@ -1,0 +1,3 @@
+//! safeport-mqtt
+#![no_std]
+extern crate alloc;

@@ -1,0 +1,23 @@
+//! Listeners, certificates, and the byte layers between a socket and a protocol.
+//!
+//! Nothing here knows what a device is, and nothing here runs an event loop: the engine and the
+//! binary own sockets and time and call
+//!
+//! * [`bind`] for a listening socket, with an error that says who holds the port;
+//! * [`FirstBytes`] to recognise MQTT, TLS or HTTP on the wrong port;
+//! * [`Layer`] to turn socket bytes into protocol bytes and back (TLS, WebSocket, both);
+//! * [`upgrade`] to answer the HTTP request that opens a WebSocket;
+//! * [`PrivateCa`] for certificates that devices on a home network can use.
+
+mod first_bytes;
+mod layer;
+pub mod limits;
+mod listener;
+mod pki;
+pub mod upgrade;
+
+pub use first_bytes::FirstBytes;
+pub use layer::{Layer, LayerError, Received, WebSocketError};
+pub use listener::{BindError, bind};
+pub use pki::{PkiError, PrivateCa};
+pub use rustls;

@@ -1,0 +1,2 @@
+//! The `safeport` command.
+fn main() {}

@@ -1,0 +1,3 @@
+//! safeport-settings
+#![no_std]
+extern crate alloc;

@@ -1,0 +1,1 @@
+//! safeport-sim
