@@ -1,0 +1,162 @@
+//! What one login may publish and subscribe.
+
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+
+use crate::limits;
+
+/// Topic filters for both directions. A login may publish to a topic that one
+/// of `publish` matches, and subscribe to a filter that one of `subscribe`
+/// covers. Empty means nothing.
+///
+/// `#` includes no topic that begins with `$`; such topics must be named.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grant {
+    /// Filters of the topics that may be published to.
+    pub publish: Vec<String>,
+    /// Filters that subscriptions must stay within.
+    pub subscribe: Vec<String>,
+}
+
+impl Grant {
+    /// Everything, the server's own `$SYS` topics included: for the person who
+    /// runs the house and for programs such as Home Assistant.
+    pub fn everything() -> Grant {
+        Grant {
+            publish: vec!["#".to_string()],
+            subscribe: vec!["#".to_string(), "$SYS/#".to_string()],
+        }
+    }
+
+    /// Adds what `other` allows. A filter that is already there is not doubled.
+    pub fn extend(&mut self, other: &Grant) {
+        for (mine, theirs) in [
+            (&mut self.publish, &other.publish),
+            (&mut self.subscribe, &other.subscribe),
+        ] {
+            for filter in theirs {
+                if !mine.contains(filter) {
+                    mine.push(filter.clone());
+                }
+            }
+        }
+    }
+
+    /// Whether every filter is one that MQTT knows.
+    ///
+    /// # Errors
+    /// The first filter that is not, or the direction that has more than 64.
+    pub fn check(&self) -> Result<(), GrantError> {
+        for filters in [&self.publish, &self.subscribe] {
+            if filters.len() > limits::MAX_FILTERS {
+                return Err(GrantError {
+                    filter: filters[limits::MAX_FILTERS].clone(),
+                    why: "there are more than 64 filters; join some with + or #",
+                });
+            }
+            for filter in filters {
+                check_filter(filter).map_err(|why| GrantError {
+                    filter: filter.clone(),
+                    why,
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A right that is no topic filter.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{filter:?} cannot be granted: {why}")]
+pub struct GrantError {
+    /// The filter as given.
+    pub filter: String,
+    /// The rule it breaks and the way out.
+    pub why: &'static str,
+}
+
+/// The rules for filters [MQTT-4.7.1-1], [MQTT-4.7.1-2], [MQTT-4.7.3-1],
+/// [MQTT-4.7.3-2], plus our length limit. Rights name topics, so a shared
+/// subscription is granted by its inner filter.
+fn check_filter(filter: &str) -> Result<(), &'static str> {
+    if filter.is_empty() {
+        return Err("it is empty; write # for every topic");
+    }
+    if filter.len() > limits::MAX_FILTER {
+        return Err("it is longer than 512 bytes");
+    }
+    if filter.contains(char::is_control) {
+        return Err("it has a control character");
+    }
+    if filter == "$share" || filter.starts_with("$share/") {
+        return Err("rights name topics; grant the filter behind $share/<group>/");
+    }
+    let mut levels = filter.split('/').peekable();
+    while let Some(level) = levels.next() {
+        if level.contains('#') && (level != "#" || levels.peek().is_some()) {
+            return Err("# stands alone as the last level, as in kitchen/#");
+        }
+        if level.contains('+') && level != "+" {
+            return Err("+ stands for one whole level, as in kitchen/+/state");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn publish(filter: &str) -> Grant {
+        Grant {
+            publish: vec![filter.to_string()],
+            subscribe: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn everything_includes_the_servers_own_topics_for_reading_only() {
+        let all = Grant::everything();
+        assert_eq!(all.check(), Ok(()));
+        assert!(all.subscribe.contains(&"$SYS/#".to_string()));
+        assert!(!all.publish.contains(&"$SYS/#".to_string()));
+    }
+
+    #[test]
+    fn legal_filters_pass_and_misplaced_wildcards_are_named() {
+        for filter in ["#", "+", "a/#", "+/b/+", "/a", "a//b", "$SYS/#", "家/灯"] {
+            assert_eq!(publish(filter).check(), Ok(()), "{filter}");
+        }
+        for filter in [
+            "",
+            "a#",
+            "#/a",
+            "a/#/b",
+            "a+",
+            "+a/b",
+            "a\0b",
+            "$share/g/a",
+            "$share",
+        ] {
+            let error = publish(filter).check().unwrap_err();
+            assert_eq!(error.filter, filter);
+        }
+        assert!(publish(&"a".repeat(513)).check().is_err());
+        let many = Grant {
+            publish: Vec::new(),
+            subscribe: vec!["a".to_string(); 65],
+        };
+        assert!(many.check().is_err());
+    }
+
+    #[test]
+    fn extending_twice_changes_nothing_the_second_time() {
+        let mut grant = publish("a/#");
+        grant.extend(&Grant::everything());
+        let once = grant.clone();
+        grant.extend(&Grant::everything());
+        assert_eq!(grant, once);
+        assert_eq!(grant.publish, ["a/#", "#"]);
+    }
+}
