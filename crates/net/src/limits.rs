@@ -1,0 +1,54 @@
+//! Every bound of this crate, and what happens at it.
+
+/// Largest plaintext of one outgoing TLS application record, in bytes.
+///
+/// BearSSL clients with a 1024-byte buffer (Tasmota on ESP8266) accept 1320 and die on more;
+/// 1024 is what they asked for. Handshake records are not cut: mbedTLS 2.28 cannot join split
+/// handshake messages. Longer writes become several records.
+pub const TLS_RECORD_PLAINTEXT: usize = 1024;
+
+/// Most plaintext held for a TLS peer that has not finished its handshake, in bytes.
+///
+/// The protocol above answers only what it has read, and nothing can be read before the handshake
+/// ends, so this is never reached in practice. More is refused with `LayerError::TooEarly`.
+pub const TLS_EARLY_PLAINTEXT: usize = 16 * 1024;
+
+/// Longest handshake message of a TLS peer, in bytes; more ends the connection with an alert.
+/// Enforced inside rustls; named here so that it is not forgotten.
+pub const TLS_HANDSHAKE_MESSAGE: usize = 0xffff;
+
+/// TLS 1.2 sessions remembered for clients that resume without tickets, per process.
+/// The oldest is forgotten when it is full, and that client pays a full handshake.
+pub const TLS_SESSIONS: usize = 1024;
+
+/// Largest MQTT packet: a 5-byte fixed header and 268 435 455 bytes after it [MQTT-2.1.4].
+pub const MQTT_PACKET: u64 = 5 + 268_435_455;
+
+/// Largest payload of one incoming WebSocket data frame, in bytes. A longer one is answered with
+/// close code 1009. Payload is handed on as it arrives and never gathered, so the bound costs no
+/// memory; the protocol above applies its own, smaller packet limit.
+pub const WEBSOCKET_FRAME: u64 = MQTT_PACKET;
+
+/// Largest incoming WebSocket message, all its frames together, in bytes. More is answered with
+/// close code 1009.
+pub const WEBSOCKET_MESSAGE: u64 = MQTT_PACKET;
+
+/// Largest payload of a WebSocket control frame, in bytes (RFC 6455 §5.5). More is answered with
+/// close code 1002.
+pub const WEBSOCKET_CONTROL: usize = 125;
+
+/// Connections the kernel keeps for us between two accepts.
+///
+/// Tasmota gives a TCP connect as little as 200 ms and ESPEasy 100 ms, so a whole fleet coming
+/// back after a power cut has to fit. Linux caps it at `net.core.somaxconn` (4096 by default).
+pub const LISTEN_BACKLOG: i32 = 4096;
+
+/// How many ports after a taken one are tried when looking for a free one to suggest.
+pub const FREE_PORT_TRIES: u16 = 20;
+
+/// Longest certificate or key file that is read, in bytes; a longer one is refused as broken.
+pub const PEM_FILE: u64 = 256 * 1024;
+
+/// Most names one certificate carries. More are refused: the certificate would no longer fit the
+/// heap of an ESP8266 during the handshake.
+pub const CERTIFICATE_NAMES: usize = 64;

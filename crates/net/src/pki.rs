@@ -1,0 +1,257 @@
+//! The private certificate authority of one installation: a folder with one root and two server
+//! certificates, made once and renewed without new keys, since devices pin the key.
+//!
+//! Why two leaves: Tasmota and ESPEasy know RSA only, and everything else is five times cheaper
+//! with P-256. The root is RSA too, so that those devices can check its signature. All signatures
+//! use SHA-256, the one hash that a BearSSL profile for small devices has.
+
+mod files;
+mod fingerprint;
+mod issue;
+mod leaf;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rcgen::{Issuer, KeyPair};
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::server::ServerSessionMemoryCache;
+use thiserror::Error;
+
+use self::files::Folder;
+use self::issue::{KeyKind, Validity};
+use self::leaf::{Leaf, LeafByClientHello};
+use crate::limits::TLS_SESSIONS;
+
+/// A private authority and the two server certificates it has issued.
+///
+/// The folder holds `ca.pem` (to be given to devices), `ca.key`, `server-rsa.pem`,
+/// `server-rsa.key`, `server-p256.pem` and `server-p256.key`; key files are readable by their
+/// owner only (mode 0600). Files are replaced in one step, so a power cut leaves the old or the
+/// new one.
+#[derive(Debug)]
+pub struct PrivateCa {
+    folder: Folder,
+    ca_pem: String,
+    ca_der: Vec<u8>,
+    issuer: Issuer<'static, KeyPair>,
+    rsa: Leaf,
+    p256: Leaf,
+    serving: Arc<LeafByClientHello>,
+}
+
+/// Why certificates could not be read, made or used. Each names the file and the way out.
+#[derive(Debug, Error)]
+pub enum PkiError {
+    /// The folder cannot be made, or a file in it cannot be written.
+    #[error(
+        "cannot write {}: {source}; make its folder writable for the user that runs safeport, or \
+         choose another data folder with --data", .path.display()
+    )]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A file is there but cannot be read.
+    #[error(
+        "cannot read {}: {source}; make it readable for the user that runs safeport", .path.display()
+    )]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A file is not what its name says.
+    #[error("{} is broken: {what}; {fix}", .path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+        /// What to do about it.
+        fix: &'static str,
+    },
+    /// A certificate is there without its key. Making a new key would lock devices out silently.
+    #[error(
+        "{} is missing although {} is there; restore it from a backup. Without one: remove {} to \
+         start with a new key, and then {consequence}",
+        .key.display(), .certificate.display(), .certificate.display()
+    )]
+    KeyLost {
+        /// The missing key file.
+        key: PathBuf,
+        /// The certificate that proves that there was one.
+        certificate: PathBuf,
+        /// What has to be done at the devices.
+        consequence: &'static str,
+    },
+    /// The root is past its end, or the clock of this machine is wrong.
+    #[error(
+        "the certificate authority {} ended on {ended}, by the clock of this machine; set the \
+         clock if it is wrong, else move the folder away to start a new authority, and give \
+         devices the new ca.pem or fingerprint", .path.display()
+    )]
+    Ended {
+        /// The root certificate.
+        path: PathBuf,
+        /// Its last day.
+        ended: String,
+    },
+    /// A name cannot stand in a certificate.
+    #[error(
+        "`{name}` cannot be a name in a certificate: {why}; set a host name such as \
+         safeport.lan, or an IP address"
+    )]
+    Name {
+        /// The name as given.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// There is no certificate yet.
+    #[error("{} does not exist yet; issue it with `ensure_leaf` first", .path.display())]
+    NoLeaf {
+        /// The certificate that is missing.
+        path: PathBuf,
+    },
+    /// Making a key or a certificate failed.
+    #[error("cannot make {}: {what}; report this line, it should not happen", .path.display())]
+    Make {
+        /// The file that was to be made.
+        path: PathBuf,
+        /// What the cryptographic library said.
+        what: String,
+    },
+}
+
+impl PrivateCa {
+    /// Reads the authority in `dir`, or makes folder, root and keys where there are none. That
+    /// takes up to some seconds once, for three keys.
+    ///
+    /// `now` is the clock of this machine; a clock before the year 2026 counts as unset.
+    ///
+    /// # Errors
+    ///
+    /// Unwritable folder, unreadable or broken files, lost keys, a root past its end. Nothing that
+    /// exists is ever overwritten here.
+    pub fn open_or_create(dir: &Path, now: SystemTime) -> Result<PrivateCa, PkiError> {
+        let folder = Folder::open(dir)?;
+        let ca_key = folder.key("ca", KeyKind::Rsa, CA_LOST)?;
+        let ca_pem = match folder.read("ca.pem")? {
+            Some(pem) => pem,
+            None => {
+                let pem = issue::root(&ca_key).map_err(|e| folder.cannot_make("ca.pem", e))?;
+                folder.write_public("ca.pem", &pem)?;
+                pem
+            }
+        };
+        let ca_der = folder.check_root(&ca_pem, &ca_key, now)?;
+        let issuer = Issuer::from_ca_cert_der(&ca_der.as_slice().into(), ca_key)
+            .map_err(|e| folder.broken("ca.pem", e.to_string(), CA_FIX))?;
+        let rsa = Leaf::open(&folder, KeyKind::Rsa)?;
+        let p256 = Leaf::open(&folder, KeyKind::P256)?;
+        let serving = Arc::new(LeafByClientHello::default());
+        let mut ca = PrivateCa {
+            folder,
+            ca_pem,
+            ca_der,
+            issuer,
+            rsa,
+            p256,
+            serving,
+        };
+        ca.serve()?;
+        Ok(ca)
+    }
+
+    /// The root certificate, for devices that are given an authority to trust (ESPHome
+    /// `certificate_authority`, Shelly `user_ca.pem`, `mosquitto_sub --cafile`).
+    pub fn ca_pem(&self) -> &str {
+        &self.ca_pem
+    }
+
+    /// Sees to it that both server certificates carry exactly `names` and are good for 30 more
+    /// days; if not, issues them again *with the same keys*. Call it at start and once a day.
+    /// Connections made through an earlier [`PrivateCa::server_config`] get the new certificates
+    /// from their next handshake on.
+    ///
+    /// A name is a host name or an IP address. IP addresses are written as address and also as
+    /// DNS name, since BearSSL and mbedTLS 2.28 compare the latter only.
+    ///
+    /// # Errors
+    ///
+    /// A name that cannot stand in a certificate, an empty or too long list, an unwritable folder,
+    /// a root past its end.
+    pub fn ensure_leaf(&mut self, names: &[String], now: SystemTime) -> Result<(), PkiError> {
+        let names = issue::check_names(names)?;
+        self.folder
+            .check_root(&self.ca_pem, self.issuer.key(), now)?;
+        for leaf in [&mut self.rsa, &mut self.p256] {
+            let validity = Validity::of_leaf(leaf.kind(), now);
+            if !leaf.is_good(&names, &self.ca_der, now, &validity) {
+                leaf.issue(&self.folder, &self.issuer, &names, &validity)?;
+            }
+        }
+        self.serve()
+    }
+
+    /// What to paste into Tasmota's `MqttFingerprint1`: 20 hexadecimal bytes separated by spaces,
+    /// of the RSA server key (the version 2 algorithm, current since Tasmota 8.4). It stays the
+    /// same across renewals.
+    pub fn tasmota_fingerprint(&self) -> String {
+        let (exponent, modulus) = self.rsa.rsa_public_key();
+        fingerprint::to_text(&fingerprint::v2(exponent, modulus))
+    }
+
+    /// The TLS profile for device listeners.
+    ///
+    /// TLS 1.2 and 1.3; the P-256 certificate for clients that can use it, else RSA, with or
+    /// without SNI; ALPN `mqtt` and `http/1.1`, or none; tickets for 1.2 and one per 1.3
+    /// handshake; handshake records whole; no client certificates.
+    ///
+    /// # Errors
+    ///
+    /// [`PkiError::NoLeaf`] before the first [`PrivateCa::ensure_leaf`].
+    pub fn server_config(&self) -> Result<Arc<ServerConfig>, PkiError> {
+        for leaf in [&self.rsa, &self.p256] {
+            if !leaf.is_issued() {
+                return Err(PkiError::NoLeaf {
+                    path: leaf.certificate_path(&self.folder),
+                });
+            }
+        }
+        let failed = |e: rustls::Error| self.folder.cannot_make("a TLS configuration", e);
+        let mut config = ServerConfig::builder_with_provider(leaf::provider())
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .map_err(failed)?
+            .with_no_client_auth()
+            .with_cert_resolver(self.serving.clone());
+        config.alpn_protocols = vec![b"mqtt".to_vec(), b"http/1.1".to_vec()];
+        config.ticketer = aws_lc_rs::Ticketer::new().map_err(failed)?;
+        config.session_storage = ServerSessionMemoryCache::new(TLS_SESSIONS);
+        // Each ticket costs a write and bytes; a device resumes with the newest one only.
+        config.send_tls13_tickets = 1;
+        Ok(Arc::new(config))
+    }
+
+    fn serve(&mut self) -> Result<(), PkiError> {
+        if self.rsa.is_issued() && self.p256.is_issued() {
+            let rsa = self.rsa.certified(&self.folder)?;
+            let p256 = self.p256.certified(&self.folder)?;
+            self.serving.serve(rsa, p256);
+        }
+        Ok(())
+    }
+}
+
+const CA_LOST: &str = "give every device that trusts the old ca.pem the new one";
+const CA_FIX: &str = "restore it from a backup, or remove it: it is then made again from ca.key";
+
+#[cfg(test)]
+mod tests;

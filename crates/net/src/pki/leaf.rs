@@ -1,0 +1,271 @@
+//! A server certificate with its key, and the choice between two of them per ClientHello.
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::SystemTime;
+
+use rcgen::{Issuer, KeyPair, PublicKeyData};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{CipherSuite, NamedGroup, SignatureScheme};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use super::PkiError;
+use super::files::Folder;
+use super::issue::{self, KeyKind, RENEW_BEFORE, Validity};
+
+/// The key of one kind, and its certificate once there is one.
+#[derive(Debug)]
+pub(super) struct Leaf {
+    kind: KeyKind,
+    key: KeyPair,
+    pem: Option<String>,
+}
+
+impl Leaf {
+    pub(super) fn open(folder: &Folder, kind: KeyKind) -> Result<Leaf, PkiError> {
+        let key = folder.key(kind.stem(), kind, LEAF_LOST)?;
+        let mut leaf = Leaf {
+            kind,
+            key,
+            pem: None,
+        };
+        let name = leaf.certificate_name();
+        if let Some(pem) = folder.read(&name)? {
+            let der = CertificateDer::from_pem_slice(pem.as_bytes())
+                .map_err(|_| folder.broken(&name, "it holds no certificate in PEM form", FIX))?;
+            X509Certificate::from_der(&der)
+                .map_err(|_| folder.broken(&name, "its certificate cannot be parsed", FIX))?;
+            leaf.pem = Some(pem);
+        }
+        if !leaf.has_certificate_of_its_key() {
+            leaf.pem = None;
+        }
+        Ok(leaf)
+    }
+
+    pub(super) fn kind(&self) -> KeyKind {
+        self.kind
+    }
+
+    pub(super) fn is_issued(&self) -> bool {
+        self.pem.is_some()
+    }
+
+    pub(super) fn certificate_path(&self, folder: &Folder) -> PathBuf {
+        folder.path(&self.certificate_name())
+    }
+
+    fn certificate_name(&self) -> String {
+        format!("{}.pem", self.kind.stem())
+    }
+
+    fn der(&self) -> Option<CertificateDer<'static>> {
+        CertificateDer::from_pem_slice(self.pem.as_ref()?.as_bytes()).ok()
+    }
+
+    /// A key restored from a backup may be older than the certificate; it is then issued again.
+    fn has_certificate_of_its_key(&self) -> bool {
+        self.der().is_some_and(|der| {
+            X509Certificate::from_der(&der)
+                .is_ok_and(|(_, c)| c.public_key().raw == self.key.subject_public_key_info())
+        })
+    }
+
+    /// Whether the certificate says what a new one would say and will do so for a while.
+    pub(super) fn is_good(
+        &self,
+        names: &[String],
+        ca_der: &[u8],
+        now: SystemTime,
+        fresh: &Validity,
+    ) -> bool {
+        let Some(der) = self.der() else { return false };
+        let (Ok((_, leaf)), Ok((_, ca))) = (
+            X509Certificate::from_der(&der),
+            X509Certificate::from_der(ca_der),
+        ) else {
+            return false;
+        };
+        // In the last month of the root a new leaf ends with the root as well: keep the old one.
+        let until = leaf.validity().not_after.timestamp();
+        let lasts =
+            until >= issue::seconds(now + RENEW_BEFORE) || until >= issue::seconds(fresh.until);
+        // A clock that ran ahead when the leaf was made.
+        let has_begun = leaf.validity().not_before.timestamp() <= issue::seconds(now);
+        lasts
+            && has_begun
+            && dns_names(&leaf) == names
+            && leaf.verify_signature(Some(ca.public_key())).is_ok()
+    }
+
+    pub(super) fn issue(
+        &mut self,
+        folder: &Folder,
+        issuer: &Issuer<'_, KeyPair>,
+        names: &[String],
+        validity: &Validity,
+    ) -> Result<(), PkiError> {
+        let name = self.certificate_name();
+        let pem = issue::leaf(&self.key, issuer, names, validity)
+            .map_err(|e| folder.cannot_make(&name, e))?;
+        folder.write_public(&name, &pem)?;
+        self.pem = Some(pem);
+        Ok(())
+    }
+
+    /// The certificate chain and its key, in the form that rustls serves.
+    pub(super) fn certified(&self, folder: &Folder) -> Result<Arc<CertifiedKey>, PkiError> {
+        let name = self.certificate_name();
+        let key = PrivateKeyDer::try_from(self.key.serialized_der().to_vec())
+            .map_err(|e| folder.cannot_make(&name, e))?;
+        let key =
+            aws_lc_rs::sign::any_supported_type(&key).map_err(|e| folder.cannot_make(&name, e))?;
+        let chain = self.der().into_iter().collect();
+        Ok(Arc::new(CertifiedKey::new(chain, key)))
+    }
+
+    /// Exponent and modulus, big endian without leading zeros.
+    ///
+    /// # Panics
+    ///
+    /// For a P-256 leaf.
+    pub(super) fn rsa_public_key(&self) -> (&[u8], &[u8]) {
+        rsa_numbers(self.key.public_key_raw()).expect("checked when the key was read or made")
+    }
+}
+
+fn dns_names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let Ok(Some(names)) = certificate.subject_alternative_name() else {
+        return Vec::new();
+    };
+    names
+        .value
+        .general_names
+        .iter()
+        .filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some((*name).to_owned()),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Exponent and modulus of an `RSAPublicKey` (RFC 8017 §A.1.1), without leading zeros.
+pub(super) fn rsa_numbers(der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (sequence, _) = der_element(der, 0x30)?;
+    let (modulus, rest) = der_element(sequence, 0x02)?;
+    let (exponent, _) = der_element(rest, 0x02)?;
+    Some((without_zeros(exponent), without_zeros(modulus)))
+}
+
+/// Content of the element with this tag at the front, and what follows it.
+fn der_element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let (&found, rest) = der.split_first()?;
+    let (&first, rest) = rest.split_first()?;
+    let (length, rest) = match first {
+        0..=0x7f => (usize::from(first), rest),
+        0x81..=0x82 => {
+            let (digits, rest) = rest.split_at_checked(usize::from(first & 0x0f))?;
+            (
+                digits
+                    .iter()
+                    .fold(0, |sum, &byte| sum << 8 | usize::from(byte)),
+                rest,
+            )
+        }
+        _ => return None,
+    };
+    let (content, rest) = rest.split_at_checked(length)?;
+    (found == tag).then_some((content, rest))
+}
+
+fn without_zeros(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    &number[zeros..]
+}
+
+/// The one crypto provider of this crate.
+pub(super) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+/// Gives each client the cheapest certificate that it can use. Both can be exchanged while
+/// listeners serve.
+#[derive(Debug, Default)]
+pub(super) struct LeafByClientHello {
+    leaves: RwLock<Option<Leaves>>,
+}
+
+#[derive(Debug)]
+struct Leaves {
+    rsa: Arc<CertifiedKey>,
+    p256: Arc<CertifiedKey>,
+}
+
+impl LeafByClientHello {
+    pub(super) fn serve(&self, rsa: Arc<CertifiedKey>, p256: Arc<CertifiedKey>) {
+        let mut leaves = self.leaves.write().unwrap_or_else(PoisonError::into_inner);
+        *leaves = Some(Leaves { rsa, p256 });
+    }
+}
+
+impl ResolvesServerCert for LeafByClientHello {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let leaves = self.leaves.read().unwrap_or_else(PoisonError::into_inner);
+        let leaves = leaves.as_ref()?;
+        Some(if takes_p256(&hello) {
+            leaves.p256.clone()
+        } else {
+            leaves.rsa.clone()
+        })
+    }
+}
+
+fn takes_p256(hello: &ClientHello<'_>) -> bool {
+    let schemes = hello.signature_schemes();
+    if !schemes.contains(&SignatureScheme::ECDSA_NISTP256_SHA256) {
+        return false;
+    }
+    // Nothing else would do, so this is its only chance.
+    if !schemes.iter().any(|scheme| RSA_SCHEMES.contains(scheme)) {
+        return true;
+    }
+    let suites = hello.cipher_suites();
+    // Which version will be agreed is not shown here. A client that lists suites of TLS 1.2 may
+    // end there, where the suite has to name ECDSA.
+    let may_use_tls12 = suites.iter().any(|suite| !is_tls13_or_signal(*suite));
+    let suites_allow = !may_use_tls12 || suites.iter().any(|suite| ECDSA_SUITES.contains(suite));
+    // For TLS 1.2 the groups limit the curve of the certificate too (RFC 8422 §5.1.1).
+    let groups_allow = hello
+        .named_groups()
+        .is_none_or(|groups| groups.contains(&NamedGroup::secp256r1));
+    suites_allow && groups_allow
+}
+
+/// Suites of TLS 1.3 (0x13..), GREASE (RFC 8701) and the two signalling values.
+fn is_tls13_or_signal(suite: CipherSuite) -> bool {
+    let number = u16::from(suite);
+    let is_grease = number & 0x0f0f == 0x0a0a && number >> 8 == number & 0xff;
+    number >> 8 == 0x13 || is_grease || number == 0x00ff || number == 0x5600
+}
+
+const RSA_SCHEMES: [SignatureScheme; 6] = [
+    SignatureScheme::RSA_PKCS1_SHA256,
+    SignatureScheme::RSA_PKCS1_SHA384,
+    SignatureScheme::RSA_PKCS1_SHA512,
+    SignatureScheme::RSA_PSS_SHA256,
+    SignatureScheme::RSA_PSS_SHA384,
+    SignatureScheme::RSA_PSS_SHA512,
+];
+
+const ECDSA_SUITES: [CipherSuite; 3] = [
+    CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+];
+
+const LEAF_LOST: &str = "give devices that pin the fingerprint the new one";
+const FIX: &str = "remove it: it is issued again with the same key";
