@@ -1,0 +1,534 @@
+//! The machine itself: its state, its clock, the ends of connections and sessions.
+
+use alloc::boxed::Box;
+use alloc::collections::BinaryHeap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+use core::hash::{BuildHasher, Hasher};
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use safeport_mqtt::{Ack, Disconnect, Packet, Properties, PropertiesBuf, ReasonCode, Version};
+
+use crate::effect::{ConnectionId, DisconnectCause, Effect, Effects, Event};
+use crate::limits::Limits;
+use crate::message::Publication;
+use crate::peers::Peers;
+use crate::permissions::Permissions;
+use crate::retained::Retained;
+use crate::session::{Session, SessionId};
+use crate::stats::Stats;
+use crate::subscriptions::{Matches, SubscriptionTree};
+use crate::time::Time;
+
+/// What a broker is made with.
+#[derive(Debug, Clone)]
+pub struct BrokerSetup {
+    /// Its bounds.
+    pub limits: Limits,
+    /// Random bits from the operating system: they place topics in hash tables and make
+    /// assigned client identifiers unguessable. A test passes a fixed seed.
+    pub seed: [u64; 2],
+    /// This broker's number among its peers, from 0.
+    pub me: u8,
+    /// How many brokers there are in all, this one included; 1 to [`crate::MAX_PEERS`].
+    pub brokers: u8,
+}
+
+impl Default for BrokerSetup {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            seed: [1, 2],
+            me: 0,
+            brokers: 1,
+        }
+    }
+}
+
+/// What the driver decided about a connection before it reaches the broker.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    /// Rights of the user that logged in.
+    pub permissions: Arc<Permissions>,
+    /// Largest packet that the connection's listener takes, in bytes; told to version 5
+    /// clients. The driver's decoder enforces it.
+    pub max_packet: u32,
+}
+
+/// A broker: sessions, subscriptions, retained messages, wills.
+pub struct Broker {
+    pub(crate) limits: Limits,
+    pub(crate) sessions: Vec<Option<Session>>,
+    free: Vec<SessionId>,
+    by_client: HashTable<SessionId>,
+    hasher: FixedState,
+    random: u64,
+    pub(crate) tree: SubscriptionTree,
+    pub(crate) retained: Retained,
+    pub(crate) peers: Peers,
+    pub(crate) timers: BinaryHeap<Reverse<Timer>>,
+    pub(crate) effects: Effects,
+    pub(crate) matches: Matches,
+    pub(crate) properties: PropertiesBuf,
+    pub(crate) stats: Stats,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Timer {
+    pub(crate) at: Time,
+    pub(crate) what: Alarm,
+    pub(crate) session: u32,
+    pub(crate) epoch: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Alarm {
+    KeepAlive,
+    Will,
+    SessionExpiry,
+    RetainedExpiry,
+}
+
+impl Broker {
+    /// An empty broker.
+    pub fn new(setup: BrokerSetup) -> Self {
+        let [seed, random] = setup.seed;
+        Self {
+            limits: setup.limits,
+            sessions: Vec::new(),
+            free: Vec::new(),
+            by_client: HashTable::new(),
+            hasher: FixedState::with_seed(seed),
+            random,
+            tree: SubscriptionTree::new(seed.rotate_left(21)),
+            retained: Retained::new(seed.rotate_left(42)),
+            peers: Peers::new(setup.me, setup.brokers),
+            timers: BinaryHeap::new(),
+            effects: Effects::default(),
+            matches: Matches::default(),
+            properties: PropertiesBuf::new(),
+            stats: Stats::default(),
+        }
+    }
+
+    /// Swaps out what is to be done; `into` should be empty and is reused.
+    pub fn take_effects(&mut self, into: &mut Effects) {
+        core::mem::swap(&mut self.effects, into);
+        self.effects.clear();
+    }
+
+    /// Whether [`Self::take_effects`] would give anything.
+    pub fn has_effects(&self) -> bool {
+        !self.effects.list.is_empty()
+    }
+
+    /// Counters and gauges.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            subscriptions: self.tree.len(),
+            retained: self.retained.len(),
+            retained_bytes: self.retained.bytes(),
+            ..self.stats
+        }
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called, if at all.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.timers.peek().map(|Reverse(timer)| timer.at)
+    }
+
+    /// Does what is due: keep alives, wills, session and retained expiry.
+    pub fn handle_timeout(&mut self, now: Time) {
+        while let Some(&Reverse(timer)) = self.timers.peek() {
+            if timer.at > now {
+                break;
+            }
+            self.timers.pop();
+            if timer.what == Alarm::RetainedExpiry {
+                self.retained.expire(timer.session, now);
+                continue;
+            }
+            let id = SessionId(timer.session);
+            let Some(session) = self.session_mut(id) else {
+                continue;
+            };
+            if session.epoch != timer.epoch {
+                continue;
+            }
+            match timer.what {
+                Alarm::KeepAlive => self.check_keep_alive(id, now),
+                Alarm::Will => self.publish_will(id, now),
+                Alarm::SessionExpiry => {
+                    self.stats.expired_sessions += 1;
+                    self.end_session(id, now);
+                }
+                Alarm::RetainedExpiry => {}
+            }
+        }
+    }
+
+    /// The socket is gone without a DISCONNECT: the will is due.
+    pub fn handle_closed(&mut self, id: SessionId, connection: ConnectionId, now: Time) {
+        if self.is_current(id, connection) {
+            self.disconnect(id, DisconnectCause::Lost, now);
+        }
+    }
+
+    /// The driver could not decode what the client sent; `reason` is the decoder's.
+    pub fn handle_malformed(
+        &mut self,
+        id: SessionId,
+        connection: ConnectionId,
+        reason: ReasonCode,
+        now: Time,
+    ) {
+        if self.is_current(id, connection) {
+            self.protocol_error(id, reason, now);
+        }
+    }
+
+    /// Ends a connection by decision of the operator or of the server. The session stays as
+    /// long as its expiry says; the will is published.
+    pub fn close(
+        &mut self,
+        id: SessionId,
+        connection: ConnectionId,
+        reason: ReasonCode,
+        now: Time,
+    ) {
+        if self.is_current(id, connection) {
+            self.say_goodbye(id, reason);
+            self.disconnect(id, DisconnectCause::Server(reason), now);
+        }
+    }
+
+    /// Ends every connection of a user: its rights were revoked or changed. On return its
+    /// sessions' subscriptions are held against the rights of the new login.
+    pub fn close_user(&mut self, user: &str, now: Time) {
+        self.close_where(
+            |s| s.user() == Some(user),
+            ReasonCode::AdministrativeAction,
+            now,
+        );
+    }
+
+    /// Ends every connection, each version 5 client being told why.
+    pub fn close_all(&mut self, reason: ReasonCode, now: Time) {
+        self.close_where(|_| true, reason, now);
+    }
+
+    /// Ends the connection of one client.
+    pub fn close_client(&mut self, client_id: &str, reason: ReasonCode, now: Time) {
+        self.close_where(|s| *s.client_id == *client_id, reason, now);
+    }
+
+    fn close_where(&mut self, which: impl Fn(&Session) -> bool, reason: ReasonCode, now: Time) {
+        for index in 0..self.sessions.len() {
+            let Some(session) = &self.sessions[index] else {
+                continue;
+            };
+            if let Some(connection) = session.connection
+                && which(session)
+            {
+                self.close(SessionId(index as u32), connection, reason, now);
+            }
+        }
+    }
+
+    /// The connection's out buffer is past its mark: stop sending, queue instead.
+    pub fn handle_congested(&mut self, id: SessionId, connection: ConnectionId) {
+        if self.is_current(id, connection) {
+            let session = self.expect_mut(id);
+            if !session.blocked {
+                session.blocked = true;
+                self.effects
+                    .list
+                    .push(Effect::WatchDrain { to: connection });
+            }
+        }
+    }
+
+    /// The connection's out buffer is empty again.
+    pub fn handle_drained(&mut self, id: SessionId, connection: ConnectionId, now: Time) {
+        if self.is_current(id, connection) {
+            self.expect_mut(id).blocked = false;
+            self.pump(id, now);
+        }
+    }
+
+    /// Publishes for the server itself: `$SYS`, wills of devices, the fleet. QoS and retain
+    /// as the publication says; no rights are asked.
+    pub fn publish(&mut self, publication: &Publication, now: Time) {
+        self.route(&publication.outgoing(), None, now);
+    }
+
+    /// Delivers to one client by its identifier, without a subscription: the stock xiaozhi
+    /// firmware never subscribes. Returns false if the broker has no such session, or if the
+    /// message could be neither sent nor queued.
+    pub fn deliver(&mut self, client_id: &str, publication: &Publication, now: Time) -> bool {
+        match self.find_client(client_id) {
+            Some(id) => self.deliver_directly(id, &publication.outgoing(), now),
+            None => false,
+        }
+    }
+
+    /// The session that a connected client has, for tests and drivers.
+    pub fn find_client(&self, client_id: &str) -> Option<SessionId> {
+        let hash = self.client_hash(client_id);
+        self.by_client
+            .find(hash, |id| self.is_named(*id, client_id))
+            .copied()
+    }
+
+    pub(crate) fn client_hash(&self, client_id: &str) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(client_id.as_bytes());
+        hasher.finish()
+    }
+
+    fn is_named(&self, id: SessionId, client_id: &str) -> bool {
+        self.session(id).is_some_and(|s| *s.client_id == *client_id)
+    }
+
+    pub(crate) fn session(&self, id: SessionId) -> Option<&Session> {
+        self.sessions.get(id.index())?.as_ref()
+    }
+
+    pub(crate) fn session_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.sessions.get_mut(id.index())?.as_mut()
+    }
+
+    /// For ids that were just looked up or come from the broker's own tables.
+    pub(crate) fn expect(&self, id: SessionId) -> &Session {
+        self.session(id).expect("the session is listed")
+    }
+
+    pub(crate) fn expect_mut(&mut self, id: SessionId) -> &mut Session {
+        self.session_mut(id).expect("the session is listed")
+    }
+
+    pub(crate) fn is_current(&self, id: SessionId, connection: ConnectionId) -> bool {
+        self.session(id)
+            .is_some_and(|s| s.connection == Some(connection))
+    }
+
+    pub(crate) fn add_session(&mut self, session: Session) -> SessionId {
+        let hash = session.origin;
+        let id = match self.free.pop() {
+            Some(id) => id,
+            None => {
+                self.sessions.push(None);
+                SessionId((self.sessions.len() - 1) as u32)
+            }
+        };
+        self.sessions[id.index()] = Some(session);
+        let sessions = &self.sessions;
+        self.by_client.insert_unique(hash, id, |id| {
+            sessions[id.index()].as_ref().map_or(0, |s| s.origin)
+        });
+        self.stats.sessions += 1;
+        id
+    }
+
+    /// Ends the session for good: its will (if still due), subscriptions and queue.
+    pub(crate) fn end_session(&mut self, id: SessionId, now: Time) {
+        // A will does not outlive its session [MQTT-3.1.3-9].
+        self.publish_will(id, now);
+        while let Some(slot) = self.expect(id).subscriptions.len().checked_sub(1) {
+            self.remove_subscription(id, slot as u32);
+        }
+        let Some(session) = self.sessions[id.index()].take() else {
+            return;
+        };
+        if let Some(flow) = &session.flow {
+            self.stats.stored -=
+                (flow.inflight.len() + flow.queue.len()) as u64 - u64::from(flow.queued_qos0);
+        }
+        if let Ok(entry) = self
+            .by_client
+            .find_entry(session.origin, |other| *other == id)
+        {
+            entry.remove();
+        }
+        self.free.push(id);
+        self.stats.sessions -= 1;
+    }
+
+    /// Unlinks the connection and lets the session wait, or end, as its expiry says. The
+    /// socket is closed unless it is gone already.
+    pub(crate) fn disconnect(&mut self, id: SessionId, cause: DisconnectCause, now: Time) {
+        let session = self.expect_mut(id);
+        let Some(connection) = session.connection.take() else {
+            return;
+        };
+        session.epoch = session.epoch.wrapping_add(1);
+        session.blocked = false;
+        let (expiry, epoch, client_id) = (session.expiry, session.epoch, session.name());
+        if cause == DisconnectCause::Client
+            && let Some(extra) = &mut session.extra
+        {
+            // A clean goodbye discards the will [MQTT-3.1.2-10].
+            extra.will = None;
+        }
+        let delay = match &mut session.extra {
+            None => None,
+            Some(extra) => {
+                extra.aliases_in = Vec::new();
+                extra.aliases_out = Vec::new();
+                extra.will.as_ref().map(|will| will.delay)
+            }
+        };
+        if let Some(flow) = &mut session.flow {
+            flow.drop_qos0();
+        }
+        self.stats.connected -= 1;
+        if cause != DisconnectCause::Lost {
+            self.effects.list.push(Effect::Close { to: connection });
+        }
+        self.effects
+            .list
+            .push(Effect::Event(Event::Disconnected { client_id, cause }));
+        if expiry == 0 {
+            self.end_session(id, now);
+            return;
+        }
+        match delay {
+            Some(0) => self.publish_will(id, now),
+            Some(delay) => self.set_timer(now.after_seconds(delay), Alarm::Will, id, epoch),
+            None => {}
+        }
+        if expiry != u32::MAX {
+            self.set_timer(now.after_seconds(expiry), Alarm::SessionExpiry, id, epoch);
+        }
+        if let Some(session) = self.session_mut(id) {
+            if session.extra.as_ref().is_some_and(|e| e.will.is_none()) {
+                session.extra = None;
+            }
+            if session.flow.as_ref().is_some_and(|f| f.is_idle()) {
+                session.flow = None;
+            }
+        }
+    }
+
+    pub(crate) fn publish_will(&mut self, id: SessionId, now: Time) {
+        let Some(session) = self.session_mut(id) else {
+            return;
+        };
+        let Some(will) = session.extra.as_mut().and_then(|extra| extra.will.take()) else {
+            return;
+        };
+        let mut message = will.message;
+        message.expires_at = will.expiry.map(|seconds| now.after_seconds(seconds));
+        self.route(&message.outgoing(), Some(id), now);
+    }
+
+    /// A protocol error: version 5 clients are told the reason, all are closed
+    /// [MQTT-4.8.0-1, MQTT-4.13.1-1].
+    pub(crate) fn protocol_error(&mut self, id: SessionId, reason: ReasonCode, now: Time) {
+        self.stats.protocol_errors += 1;
+        self.say_goodbye(id, reason);
+        self.disconnect(id, DisconnectCause::Protocol(reason), now);
+    }
+
+    pub(crate) fn say_goodbye(&mut self, id: SessionId, reason: ReasonCode) {
+        if self.expect(id).version == Version::V5 {
+            self.send(
+                id,
+                &Packet::Disconnect(Disconnect {
+                    code: reason,
+                    properties: Properties::EMPTY,
+                }),
+            );
+        }
+    }
+
+    /// Sends a packet that is not a PUBLISH.
+    pub(crate) fn send(&mut self, id: SessionId, packet: &Packet<'_>) {
+        let session = self.expect(id);
+        let Some(to) = session.connection else {
+            return;
+        };
+        let frame = self.effects.encode(packet, session.version);
+        self.stats.packets_sent += 1;
+        self.effects.list.push(Effect::Send { to, frame });
+    }
+
+    pub(crate) fn send_ack(
+        &mut self,
+        id: SessionId,
+        packet: fn(Ack<'static>) -> Packet<'static>,
+        packet_id: core::num::NonZeroU16,
+        code: ReasonCode,
+    ) {
+        let code = match self.expect(id).version {
+            Version::V5 => code,
+            _ => ReasonCode::Success,
+        };
+        self.send(
+            id,
+            &packet(Ack {
+                packet_id,
+                code,
+                properties: Properties::EMPTY,
+            }),
+        );
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.effects.list.push(Effect::Event(event));
+    }
+
+    pub(crate) fn limit_reached(&mut self, id: SessionId, limit: &'static str) {
+        let client_id = self.expect(id).name();
+        self.event(Event::LimitReached { client_id, limit });
+    }
+
+    pub(crate) fn set_timer(&mut self, at: Time, what: Alarm, id: SessionId, epoch: u32) {
+        self.timers.push(Reverse(Timer {
+            at,
+            what,
+            session: id.0,
+            epoch,
+        }));
+    }
+
+    fn check_keep_alive(&mut self, id: SessionId, now: Time) {
+        let session = self.expect(id);
+        let deadline = session.keep_alive_deadline();
+        let epoch = session.epoch;
+        if deadline > now {
+            // Packets came in between: look again when their time is up.
+            self.set_timer(deadline, Alarm::KeepAlive, id, epoch);
+        } else {
+            self.say_goodbye(id, ReasonCode::KeepAliveTimeout);
+            self.disconnect(id, DisconnectCause::KeepAlive, now);
+        }
+    }
+
+    /// A client identifier nobody can guess, for clients that bring none.
+    pub(crate) fn assign_client_id(&mut self) -> Box<str> {
+        loop {
+            let (a, b) = (self.next_random(), self.next_random());
+            let id = alloc::format!("auto-{a:016x}{b:016x}");
+            if self.find_client(&id).is_none() {
+                return id.into();
+            }
+        }
+    }
+
+    fn next_random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write_u64(self.random);
+        hasher.write_u64(self.random.rotate_left(32));
+        hasher.finish()
+    }
+}
+
+impl Session {
+    /// A client is gone after one and a half keep alives [MQTT-3.1.2-22].
+    pub(crate) fn keep_alive_deadline(&self) -> Time {
+        self.last_seen + u64::from(self.keep_alive) * 1500
+    }
+}

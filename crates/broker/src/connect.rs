@@ -1,0 +1,372 @@
+//! CONNECT: who comes, which session it gets, who has to go for it.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use safeport_mqtt::{
+    ConnAck, Connect, Disconnect, Packet, PropertiesBuf, Property, ReasonCode, Version,
+};
+
+use crate::broker::{Admission, Alarm, Broker};
+use crate::effect::{ConnectionId, DisconnectCause, Effect, Event};
+use crate::message::{Message, Outgoing};
+use crate::permissions::Permissions;
+use crate::session::{Extra, Session, SessionId, Will};
+use crate::time::Time;
+
+impl Broker {
+    /// A client said CONNECT and was let in. Answers CONNACK; returns its session, or `None`
+    /// if the CONNECT was refused after all (then the connection is being closed).
+    pub fn handle_connect(
+        &mut self,
+        connection: ConnectionId,
+        connect: &Connect<'_>,
+        admission: &Admission,
+        now: Time,
+    ) -> Option<SessionId> {
+        self.stats.packets_received += 1;
+        if let Err((reason, why)) = self.admit(connect, &admission.permissions) {
+            self.refuse(connection, connect, reason, &why);
+            return None;
+        }
+        let assigned: Option<Box<str>> = connect
+            .client_id
+            .is_empty()
+            .then(|| self.assign_client_id());
+        let client_id = assigned.as_deref().unwrap_or(connect.client_id);
+
+        let existing = self.find_client(client_id);
+        if let Some(id) = existing {
+            self.take_over(id, connect.clean_start, now);
+        }
+        // Taking over may have ended it: a session without expiry lives as long as its
+        // connection.
+        let existing = existing.filter(|id| self.session(*id).is_some());
+        if existing.is_none() && self.stats.sessions >= u64::from(self.limits.max_sessions) {
+            let why = "the broker holds as many sessions as `limits.max_sessions` allows";
+            self.refuse(connection, connect, ReasonCode::QuotaExceeded, why);
+            return None;
+        }
+
+        let resumed = existing.is_some();
+        let id = match existing {
+            Some(id) => id,
+            None => self.add_session(Session {
+                client_id: client_id.into(),
+                origin: self.client_hash(client_id),
+                connection: None,
+                epoch: 0,
+                version: connect.version,
+                blocked: false,
+                bridge: false,
+                keep_alive: 0,
+                window: 0,
+                max_packet: u32::MAX,
+                expiry: 0,
+                last_seen: now,
+                permissions: admission.permissions.clone(),
+                subscriptions: Vec::new(),
+                flow: None,
+                extra: None,
+            }),
+        };
+        self.begin(id, connection, connect, admission, now);
+        self.acknowledge(id, connect, admission, assigned.is_some(), resumed);
+        if resumed {
+            self.drop_forbidden_subscriptions(id);
+            self.resend(id, now);
+        }
+        Some(id)
+    }
+
+    /// Answers a CONNECT that was refused before it reached the broker (wrong password,
+    /// unsupported version, no rights): CONNACK with `reason`, then close.
+    pub fn refuse_connect(
+        &mut self,
+        connection: ConnectionId,
+        connect: &Connect<'_>,
+        reason: ReasonCode,
+        why: &str,
+    ) {
+        self.stats.packets_received += 1;
+        self.refuse(connection, connect, reason, why);
+    }
+
+    fn refuse(
+        &mut self,
+        connection: ConnectionId,
+        connect: &Connect<'_>,
+        reason: ReasonCode,
+        why: &str,
+    ) {
+        self.stats.connects_refused += 1;
+        let mut properties = PropertiesBuf::new();
+        if connect.version == Version::V5
+            && connect.properties.request_problem_information() != Some(false)
+        {
+            // Advice is the first thing to go if it does not fit.
+            let _ = properties.push(Property::ReasonString(why));
+        }
+        let frame = self.effects.encode(
+            &Packet::ConnAck(ConnAck {
+                session_present: false,
+                code: reason,
+                properties: properties.as_properties(),
+            }),
+            connect.version,
+        );
+        self.stats.packets_sent += 1;
+        self.effects.list.push(Effect::Send {
+            to: connection,
+            frame,
+        });
+        self.effects.list.push(Effect::Close { to: connection });
+        self.event(Event::Refused {
+            client_id: connect.client_id.into(),
+            reason,
+            why: why.into(),
+        });
+    }
+
+    fn admit(
+        &self,
+        connect: &Connect<'_>,
+        permissions: &Permissions,
+    ) -> Result<(), (ReasonCode, String)> {
+        if connect.properties.authentication_method().is_some() {
+            // Allowed answer to a method that the server does not support [MQTT-4.12.0-1].
+            return Err((
+                ReasonCode::BadAuthenticationMethod,
+                "enhanced authentication is not offered; use user name and password".into(),
+            ));
+        }
+        if connect.client_id.is_empty() {
+            // 3.1 knows no assigned identifiers; 3.1.1 only with a clean session
+            // [MQTT-3.1.3-8].
+            let refused = match connect.version {
+                Version::V31 => true,
+                Version::V311 => !connect.clean_start,
+                Version::V5 => false,
+            };
+            if refused {
+                return Err((
+                    ReasonCode::ClientIdentifierNotValid,
+                    "an empty client identifier needs a clean session".into(),
+                ));
+            }
+        }
+        if connect.client_id.len() > usize::from(self.limits.max_client_id) {
+            return Err((
+                ReasonCode::ClientIdentifierNotValid,
+                alloc::format!(
+                    "the client identifier has {} bytes, {} are allowed",
+                    connect.client_id.len(),
+                    self.limits.max_client_id
+                ),
+            ));
+        }
+        if let Some(will) = &connect.will {
+            if will.topic.starts_with("$SYS/") || !permissions.publish.allows_topic(will.topic) {
+                return Err((
+                    ReasonCode::NotAuthorized,
+                    alloc::format!(
+                        "the will's topic `{}` is not allowed to this user",
+                        will.topic
+                    ),
+                ));
+            }
+            if will.topic.split('/').count() > usize::from(self.limits.max_topic_levels) {
+                return Err((
+                    ReasonCode::TopicNameInvalid,
+                    alloc::format!(
+                        "the will's topic has more than {} levels",
+                        self.limits.max_topic_levels
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends what the same client identifier had open [MQTT-3.1.4-3] and, for a clean start,
+    /// its session [MQTT-3.1.4-4].
+    fn take_over(&mut self, id: SessionId, clean_start: bool, now: Time) {
+        if self.expect(id).connection.is_some() {
+            if self.expect(id).version == Version::V5 {
+                self.send(
+                    id,
+                    &Packet::Disconnect(Disconnect {
+                        code: ReasonCode::SessionTakenOver,
+                        properties: safeport_mqtt::Properties::EMPTY,
+                    }),
+                );
+            }
+            self.disconnect(id, DisconnectCause::TakenOver, now);
+        }
+        if clean_start && self.session(id).is_some() {
+            self.end_session(id, now);
+        }
+    }
+
+    fn begin(
+        &mut self,
+        id: SessionId,
+        connection: ConnectionId,
+        connect: &Connect<'_>,
+        admission: &Admission,
+        now: Time,
+    ) {
+        let limits = &self.limits;
+        let properties = &connect.properties;
+        let wished = match connect.version {
+            Version::V5 => properties.session_expiry().unwrap_or(0),
+            // A 3.x session without clean session has no end of its own.
+            _ if connect.clean_start => 0,
+            _ => u32::MAX,
+        };
+        let expiry = wished.min(limits.session_expiry);
+        let receive_maximum = properties.receive_maximum().unwrap_or(u16::MAX);
+        let keep_alive = self.granted_keep_alive(connect);
+        let limits = &self.limits;
+        let extra = Extra {
+            will: connect
+                .will
+                .as_ref()
+                .map(|will| will_of(will, self.expect(id).origin)),
+            aliases_in: Vec::new(),
+            aliases_out: Vec::new(),
+            aliases_out_max: properties
+                .topic_alias_maximum()
+                .unwrap_or(0)
+                .min(limits.topic_aliases_out),
+        };
+        let window = receive_maximum.min(limits.max_inflight);
+        let session = self.expect_mut(id);
+        session.connection = Some(connection);
+        session.epoch = session.epoch.wrapping_add(1);
+        session.version = connect.version;
+        session.blocked = false;
+        session.bridge = connect.bridge;
+        session.keep_alive = keep_alive;
+        session.window = window;
+        session.max_packet = properties.maximum_packet_size().unwrap_or(u32::MAX);
+        session.expiry = expiry;
+        session.last_seen = now;
+        session.permissions = Arc::clone(&admission.permissions);
+        session.extra =
+            (extra.will.is_some() || extra.aliases_out_max > 0).then(|| Box::new(extra));
+        let (epoch, deadline) = (session.epoch, session.keep_alive_deadline());
+        if keep_alive > 0 {
+            self.set_timer(deadline, Alarm::KeepAlive, id, epoch);
+        }
+        self.stats.connected += 1;
+        self.stats.connected_maximum = self.stats.connected_maximum.max(self.stats.connected);
+    }
+
+    fn granted_keep_alive(&self, connect: &Connect<'_>) -> u16 {
+        let longest = self.limits.max_keep_alive;
+        // Only version 5 has a way to say that the server's keep alive counts
+        // [MQTT-3.1.2-21]; a 3.x client keeps its own.
+        if connect.version == Version::V5
+            && longest != 0
+            && (connect.keep_alive == 0 || connect.keep_alive > longest)
+        {
+            longest
+        } else {
+            connect.keep_alive
+        }
+    }
+
+    fn acknowledge(
+        &mut self,
+        id: SessionId,
+        connect: &Connect<'_>,
+        admission: &Admission,
+        assigned: bool,
+        resumed: bool,
+    ) {
+        let session = self.expect(id);
+        let (client_id, keep_alive, expiry) = (session.name(), session.keep_alive, session.expiry);
+        let mut told = Vec::new();
+        if connect.version == Version::V5 {
+            told.push(Property::ReceiveMaximum(self.limits.receive_maximum));
+            told.push(Property::MaximumPacketSize(admission.max_packet));
+            told.push(Property::TopicAliasMaximum(self.limits.topic_alias_maximum));
+            if connect.properties.session_expiry().unwrap_or(0) != expiry {
+                told.push(Property::SessionExpiryInterval(expiry));
+            }
+            if assigned {
+                told.push(Property::AssignedClientIdentifier(&client_id));
+            }
+            if keep_alive != connect.keep_alive {
+                told.push(Property::ServerKeepAlive(keep_alive));
+            }
+        }
+        let mut properties = PropertiesBuf::new();
+        for property in told {
+            properties
+                .push(property)
+                .expect("numbers and an id that was checked can be encoded");
+        }
+        self.send(
+            id,
+            &Packet::ConnAck(ConnAck {
+                // 3.1 has no session present flag: the byte is reserved there.
+                session_present: resumed && connect.version != Version::V31,
+                code: ReasonCode::Success,
+                properties: properties.as_properties(),
+            }),
+        );
+        let user = self.expect(id).user().map(String::from);
+        self.event(Event::Connected {
+            client_id,
+            user,
+            version: connect.version,
+            keep_alive,
+            resumed,
+        });
+    }
+
+    /// Unacknowledged messages again, in their order and with DUP [MQTT-4.4.0-1,
+    /// MQTT-4.6.0-1], then what waits; all within the new connection's window.
+    fn resend(&mut self, id: SessionId, now: Time) {
+        if let Some(flow) = &mut self.expect_mut(id).flow {
+            flow.unsent = flow.inflight.len();
+            self.pump(id, now);
+        }
+    }
+
+    /// Rights may have changed since the session was left.
+    fn drop_forbidden_subscriptions(&mut self, id: SessionId) {
+        let mut slot = 0;
+        while let Some(reference) = self.expect(id).subscriptions.get(slot).copied() {
+            let filter = self.tree.filter_of(&reference);
+            let allowed = safeport_mqtt::TopicFilter::new(&filter)
+                .is_ok_and(|f| self.expect(id).permissions.subscribe.allows_filter(&f));
+            if allowed {
+                slot += 1;
+            } else {
+                self.remove_subscription(id, slot as u32);
+            }
+        }
+    }
+}
+
+fn will_of(will: &safeport_mqtt::Will<'_>, origin: u64) -> Will {
+    let mut forwarded = PropertiesBuf::new();
+    crate::publish::forwarded_properties(&will.properties, &mut forwarded);
+    Will {
+        message: Message::new(&Outgoing {
+            topic: will.topic,
+            payload: will.payload,
+            properties: forwarded.as_properties().as_bytes(),
+            qos: will.qos,
+            retain: will.retain,
+            expires_at: None,
+            origin,
+        }),
+        delay: will.properties.will_delay().unwrap_or(0),
+        expiry: will.properties.message_expiry(),
+    }
+}

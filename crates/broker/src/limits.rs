@@ -1,0 +1,84 @@
+//! Every bound of the broker, with its default and what happens at it.
+
+/// What one broker will hold. All limits are per broker (one per event loop) or per
+/// session, as each says; reaching one has the written outcome, never a silent loss of
+/// something acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest session expiry granted, in seconds; default 30 days. A longer wish is cut,
+    /// and a version 5 client is told so in CONNACK. `u32::MAX` means sessions may live for
+    /// ever.
+    pub session_expiry: u32,
+    /// Messages of QoS 1 and 2 sent to one client and not yet acknowledged; default 256.
+    /// A smaller Receive Maximum of the client wins. Further messages wait in the queue.
+    pub max_inflight: u16,
+    /// Messages waiting for one session; default 10,000. A QoS 1 or 2 publish that would
+    /// exceed it is refused on the wire (0x97 for version 5, no acknowledgement before it);
+    /// QoS 0 is dropped and counted.
+    pub max_queued_messages: u32,
+    /// Bytes (topic, properties and payload) waiting for one session; default 16 MiB. The
+    /// outcome is that of `max_queued_messages`.
+    pub max_queued_bytes: u32,
+    /// QoS 0 messages waiting for a connected client whose socket is full; default 1,000.
+    /// Newer ones are dropped and counted.
+    pub max_queued_qos0: u32,
+    /// Retained messages; default 1,000,000. A further one is refused with 0x97 (QoS 1, 2)
+    /// or delivered but not kept (QoS 0).
+    pub max_retained_messages: u32,
+    /// Bytes of all retained messages; default 256 MiB. Outcome as above.
+    pub max_retained_bytes: u64,
+    /// Subscriptions of one session; default 10,000. Further ones get 0x97 (3.x: 0x80).
+    pub max_subscriptions: u32,
+    /// Levels of a topic name or filter; default 128. Deeper ones are refused with 0x8F or
+    /// 0x90.
+    pub max_topic_levels: u16,
+    /// QoS 2 messages (and unacknowledged QoS 1) that one client may have open towards us;
+    /// default 1,024. Told to version 5 clients; exceeding it closes with 0x93.
+    pub receive_maximum: u16,
+    /// Topic aliases a version 5 client may set; default 32. A higher one closes with 0x94.
+    pub topic_alias_maximum: u16,
+    /// Topic aliases that we set towards a client that accepts them; default 32. Further
+    /// topics travel in full.
+    pub topic_aliases_out: u16,
+    /// Longest keep alive in seconds, 0 = any; default 0. A version 5 client that wishes a
+    /// longer one (or none) is told this one in CONNACK (Server Keep Alive).
+    pub max_keep_alive: u16,
+    /// Longest client identifier in bytes; default 1,024. Longer ones are refused (0x85).
+    pub max_client_id: u16,
+    /// Sessions, connected or not; default 1,000,000. A CONNECT beyond it gets 0x97.
+    pub max_sessions: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            session_expiry: 30 * 24 * 3600,
+            max_inflight: 256,
+            max_queued_messages: 10_000,
+            max_queued_bytes: 16 << 20,
+            max_queued_qos0: 1_000,
+            max_retained_messages: 1_000_000,
+            max_retained_bytes: 256 << 20,
+            max_subscriptions: 10_000,
+            max_topic_levels: 128,
+            receive_maximum: 1_024,
+            topic_alias_maximum: 32,
+            topic_aliases_out: 32,
+            max_keep_alive: 0,
+            max_client_id: 1_024,
+            max_sessions: 1_000_000,
+        }
+    }
+}
+
+/// Bytes that one call may send from a session's queue before the engine has to say that the
+/// socket took them. Bounds what a burst (retained messages, a returning session) can pile
+/// up in a connection's buffer.
+pub(crate) const PUMP_BYTES: usize = 64 << 10;
+
+/// From this payload size on, a message is shared by reference between its receivers; below
+/// it, copying into the connection's buffer is cheaper than a counted reference.
+pub(crate) const SHARE_FROM: usize = 2_048;
+
+/// Loops (or nodes) that one broker can know: one bit each in an interest mask.
+pub const MAX_PEERS: u8 = 64;

@@ -1,0 +1,331 @@
+//! What clients send: PUBLISH and its acknowledgements, and the rest of the packets.
+
+use alloc::string::String;
+use core::num::NonZeroU16;
+use safeport_mqtt::{
+    Ack, Disconnect, Packet, Properties, PropertiesBuf, Property, Publish, QoS, ReasonCode, Version,
+};
+
+use crate::broker::Broker;
+use crate::delivery::Outcome;
+use crate::effect::{ConnectionId, DisconnectCause, Event};
+use crate::message::Outgoing;
+use crate::session::{InFlight, SessionId};
+use crate::time::Time;
+
+impl Broker {
+    /// A packet from the client. Packets of a connection that the broker has already closed
+    /// are ignored.
+    pub fn handle_packet(
+        &mut self,
+        id: SessionId,
+        connection: ConnectionId,
+        packet: &Packet<'_>,
+        now: Time,
+    ) {
+        let Some(session) = self.session_mut(id) else {
+            return;
+        };
+        if session.connection != Some(connection) {
+            return;
+        }
+        session.last_seen = now;
+        self.stats.packets_received += 1;
+        match packet {
+            Packet::Publish(publish) => self.publish_from(id, publish, now),
+            Packet::PubAck(ack) => self.acknowledged(id, ack.packet_id, now),
+            Packet::PubRec(ack) => self.received(id, ack, now),
+            Packet::PubRel(ack) => self.released(id, ack.packet_id),
+            Packet::PubComp(ack) => self.completed(id, ack.packet_id, now),
+            Packet::Subscribe(subscribe) => self.subscribe(id, subscribe, now),
+            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(id, unsubscribe),
+            Packet::PingReq => self.send(id, &Packet::PingResp),
+            Packet::Disconnect(disconnect) => self.goodbye(id, disconnect, now),
+            // A second CONNECT [MQTT-3.1.0-2], AUTH without a method agreed [MQTT-4.12.0-1 ff.]
+            // and everything that only servers send.
+            Packet::Connect(_)
+            | Packet::ConnAck(_)
+            | Packet::SubAck(_)
+            | Packet::UnsubAck(_)
+            | Packet::PingResp
+            | Packet::Auth(_) => self.protocol_error(id, ReasonCode::ProtocolError, now),
+        }
+    }
+
+    fn publish_from(&mut self, id: SessionId, publish: &Publish<'_>, now: Time) {
+        self.stats.publish_received += 1;
+        self.stats.publish_bytes_received += publish.payload.len() as u64;
+        if publish.properties.is_empty() && !publish.topic.is_empty() {
+            return self.publish_on(id, publish, publish.topic, &[], None, now);
+        }
+        if publish
+            .properties
+            .subscription_identifiers()
+            .next()
+            .is_some()
+        {
+            // [MQTT-3.3.4-6]
+            return self.protocol_error(id, ReasonCode::ProtocolError, now);
+        }
+        let alias = publish.properties.topic_alias();
+        let mut resolved = None;
+        if let Some(alias) = alias {
+            if alias > self.limits.topic_alias_maximum {
+                return self.protocol_error(id, ReasonCode::TopicAliasInvalid, now);
+            }
+            let extra = self.expect_mut(id).extra.get_or_insert_default();
+            let index = usize::from(alias) - 1;
+            if publish.topic.is_empty() {
+                resolved = extra.aliases_in.get(index).cloned().flatten();
+            } else {
+                if extra.aliases_in.len() <= index {
+                    extra.aliases_in.resize(index + 1, None);
+                }
+                extra.aliases_in[index] = Some(publish.topic.into());
+            }
+        }
+        let topic = if publish.topic.is_empty() {
+            match &resolved {
+                Some(topic) => topic,
+                // An alias that was never set [MQTT-3.3.2-8 ff.].
+                None => return self.protocol_error(id, ReasonCode::ProtocolError, now),
+            }
+        } else {
+            publish.topic
+        };
+        let mut forwarded = core::mem::take(&mut self.properties);
+        forwarded_properties(&publish.properties, &mut forwarded);
+        let expiry = publish.properties.message_expiry();
+        let bytes = forwarded.as_properties();
+        self.publish_on(id, publish, topic, bytes.as_bytes(), expiry, now);
+        self.properties = forwarded;
+    }
+
+    fn publish_on(
+        &mut self,
+        id: SessionId,
+        publish: &Publish<'_>,
+        topic: &str,
+        properties: &[u8],
+        expiry: Option<u32>,
+        now: Time,
+    ) {
+        if let (QoS::ExactlyOnce, Some(packet_id)) = (publish.qos, publish.packet_id)
+            && !self.open_incoming(id, packet_id, now)
+        {
+            return;
+        }
+        let session = self.expect(id);
+        let out = Outgoing {
+            topic,
+            payload: publish.payload,
+            properties,
+            qos: publish.qos,
+            retain: publish.retain,
+            expires_at: expiry.map(|seconds| now.after_seconds(seconds)),
+            origin: session.origin,
+        };
+        let outcome = match self.may_publish(id, topic) {
+            Ok(()) => self.route(&out, Some(id), now),
+            Err(reason) => Outcome::Refused(reason),
+        };
+        let code = match outcome {
+            Outcome::Delivered => ReasonCode::Success,
+            Outcome::NobodyThere => ReasonCode::NoMatchingSubscribers,
+            Outcome::Refused(reason) => reason,
+        };
+        let Some(packet_id) = publish.packet_id else {
+            return;
+        };
+        if code == ReasonCode::QuotaExceeded && self.expect(id).version != Version::V5 {
+            // 3.x has no negative acknowledgement: without one the client sends it again
+            // when it returns. Acknowledging what was not kept would lose it.
+            self.close_incoming(id, packet_id);
+            return;
+        }
+        match publish.qos {
+            QoS::AtMostOnce => {}
+            QoS::AtLeastOnce => self.send_ack(id, Packet::PubAck, packet_id, code),
+            QoS::ExactlyOnce => {
+                if code.is_error() && self.expect(id).version == Version::V5 {
+                    self.close_incoming(id, packet_id);
+                }
+                self.send_ack(id, Packet::PubRec, packet_id, code);
+            }
+        }
+    }
+
+    /// Notes a QoS 2 packet id as open. False if the message is a repetition (answered
+    /// again, not delivered again [MQTT-4.3.3-10]) or too many are open.
+    fn open_incoming(&mut self, id: SessionId, packet_id: NonZeroU16, now: Time) -> bool {
+        let limit = usize::from(self.limits.receive_maximum);
+        let session = self.expect_mut(id);
+        let version = session.version;
+        let incoming = &mut session.flow().incoming;
+        if incoming.contains(&packet_id) {
+            self.send_ack(id, Packet::PubRec, packet_id, ReasonCode::Success);
+            return false;
+        }
+        if incoming.len() >= limit && version == Version::V5 {
+            // [MQTT-3.3.4-9]; 3.x clients were told no limit, ids end at 65,535.
+            self.protocol_error(id, ReasonCode::ReceiveMaximumExceeded, now);
+            return false;
+        }
+        incoming.push(packet_id);
+        true
+    }
+
+    fn close_incoming(&mut self, id: SessionId, packet_id: NonZeroU16) -> bool {
+        let Some(flow) = &mut self.expect_mut(id).flow else {
+            return false;
+        };
+        match flow.incoming.iter().position(|open| *open == packet_id) {
+            Some(at) => {
+                flow.incoming.remove(at);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn may_publish(&mut self, id: SessionId, topic: &str) -> Result<(), ReasonCode> {
+        if topic.split('/').count() > usize::from(self.limits.max_topic_levels) {
+            self.limit_reached(id, "limits.max_topic_levels");
+            return Err(ReasonCode::TopicNameInvalid);
+        }
+        let session = self.expect(id);
+        if !topic.starts_with("$SYS/") && session.permissions.publish.allows_topic(topic) {
+            return Ok(());
+        }
+        let event = Event::NotAllowed {
+            client_id: session.name(),
+            user: session.user().map(String::from),
+            action: "publish",
+            topic: topic.into(),
+        };
+        self.event(event);
+        Err(ReasonCode::NotAuthorized)
+    }
+
+    /// PUBACK.
+    fn acknowledged(&mut self, id: SessionId, packet_id: NonZeroU16, now: Time) {
+        self.settle(
+            id,
+            packet_id,
+            now,
+            |entry| matches!(entry, InFlight::Publish(_, owed) if owed.qos == QoS::AtLeastOnce),
+        );
+    }
+
+    /// PUBCOMP.
+    fn completed(&mut self, id: SessionId, packet_id: NonZeroU16, now: Time) {
+        self.settle(id, packet_id, now, |entry| {
+            matches!(entry, InFlight::Release(_))
+        });
+    }
+
+    /// Takes an entry out of flight and sends what waited for its place. An acknowledgement
+    /// of something that is not in flight (or not of this kind) changes nothing.
+    fn settle(
+        &mut self,
+        id: SessionId,
+        packet_id: NonZeroU16,
+        now: Time,
+        expected: impl Fn(&InFlight) -> bool,
+    ) {
+        let Some(flow) = &mut self.expect_mut(id).flow else {
+            return;
+        };
+        let Some(at) = flow.position(packet_id) else {
+            return;
+        };
+        if !expected(&flow.inflight[at]) {
+            return;
+        }
+        flow.settle(at);
+        let waiting = !flow.queue.is_empty() || flow.unsent > 0;
+        self.stats.stored -= 1;
+        if waiting {
+            self.pump(id, now);
+        }
+    }
+
+    fn received(&mut self, id: SessionId, ack: &Ack<'_>, now: Time) {
+        let position = self
+            .expect(id)
+            .flow
+            .as_ref()
+            .and_then(|flow| flow.position(ack.packet_id));
+        let Some(at) = position else {
+            return self.send_ack(
+                id,
+                Packet::PubRel,
+                ack.packet_id,
+                ReasonCode::PacketIdentifierNotFound,
+            );
+        };
+        let flow = self.expect_mut(id).flow();
+        match &flow.inflight[at] {
+            InFlight::Publish(_, owed) if owed.qos == QoS::ExactlyOnce => {}
+            InFlight::Publish(..) => return,
+            InFlight::Release(_) => {
+                return self.send_ack(id, Packet::PubRel, ack.packet_id, ReasonCode::Success);
+            }
+        }
+        if ack.code.is_error() {
+            // The client will not take it: the exchange ends here [MQTT-4.3.3-4].
+            flow.settle(at);
+            self.stats.stored -= 1;
+            return self.pump(id, now);
+        }
+        flow.inflight[at] = InFlight::Release(ack.packet_id);
+        self.send_ack(id, Packet::PubRel, ack.packet_id, ReasonCode::Success);
+    }
+
+    fn released(&mut self, id: SessionId, packet_id: NonZeroU16) {
+        let code = if self.close_incoming(id, packet_id) {
+            ReasonCode::Success
+        } else {
+            ReasonCode::PacketIdentifierNotFound
+        };
+        self.send_ack(id, Packet::PubComp, packet_id, code);
+    }
+
+    fn goodbye(&mut self, id: SessionId, packet: &Disconnect<'_>, now: Time) {
+        if let Some(expiry) = packet.properties.session_expiry() {
+            let limit = self.limits.session_expiry;
+            let session = self.expect_mut(id);
+            if session.expiry == 0 && expiry != 0 {
+                // A session that was to end with its connection cannot be kept afterwards
+                // [3.14.2.2.2].
+                return self.protocol_error(id, ReasonCode::ProtocolError, now);
+            }
+            session.expiry = expiry.min(limit);
+        }
+        let cause = match packet.code {
+            ReasonCode::Success => DisconnectCause::Client,
+            // 0x04 and every error code leave the will in force [MQTT-3.14.4-3].
+            _ => DisconnectCause::ClientWithWill,
+        };
+        self.disconnect(id, cause, now);
+    }
+}
+
+/// Copies the properties that travel on unaltered [MQTT-3.3.2-4, -15, -16, -17, -20], in
+/// their order.
+pub(crate) fn forwarded_properties(properties: &Properties<'_>, out: &mut PropertiesBuf) {
+    out.clear();
+    for property in properties.iter() {
+        if matches!(
+            property,
+            Property::PayloadFormatIndicator(_)
+                | Property::ContentType(_)
+                | Property::ResponseTopic(_)
+                | Property::CorrelationData(_)
+                | Property::UserProperty(..)
+        ) {
+            out.push(property)
+                .expect("a decoded property can be encoded");
+        }
+    }
+}

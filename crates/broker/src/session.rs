@@ -1,0 +1,232 @@
+//! What the broker knows of one client: connected or not, what it is owed, what it owes.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::num::NonZeroU16;
+use safeport_mqtt::{QoS, Version};
+
+use crate::effect::ConnectionId;
+use crate::message::Message;
+use crate::permissions::Permissions;
+use crate::subscriptions::SubscriptionRef;
+use crate::time::Time;
+
+/// A session's place in its broker. Valid until the session ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub(crate) u32);
+
+impl SessionId {
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+pub(crate) struct Session {
+    pub(crate) client_id: Box<str>,
+    /// fingerprint of the client identifier
+    pub(crate) origin: u64,
+    pub(crate) connection: Option<ConnectionId>,
+    /// counts connects and disconnects: a timer of an older epoch is stale
+    pub(crate) epoch: u32,
+    pub(crate) version: Version,
+    /// the socket is full, or a burst waits for it: nothing is sent before `drained`
+    pub(crate) blocked: bool,
+    /// a Retain As Published of its own: bridges of 3.1.1 set it for all they subscribe to
+    pub(crate) bridge: bool,
+    pub(crate) keep_alive: u16,
+    /// messages we may have unacknowledged
+    pub(crate) window: u16,
+    /// largest packet the client takes
+    pub(crate) max_packet: u32,
+    /// seconds the session outlives its connection; `u32::MAX` = for ever
+    pub(crate) expiry: u32,
+    pub(crate) last_seen: Time,
+    pub(crate) permissions: Arc<Permissions>,
+    pub(crate) subscriptions: Vec<SubscriptionRef>,
+    pub(crate) flow: Option<Box<Flow>>,
+    pub(crate) extra: Option<Box<Extra>>,
+}
+
+/// What only clients with a will or topic aliases need.
+#[derive(Default)]
+pub(crate) struct Extra {
+    pub(crate) will: Option<Will>,
+    /// topics the client gave an alias; index = alias - 1
+    pub(crate) aliases_in: Vec<Option<Box<str>>>,
+    /// topics we gave an alias; index = alias - 1
+    pub(crate) aliases_out: Vec<Box<str>>,
+    pub(crate) aliases_out_max: u16,
+}
+
+pub(crate) struct Will {
+    pub(crate) message: Message,
+    /// seconds between the loss of the connection and the will
+    pub(crate) delay: u32,
+    /// message expiry, counted from publication
+    pub(crate) expiry: Option<u32>,
+}
+
+/// A message owed to the client.
+#[derive(Debug, Clone)]
+pub(crate) struct Owed {
+    pub(crate) message: Arc<Message>,
+    pub(crate) identifiers: Identifiers,
+    pub(crate) qos: QoS,
+    /// RETAIN as it will be sent
+    pub(crate) retain: bool,
+}
+
+/// Subscription Identifiers a message is delivered with: mostly none or one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Identifiers {
+    #[default]
+    None,
+    One(u32),
+    Many(Box<[u32]>),
+}
+
+impl Identifiers {
+    pub(crate) fn collect(mut ids: impl Iterator<Item = u32>) -> Self {
+        let Some(first) = ids.next() else {
+            return Self::None;
+        };
+        match ids.next() {
+            None => Self::One(first),
+            Some(second) => Self::Many([first, second].into_iter().chain(ids).collect()),
+        }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u32] {
+        match self {
+            Self::None => &[],
+            Self::One(id) => core::slice::from_ref(id),
+            Self::Many(ids) => ids,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) enum InFlight {
+    /// QoS 1 or 2, sent, not yet acknowledged (PUBACK or PUBREC).
+    Publish(NonZeroU16, Owed),
+    /// QoS 2, PUBREC seen, PUBREL sent, PUBCOMP awaited.
+    Release(NonZeroU16),
+}
+
+impl InFlight {
+    pub(crate) fn packet_id(&self) -> NonZeroU16 {
+        match self {
+            InFlight::Publish(id, _) | InFlight::Release(id) => *id,
+        }
+    }
+}
+
+/// QoS 1 and 2 state in both directions, and the queue. Made on first use.
+#[derive(Debug, Default)]
+pub(crate) struct Flow {
+    /// in the order of sending, so in the order of packet ids (see `next_packet_id`)
+    pub(crate) inflight: VecDeque<InFlight>,
+    /// how many at the end of `inflight` were sent on an earlier connection and not yet
+    /// again on this one
+    pub(crate) unsent: usize,
+    pub(crate) queue: VecDeque<Owed>,
+    /// weight of `queue`
+    pub(crate) queued_bytes: u64,
+    /// QoS 0 messages in `queue`
+    pub(crate) queued_qos0: u32,
+    /// packet ids of QoS 2 publishes from the client, not yet released
+    pub(crate) incoming: Vec<NonZeroU16>,
+    last_packet_id: u16,
+}
+
+impl Flow {
+    /// A packet id that is free, or `None` while the oldest unacknowledged message still
+    /// holds the one that would come next. Ids are given in order and none is given again
+    /// past the oldest open one, which keeps `inflight` sorted by id.
+    pub(crate) fn next_packet_id(&mut self) -> Option<NonZeroU16> {
+        let next = match self.last_packet_id.wrapping_add(1) {
+            0 => 1,
+            id => id,
+        };
+        let id = NonZeroU16::new(next)?;
+        if self.inflight.front().is_some_and(|m| m.packet_id() == id) {
+            return None;
+        }
+        self.last_packet_id = next;
+        Some(id)
+    }
+
+    /// Where the message with this packet id is in `inflight`. Acknowledgements come in
+    /// order from nearly every client, so the front is looked at first.
+    pub(crate) fn position(&self, id: NonZeroU16) -> Option<usize> {
+        let front = self.inflight.front()?.packet_id();
+        if front == id {
+            return Some(0);
+        }
+        let distance = |id: NonZeroU16| id.get().wrapping_sub(front.get()) as usize;
+        // Passing 65535 skips the id 0: distances stay sorted, only with a gap.
+        let found = self
+            .inflight
+            .binary_search_by_key(&distance(id), |m| distance(m.packet_id()));
+        found.ok()
+    }
+
+    /// Takes an entry out of flight.
+    pub(crate) fn settle(&mut self, at: usize) {
+        if at >= self.inflight.len() - self.unsent {
+            self.unsent -= 1;
+        }
+        self.inflight.remove(at);
+    }
+
+    /// Whether a new message may go out at once: nothing waits before it, and the window is
+    /// open.
+    pub(crate) fn is_open(&self, window: usize) -> bool {
+        self.queue.is_empty() && self.unsent == 0 && self.inflight.len() < window
+    }
+
+    pub(crate) fn push_queue(&mut self, owed: Owed) {
+        self.queued_bytes += owed.message.weight() as u64;
+        self.queued_qos0 += u32::from(owed.qos == QoS::AtMostOnce);
+        self.queue.push_back(owed);
+    }
+
+    pub(crate) fn pop_queue(&mut self) -> Option<Owed> {
+        let owed = self.queue.pop_front()?;
+        self.queued_bytes -= owed.message.weight() as u64;
+        self.queued_qos0 -= u32::from(owed.qos == QoS::AtMostOnce);
+        if self.queue.is_empty() && self.queue.capacity() > 1024 {
+            self.queue.shrink_to(64);
+        }
+        Some(owed)
+    }
+
+    /// QoS 0 messages are only owed to a connection, not to a session.
+    pub(crate) fn drop_qos0(&mut self) {
+        self.queue.retain(|owed| owed.qos != QoS::AtMostOnce);
+        self.queued_qos0 = 0;
+        self.queued_bytes = self.queue.iter().map(|o| o.message.weight() as u64).sum();
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.inflight.is_empty() && self.queue.is_empty() && self.incoming.is_empty()
+    }
+}
+
+impl Session {
+    pub(crate) fn flow(&mut self) -> &mut Flow {
+        self.flow.get_or_insert_default()
+    }
+
+    pub(crate) fn user(&self) -> Option<&str> {
+        self.permissions.user.as_deref()
+    }
+
+    /// The client's name for logs and events.
+    pub(crate) fn name(&self) -> String {
+        String::from(&*self.client_id)
+    }
+}

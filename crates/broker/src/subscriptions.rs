@@ -1,0 +1,668 @@
+//! Who subscribed to what, and who a topic concerns.
+//!
+//! Matching walks the topic's levels once and looks at three children per level (the level
+//! itself, `+`, `#`), so its cost grows with the topic's depth and not with the number of
+//! subscriptions.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use safeport_mqtt::{QoS, SubscribeOptions};
+
+use crate::session::SessionId;
+use crate::trie::{NONE, NodeId, ROOT, Trie};
+
+/// Index of a session's own list of subscriptions.
+type Slot = u32;
+
+/// One subscription, as its node keeps it.
+#[derive(Debug, Clone, Copy)]
+struct Subscriber {
+    session: SessionId,
+    /// where the session's list points back at this entry
+    slot: Slot,
+    /// Subscription Identifier, 0 for none
+    identifier: u32,
+    options: Options,
+}
+
+/// QoS, No Local and Retain As Published in one byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Options(u8);
+
+impl Options {
+    pub(crate) fn new(options: SubscribeOptions) -> Self {
+        Self(
+            options.qos as u8
+                | u8::from(options.no_local) << 2
+                | u8::from(options.retain_as_published) << 3,
+        )
+    }
+
+    pub(crate) fn qos(self) -> QoS {
+        match self.0 & 3 {
+            0 => QoS::AtMostOnce,
+            1 => QoS::AtLeastOnce,
+            _ => QoS::ExactlyOnce,
+        }
+    }
+
+    fn no_local(self) -> bool {
+        self.0 & 4 != 0
+    }
+
+    pub(crate) fn retain_as_published(self) -> bool {
+        self.0 & 8 != 0
+    }
+
+    /// Overlapping subscriptions deliver once, at the highest QoS of them
+    /// [MQTT-3.3.4-2]; RETAIN stays if one of them wants it as published.
+    fn join(self, other: Options) -> Options {
+        Options((self.0 | other.0) & 0b1100 | (self.0 & 3).max(other.0 & 3))
+    }
+}
+
+/// What a session keeps of a subscription: enough to find and remove it without searching.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SubscriptionRef {
+    node: NodeId,
+    /// index into the node's shared groups, or `NONE` for an ordinary subscription
+    group: u32,
+    /// index into the subscribers of the node or group
+    position: u32,
+}
+
+/// Members of one `$share/<name>/<filter>` [MQTT-4.8.2].
+struct Group {
+    name: Box<str>,
+    /// `$share/<name>/<filter>`, by which peers know it
+    key: Arc<str>,
+    members: Vec<Subscriber>,
+    /// (peer, members there)
+    remote: Vec<(u8, u32)>,
+    /// whose turn it is
+    next: u32,
+}
+
+#[derive(Default)]
+struct Filters {
+    plus: Child,
+    hash: Child,
+    subscribers: Vec<Subscriber>,
+    /// peers with ordinary subscriptions to this filter, one bit each
+    peers: u64,
+    // A boxed list: nearly no filter has groups, and each one pays for this pointer.
+    #[allow(clippy::box_collection)]
+    groups: Option<Box<Vec<Group>>>,
+}
+
+impl Filters {
+    fn is_empty(&self) -> bool {
+        self.subscribers.is_empty() && self.peers == 0 && self.groups.is_none()
+    }
+}
+
+/// A node id whose default is "none".
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Child(NodeId);
+
+impl Default for Child {
+    fn default() -> Self {
+        Child(NONE)
+    }
+}
+
+/// What [`SubscriptionTree::subscribe`] changed.
+pub(crate) struct Subscribed {
+    /// The session had no subscription to this very filter before.
+    pub(crate) is_new: bool,
+    /// Peers have to hear of it: the first local subscription to this filter, or a change in
+    /// the number of local members of a group (then with that number).
+    pub(crate) interest: Option<u32>,
+}
+
+/// One session that a topic concerns.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Receiver {
+    pub(crate) session: SessionId,
+    pub(crate) options: Options,
+    /// its first Subscription Identifier, 0 for none
+    pub(crate) identifier: u32,
+    /// index of a further one in [`Matches::identifiers`], or `NONE`
+    more: u32,
+}
+
+/// The result of a match, kept between publishes so that matching allocates nothing.
+#[derive(Default)]
+pub(crate) struct Matches {
+    pub(crate) receivers: Vec<Receiver>,
+    /// peers that have ordinary subscriptions to the topic
+    pub(crate) peers: u64,
+    /// shared groups that the topic concerns
+    pub(crate) groups: Vec<(NodeId, u32)>,
+    identifiers: Vec<(u32, u32)>,
+    /// by session: (generation, index into receivers)
+    marks: Vec<(u32, u32)>,
+    generation: u32,
+    marked: bool,
+    stack: Vec<(NodeId, u32)>,
+    levels: Vec<(u32, u32)>,
+}
+
+impl Matches {
+    /// All Subscription Identifiers under which the receiver gets the message.
+    pub(crate) fn identifiers(&self, receiver: &Receiver) -> impl Iterator<Item = u32> + '_ {
+        let first = Some(receiver.identifier).filter(|&id| id != 0);
+        let mut more = receiver.more;
+        first.into_iter().chain(core::iter::from_fn(move || {
+            let (id, next) = *self.identifiers.get(more as usize)?;
+            more = next;
+            Some(id)
+        }))
+    }
+
+    fn clear(&mut self) {
+        self.receivers.clear();
+        self.groups.clear();
+        self.identifiers.clear();
+        self.peers = 0;
+        self.marked = false;
+    }
+}
+
+/// Where a shared subscription's message goes.
+pub(crate) enum GroupChoice {
+    Member(Receiver),
+    Peer(u8, Arc<str>),
+}
+
+/// Every subscription of one broker, and which filters its peers want.
+pub(crate) struct SubscriptionTree {
+    trie: Trie<Filters>,
+    count: u64,
+}
+
+impl SubscriptionTree {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            trie: Trie::new(seed),
+            count: 0,
+        }
+    }
+
+    /// Subscriptions of local sessions.
+    pub(crate) fn len(&self) -> u64 {
+        self.count
+    }
+
+    /// Adds or replaces the subscription of `session` to `filter` (without `$share/group/`).
+    /// `list` is the session's own list.
+    pub(crate) fn subscribe(
+        &mut self,
+        session: SessionId,
+        list: &mut Vec<SubscriptionRef>,
+        filter: &str,
+        group: Option<&str>,
+        options: Options,
+        identifier: u32,
+    ) -> Subscribed {
+        let node = self.insert(filter);
+        let group_index = match group {
+            Some(name) => self.group_index(node, name, filter),
+            None => NONE,
+        };
+        if let Some(existing) = self.find_in(node, group_index, session, list) {
+            let entry = &mut self.subscribers_mut(node, group_index)[existing as usize];
+            entry.options = options;
+            entry.identifier = identifier;
+            return Subscribed {
+                is_new: false,
+                interest: None,
+            };
+        }
+        let slot = list.len() as Slot;
+        let subscribers = self.subscribers_mut(node, group_index);
+        let position = subscribers.len() as u32;
+        subscribers.push(Subscriber {
+            session,
+            slot,
+            identifier,
+            options,
+        });
+        let members = subscribers.len() as u32;
+        list.push(SubscriptionRef {
+            node,
+            group: group_index,
+            position,
+        });
+        self.count += 1;
+        Subscribed {
+            is_new: true,
+            interest: (group.is_some() || members == 1).then_some(members),
+        }
+    }
+
+    /// Finds the subscription of a session to exactly this filter.
+    pub(crate) fn find(
+        &self,
+        session: SessionId,
+        list: &[SubscriptionRef],
+        filter: &str,
+        group: Option<&str>,
+    ) -> Option<Slot> {
+        let node = self.trie.find(filter)?;
+        let group_index = match group {
+            Some(name) => {
+                let groups = self.trie.value(node).groups.as_ref()?;
+                groups.iter().position(|g| *g.name == *name)? as u32
+            }
+            None => NONE,
+        };
+        let position = self.find_in(node, group_index, session, list)?;
+        Some(self.subscribers(node, group_index)[position as usize].slot)
+    }
+
+    /// Removes the subscription at `slot` of the session's list; `lists` gives other
+    /// sessions' lists, whose back pointers may move. Returns what peers have to hear:
+    /// (filter, group key, members left), if anything.
+    pub(crate) fn remove(
+        &mut self,
+        list: &mut Vec<SubscriptionRef>,
+        slot: Slot,
+        mut other: impl FnMut(SessionId, Slot, u32),
+    ) -> Option<(String, u32)> {
+        let gone = list.swap_remove(slot as usize);
+        if let Some(moved) = list.get(slot as usize) {
+            let (node, group, position) = (moved.node, moved.group, moved.position);
+            self.subscribers_mut(node, group)[position as usize].slot = slot;
+        }
+        let subscribers = self.subscribers_mut(gone.node, gone.group);
+        let removed = subscribers.swap_remove(gone.position as usize);
+        if let Some(moved) = subscribers.get(gone.position as usize).copied() {
+            if moved.session == removed.session {
+                // two entries of one session at one node cannot be: see `subscribe`
+                debug_assert!(false, "a session is listed once per filter");
+            }
+            other(moved.session, moved.slot, gone.position);
+        }
+        if subscribers.is_empty() {
+            subscribers.shrink_to_fit();
+        }
+        let left = subscribers.len() as u32;
+        self.count -= 1;
+        let interest = if gone.group != NONE {
+            let key = self.groups(gone.node)[gone.group as usize].key.clone();
+            Some((String::from(&*key), left))
+        } else {
+            (left == 0).then(|| (self.trie.path(gone.node), 0))
+        };
+        self.tidy(gone.node);
+        interest
+    }
+
+    /// The filter of a session's subscription, with its `$share/group/`.
+    pub(crate) fn filter_of(&self, reference: &SubscriptionRef) -> String {
+        if reference.group == NONE {
+            self.trie.path(reference.node)
+        } else {
+            String::from(&*self.groups(reference.node)[reference.group as usize].key)
+        }
+    }
+
+    /// Records how many subscriptions a peer has to `filter` (an ordinary filter: any
+    /// number, a `$share` key: its members).
+    pub(crate) fn set_peer_interest(&mut self, peer: u8, filter: &str, members: u32) {
+        let bit = 1u64 << peer;
+        if let Some((name, rest)) = split_share(filter) {
+            if members == 0 && self.trie.find(rest).is_none() {
+                return;
+            }
+            let node = self.insert(rest);
+            let index = self.group_index(node, name, rest);
+            let remote = &mut self.groups_mut(node)[index as usize].remote;
+            remote.retain(|(p, _)| *p != peer);
+            if members > 0 {
+                remote.push((peer, members));
+            }
+            self.tidy(node);
+        } else if members > 0 {
+            let node = self.insert(filter);
+            self.trie.value_mut(node).peers |= bit;
+        } else if let Some(node) = self.trie.find(filter) {
+            self.trie.value_mut(node).peers &= !bit;
+            self.tidy(node);
+        }
+    }
+
+    /// Collects everybody whom `topic` concerns. A subscription with No Local does not count
+    /// for its own publisher [MQTT-3.8.3-3].
+    pub(crate) fn matches(&self, topic: &str, publisher: Option<SessionId>, out: &mut Matches) {
+        out.clear();
+        split_levels(topic, &mut out.levels);
+        // A leading wildcard does not match `$` topics [MQTT-4.7.2-1].
+        let dollar = topic.as_bytes().first() == Some(&b'$');
+        let mut stack = core::mem::take(&mut out.stack);
+        stack.push((ROOT, 0));
+        while let Some((node, depth)) = stack.pop() {
+            let value = self.trie.value(node);
+            let wildcards = !(dollar && depth == 0);
+            if wildcards && value.hash.0 != NONE {
+                // `sport/#` also matches `sport`, the parent itself.
+                self.collect(value.hash.0, publisher, out);
+            }
+            let Some(&(start, end)) = out.levels.get(depth as usize) else {
+                self.collect(node, publisher, out);
+                continue;
+            };
+            if wildcards && value.plus.0 != NONE {
+                stack.push((value.plus.0, depth + 1));
+            }
+            if let Some(child) = self.trie.child(node, &topic[start as usize..end as usize]) {
+                stack.push((child, depth + 1));
+            }
+        }
+        out.stack = stack;
+    }
+
+    fn collect(&self, node: NodeId, publisher: Option<SessionId>, out: &mut Matches) {
+        let value = self.trie.value(node);
+        out.peers |= value.peers;
+        if let Some(groups) = &value.groups {
+            out.groups
+                .extend((0..groups.len() as u32).map(|index| (node, index)));
+        }
+        if value.subscribers.is_empty() {
+            return;
+        }
+        // The first matching filter cannot hold a session twice: only a second one has to
+        // look for sessions that are already there.
+        let first = out.receivers.is_empty();
+        if !first && !out.marked {
+            out.mark_all();
+        }
+        for subscriber in &value.subscribers {
+            if subscriber.options.no_local() && Some(subscriber.session) == publisher {
+                continue;
+            }
+            let receiver = Receiver {
+                session: subscriber.session,
+                options: subscriber.options,
+                identifier: subscriber.identifier,
+                more: NONE,
+            };
+            if first {
+                out.receivers.push(receiver);
+            } else {
+                out.join(receiver);
+            }
+        }
+    }
+
+    /// Whose turn it is in a group that [`Self::matches`] found. `usable` tells whether a
+    /// local member can take the message now; members that cannot are only chosen if nobody
+    /// else is there.
+    pub(crate) fn choose(
+        &mut self,
+        (node, index): (NodeId, u32),
+        local_only: bool,
+        mut usable: impl FnMut(SessionId) -> bool,
+    ) -> Option<GroupChoice> {
+        let group = &mut self.groups_mut(node)[index as usize];
+        let local = group.members.len() as u32;
+        let remote: u32 = if local_only {
+            0
+        } else {
+            group.remote.iter().map(|(_, members)| members).sum()
+        };
+        let total = local + remote;
+        if total == 0 {
+            return None;
+        }
+        let start = group.next % total;
+        let mut fallback = None;
+        for step in 0..total {
+            let turn = (start + step) % total;
+            if turn < local {
+                let member = &group.members[turn as usize];
+                let receiver = Receiver {
+                    session: member.session,
+                    options: member.options,
+                    identifier: member.identifier,
+                    more: NONE,
+                };
+                if usable(member.session) {
+                    group.next = turn + 1;
+                    return Some(GroupChoice::Member(receiver));
+                }
+                fallback.get_or_insert(GroupChoice::Member(receiver));
+            } else {
+                let mut left = turn - local;
+                for &(peer, members) in &group.remote {
+                    if left < members {
+                        group.next = turn + 1;
+                        return Some(GroupChoice::Peer(peer, group.key.clone()));
+                    }
+                    left -= members;
+                }
+            }
+        }
+        group.next = start + 1;
+        fallback
+    }
+
+    /// The group behind a key that a peer named.
+    pub(crate) fn group_by_key(&self, key: &str) -> Option<(NodeId, u32)> {
+        let (name, filter) = split_share(key)?;
+        let node = self.trie.find(filter)?;
+        let groups = self.trie.value(node).groups.as_ref()?;
+        let index = groups.iter().position(|g| *g.name == *name)?;
+        Some((node, index as u32))
+    }
+
+    /// Every filter that local sessions want, for a peer that has just come.
+    pub(crate) fn local_interest(&self, mut tell: impl FnMut(&str, u32)) {
+        let mut stack = alloc::vec![ROOT];
+        while let Some(node) = stack.pop() {
+            let value = self.trie.value(node);
+            if !value.subscribers.is_empty() {
+                tell(&self.trie.path(node), value.subscribers.len() as u32);
+            }
+            for group in value.groups.iter().flat_map(|g| g.iter()) {
+                if !group.members.is_empty() {
+                    tell(&group.key, group.members.len() as u32);
+                }
+            }
+            let mut child = self.trie.first_child(node);
+            while child != NONE {
+                stack.push(child);
+                child = self.trie.next_sibling(child);
+            }
+        }
+    }
+
+    fn insert(&mut self, filter: &str) -> NodeId {
+        let node = self.trie.insert(filter);
+        // Wildcard children are also linked from their parents, so that matching finds them
+        // without hashing.
+        let mut child = node;
+        while child != ROOT {
+            let parent = self.trie.parent(child);
+            let wildcard = match self.trie.level(child) {
+                "+" => Some(false),
+                "#" => Some(true),
+                _ => None,
+            };
+            if let Some(is_hash) = wildcard {
+                let value = self.trie.value_mut(parent);
+                if is_hash {
+                    value.hash = Child(child);
+                } else {
+                    value.plus = Child(child);
+                }
+            }
+            child = parent;
+        }
+        node
+    }
+
+    /// Drops groups and nodes that nobody uses any more.
+    fn tidy(&mut self, mut node: NodeId) {
+        let value = self.trie.value_mut(node);
+        if let Some(groups) = &mut value.groups {
+            // Only trailing groups can go: sessions point at groups by index.
+            while groups
+                .last()
+                .is_some_and(|g| g.members.is_empty() && g.remote.is_empty())
+            {
+                groups.pop();
+            }
+            if groups.is_empty() {
+                value.groups = None;
+            }
+        }
+        while node != ROOT
+            && self.trie.first_child(node) == NONE
+            && self.trie.value(node).is_empty()
+        {
+            let parent = self.trie.parent(node);
+            let value = self.trie.value_mut(parent);
+            if value.plus.0 == node {
+                value.plus = Child(NONE);
+            }
+            if value.hash.0 == node {
+                value.hash = Child(NONE);
+            }
+            self.trie.remove_leaf(node);
+            node = parent;
+        }
+    }
+
+    fn group_index(&mut self, node: NodeId, name: &str, filter: &str) -> u32 {
+        let groups = self
+            .trie
+            .value_mut(node)
+            .groups
+            .get_or_insert_with(|| Box::new(Vec::new()));
+        if let Some(index) = groups.iter().position(|g| *g.name == *name) {
+            return index as u32;
+        }
+        groups.push(Group {
+            name: name.into(),
+            key: alloc::format!("$share/{name}/{filter}").into(),
+            members: Vec::new(),
+            remote: Vec::new(),
+            next: 0,
+        });
+        (groups.len() - 1) as u32
+    }
+
+    /// Position of the session's entry: searched in whichever list is shorter.
+    fn find_in(
+        &self,
+        node: NodeId,
+        group: u32,
+        session: SessionId,
+        list: &[SubscriptionRef],
+    ) -> Option<u32> {
+        let subscribers = self.subscribers(node, group);
+        if list.len() < subscribers.len() {
+            list.iter()
+                .find(|r| r.node == node && r.group == group)
+                .map(|r| r.position)
+        } else {
+            subscribers
+                .iter()
+                .position(|s| s.session == session)
+                .map(|position| position as u32)
+        }
+    }
+
+    fn groups(&self, node: NodeId) -> &[Group] {
+        self.trie.value(node).groups.as_deref().map_or(&[], |g| g)
+    }
+
+    fn groups_mut(&mut self, node: NodeId) -> &mut Vec<Group> {
+        self.trie
+            .value_mut(node)
+            .groups
+            .get_or_insert_with(|| Box::new(Vec::new()))
+    }
+
+    fn subscribers(&self, node: NodeId, group: u32) -> &[Subscriber] {
+        if group == NONE {
+            &self.trie.value(node).subscribers
+        } else {
+            &self.groups(node)[group as usize].members
+        }
+    }
+
+    fn subscribers_mut(&mut self, node: NodeId, group: u32) -> &mut Vec<Subscriber> {
+        if group == NONE {
+            &mut self.trie.value_mut(node).subscribers
+        } else {
+            &mut self.groups_mut(node)[group as usize].members
+        }
+    }
+}
+
+impl SubscriptionRef {
+    pub(crate) fn set_position(&mut self, position: u32) {
+        self.position = position;
+    }
+}
+
+impl Matches {
+    fn mark_all(&mut self) {
+        self.marked = true;
+        self.generation = self.generation.wrapping_add(1);
+        for index in 0..self.receivers.len() {
+            self.mark(index);
+        }
+    }
+
+    fn mark(&mut self, index: usize) {
+        let session = self.receivers[index].session.index();
+        if self.marks.len() <= session {
+            self.marks.resize(session + 1, (0, 0));
+        }
+        self.marks[session] = (self.generation, index as u32);
+    }
+
+    fn join(&mut self, receiver: Receiver) {
+        match self.marks.get(receiver.session.index()) {
+            Some(&(generation, index)) if generation == self.generation => {
+                let known = &mut self.receivers[index as usize];
+                known.options = known.options.join(receiver.options);
+                if receiver.identifier == 0 {
+                } else if known.identifier == 0 {
+                    known.identifier = receiver.identifier;
+                } else {
+                    self.identifiers.push((receiver.identifier, known.more));
+                    known.more = (self.identifiers.len() - 1) as u32;
+                }
+            }
+            _ => {
+                self.receivers.push(receiver);
+                self.mark(self.receivers.len() - 1);
+            }
+        }
+    }
+}
+
+/// `$share/name/filter` into name and filter.
+fn split_share(filter: &str) -> Option<(&str, &str)> {
+    filter.strip_prefix("$share/")?.split_once('/')
+}
+
+fn split_levels(topic: &str, out: &mut Vec<(u32, u32)>) {
+    out.clear();
+    let mut start = 0;
+    for (at, byte) in topic.bytes().enumerate() {
+        if byte == b'/' {
+            out.push((start, at as u32));
+            start = at as u32 + 1;
+        }
+    }
+    out.push((start, topic.len() as u32));
+}
