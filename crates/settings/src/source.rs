@@ -123,8 +123,8 @@ mod tests {
     #[test]
     fn columns_count_characters_and_lines_count_from_one() {
         let text = "a = 1\n# 家\nname = 2";
-        let at = Location::of(text, 17..18);
-        assert_eq!((at.line, at.column), (3, 7));
+        let at = Location::of(text, 19..20);
+        assert_eq!((at.line, at.column), (3, 8));
         let end_of_comment = Location::of(text, 11..11);
         assert_eq!((end_of_comment.line, end_of_comment.column), (2, 4));
     }

@@ -1,0 +1,170 @@
+//! What can go wrong with what is stored, and what to do about it.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::limits;
+
+/// What a name belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A person or a program.
+    User,
+    /// A device.
+    Device,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::User => "user",
+            Kind::Device => "device",
+        })
+    }
+}
+
+/// Why the data folder or the registry could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The folder could not be made.
+    #[error("cannot create the data folder {}: {source}; choose another folder with --data or `data` in [server], or create it and give it to this user", path.display())]
+    Create {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The path leads to a file.
+    #[error("the data folder {} is a file; choose another folder with --data or `data` in [server]", path.display())]
+    NotAFolder {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Nothing can be written there.
+    #[error("cannot write in the data folder {}: {source}; {}", path.display(), write_advice(source))]
+    NotWritable {
+        /// The file or folder that could not be written.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another server uses the folder.
+    #[error("another Safeport{} already serves from {}; stop it first, or give this one its own folder with --data", pid_text(*pid), folder.display())]
+    Locked {
+        /// The folder.
+        folder: PathBuf,
+        /// The other process, if it could be read.
+        pid: Option<u32>,
+    },
+    /// The registry was written by a newer Safeport.
+    #[error("{} was written by a newer Safeport (schema {found}, this one knows up to {known}); use that version again, or restore a backup from before the upgrade", path.display())]
+    NewerSchema {
+        /// The database.
+        path: PathBuf,
+        /// Its schema version.
+        found: i64,
+        /// The newest schema version that this program knows.
+        known: i64,
+    },
+    /// The file is no sound database of ours.
+    #[error("{} is damaged or is no Safeport database ({detail}); stop the server, move {} aside together with the files ending in -wal and -shm beside it, and restore a backup; without one, Safeport starts with an empty registry", path.display(), path.display())]
+    Corrupt {
+        /// The database.
+        path: PathBuf,
+        /// What was found.
+        detail: String,
+    },
+    /// Another process held the database all the time.
+    #[error("{} was locked by another process for more than {} seconds; try again, and look for a backup or a database browser that keeps it open", path.display(), limits::BUSY_TIMEOUT.as_secs())]
+    Busy {
+        /// The database.
+        path: PathBuf,
+    },
+    /// The disk is full.
+    #[error("no space is left for {}; nothing was changed: free some space and try again", path.display())]
+    Full {
+        /// The database.
+        path: PathBuf,
+    },
+    /// Nobody has this name.
+    #[error("there is no {kind} {name:?}; `safeport {kind} list` shows all")]
+    NotFound {
+        /// What was looked for.
+        kind: Kind,
+        /// The name.
+        name: String,
+    },
+    /// The name is used already.
+    #[error(
+        "the name {name:?} belongs to a {by} already: choose another, since users and devices share one space of login names"
+    )]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Who has it.
+        by: Kind,
+    },
+    /// A client identifier or hardware address is used already.
+    #[error(
+        "{what} {value:?} belongs to the device {device:?} already; forget that device first if it is the same board"
+    )]
+    IdentityTaken {
+        /// `the client id` or `the MAC address`.
+        what: &'static str,
+        /// The value.
+        value: String,
+        /// The device that has it.
+        device: String,
+    },
+    /// Anything else from the database.
+    #[error("{} failed: {source}; if it happens again, check the disk and the folder's permissions", path.display())]
+    Database {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+}
+
+impl StoreError {
+    /// Sorts an error of SQLite by what a person can do about it.
+    pub(crate) fn sqlite(path: &Path, source: rusqlite::Error) -> StoreError {
+        use rusqlite::ErrorCode;
+        let path = path.to_path_buf();
+        let code = source.sqlite_error_code();
+        match code {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt {
+                path,
+                detail: source.to_string(),
+            },
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy { path },
+            Some(ErrorCode::DiskFull) => StoreError::Full { path },
+            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+                StoreError::NotWritable {
+                    path,
+                    source: io::Error::new(io::ErrorKind::PermissionDenied, source),
+                }
+            }
+            _ => StoreError::Database { path, source },
+        }
+    }
+}
+
+fn pid_text(pid: Option<u32>) -> String {
+    pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
+}
+
+fn write_advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free some space, or choose another folder with --data"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "the disk is mounted read-only: choose another folder with --data"
+        }
+        _ => {
+            "give the folder and its files to the user that runs Safeport, or choose another folder with --data"
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The data folder: its layout, permissions and lock.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::lock::FolderLock;
+use crate::{Registry, StoreError};
+
+/// The folder that holds everything that survives a restart:
+///
+/// | name | holds |
+/// |---|---|
+/// | `safeport.db` | the [`Registry`] |
+/// | `pki/` | keys and certificates |
+/// | `log/` | messages and sessions |
+/// | `safeport.lock` | the pid of the server that uses the folder |
+///
+/// Made with mode 0700: it holds private keys and password hashes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataFolder {
+    path: PathBuf,
+}
+
+impl DataFolder {
+    /// Makes the folder and its layout where they are missing, and tries a
+    /// write. The permissions of a folder that exists are left as they are.
+    ///
+    /// # Errors
+    /// The path cannot be made, is a file, or cannot be written in.
+    pub fn open(path: impl AsRef<Path>) -> Result<DataFolder, StoreError> {
+        let given = path.as_ref();
+        if fs::metadata(given).is_ok_and(|found| !found.is_dir()) {
+            return Err(StoreError::NotAFolder {
+                path: given.to_path_buf(),
+            });
+        }
+        create_private(given).map_err(|source| StoreError::Create {
+            path: given.to_path_buf(),
+            source,
+        })?;
+        // Absolute, so that messages name the same folder from everywhere.
+        let path = fs::canonicalize(given).map_err(|source| StoreError::Create {
+            path: given.to_path_buf(),
+            source,
+        })?;
+        let folder = DataFolder { path };
+        folder.try_write()?;
+        for part in [folder.pki(), folder.log()] {
+            create_private(&part).map_err(|source| StoreError::NotWritable {
+                path: part.clone(),
+                source,
+            })?;
+        }
+        Ok(folder)
+    }
+
+    /// The folder itself, as an absolute path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `safeport.db`.
+    pub fn database(&self) -> PathBuf {
+        self.path.join("safeport.db")
+    }
+
+    /// `pki/`.
+    pub fn pki(&self) -> PathBuf {
+        self.path.join("pki")
+    }
+
+    /// `log/`.
+    pub fn log(&self) -> PathBuf {
+        self.path.join("log")
+    }
+
+    /// Takes the folder for one server. Held until the value is dropped or the
+    /// process ends, however it ends.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] names the server that has it.
+    pub fn lock(&self) -> Result<FolderLock, StoreError> {
+        FolderLock::take(&self.path)
+    }
+
+    /// Opens the registry, bringing its schema up to date.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; notably `NewerSchema` and `Corrupt`.
+    pub fn registry(&self) -> Result<Registry, StoreError> {
+        Registry::open(&self.database())
+    }
+
+    fn try_write(&self) -> Result<(), StoreError> {
+        let probe = self
+            .path
+            .join(format!(".write-test-{}", std::process::id()));
+        let written = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&probe)
+            .and_then(|mut file| file.write_all(b"safeport"));
+        let _ = fs::remove_file(&probe);
+        written.map_err(|source| StoreError::NotWritable {
+            path: self.path.clone(),
+            source,
+        })
+    }
+}
+
+/// Makes a folder, and those above it, with mode 0700.
+fn create_private(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}

@@ -1,0 +1,105 @@
+//! The tables of the registry and how older ones become them.
+
+use rusqlite::{Connection, TransactionBehavior};
+use std::path::Path;
+
+use crate::StoreError;
+
+/// `PRAGMA application_id`: "SAFE". Tells our files from other databases.
+const APPLICATION_ID: i64 = 0x5341_4645;
+
+/// Step `n` brings schema `n` to `n + 1`. Steps are never edited once released;
+/// a change is a new step.
+const STEPS: &[&str] = &[
+    // 1: people, devices, what each may do, and who changed what.
+    "CREATE TABLE logins (
+        name TEXT PRIMARY KEY,
+        kind TEXT NOT NULL CHECK (kind IN ('user', 'device'))
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE users (
+        name TEXT PRIMARY KEY REFERENCES logins (name) ON DELETE CASCADE,
+        password_hash TEXT NOT NULL,
+        enabled INTEGER NOT NULL CHECK (enabled IN (0, 1)),
+        created INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE devices (
+        name TEXT PRIMARY KEY,
+        family TEXT NOT NULL,
+        topic TEXT NOT NULL,
+        client_id TEXT NOT NULL UNIQUE,
+        username TEXT NOT NULL UNIQUE REFERENCES logins (name) ON DELETE CASCADE,
+        mac TEXT UNIQUE,
+        password_hash TEXT NOT NULL,
+        created INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE rights (
+        login TEXT NOT NULL REFERENCES logins (name) ON DELETE CASCADE,
+        direction TEXT NOT NULL CHECK (direction IN ('publish', 'subscribe')),
+        position INTEGER NOT NULL,
+        filter TEXT NOT NULL,
+        PRIMARY KEY (login, direction, position)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE audit (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        at INTEGER NOT NULL,
+        who TEXT NOT NULL,
+        what TEXT NOT NULL
+    ) STRICT;",
+];
+
+/// The newest schema version that this program knows.
+pub(crate) const NEWEST: i64 = STEPS.len() as i64;
+
+/// Brings a database to [`NEWEST`], in one transaction: it is old or new, never
+/// between.
+pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let failed = |source| StoreError::sqlite(path, source);
+    if recognise(connection, path)? == NEWEST {
+        return Ok(());
+    }
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(failed)?;
+    // Another process may have been quicker while we waited for the lock.
+    let found = recognise(&transaction, path)?;
+    for step in &STEPS[found as usize..] {
+        transaction.execute_batch(step).map_err(failed)?;
+    }
+    transaction
+        .pragma_update(None, "application_id", APPLICATION_ID)
+        .map_err(failed)?;
+    transaction
+        .pragma_update(None, "user_version", NEWEST)
+        .map_err(failed)?;
+    transaction.commit().map_err(failed)
+}
+
+/// The schema version of a database that this program may use; 0 for an empty
+/// one. Changes nothing, so a database of another program stays as it is.
+pub(crate) fn recognise(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
+    let number = |query: &str| {
+        connection
+            .query_row(query, [], |row| row.get::<_, i64>(0))
+            .map_err(|source| StoreError::sqlite(path, source))
+    };
+    let found = number("PRAGMA user_version")?;
+    let application = number("PRAGMA application_id")?;
+    let tables = number("SELECT count(*) FROM sqlite_schema")?;
+    if tables == 0 && found == 0 && application == 0 {
+        return Ok(0);
+    }
+    if application != APPLICATION_ID || found < 1 {
+        return Err(StoreError::Corrupt {
+            path: path.to_path_buf(),
+            detail: "it is a database of another program".to_string(),
+        });
+    }
+    if found > NEWEST {
+        return Err(StoreError::NewerSchema {
+            path: path.to_path_buf(),
+            found,
+            known: NEWEST,
+        });
+    }
+    Ok(found)
+}

@@ -1,0 +1,259 @@
+//! People and programs in the registry, and the rights of every login.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::path::Path;
+
+use crate::audit;
+use crate::{Account, By, Kind, Registry, Rights, Secret, StoreError, User};
+
+const COLUMNS: &str = "SELECT name, password_hash, enabled, created FROM users";
+
+impl Registry {
+    /// Adds a user.
+    ///
+    /// # Errors
+    /// [`StoreError::NameTaken`] by a user or a device.
+    pub fn add_user(&mut self, user: &User, by: By<'_>) -> Result<(), StoreError> {
+        self.change(|db, path| {
+            claim_login(db, path, &user.name, Kind::User)?;
+            let failed = |source| StoreError::sqlite(path, source);
+            db.execute(
+                "INSERT INTO users (name, password_hash, enabled, created) VALUES (?1, ?2, ?3, ?4)",
+                params![
+                    user.name,
+                    user.password_hash.expose(),
+                    user.enabled,
+                    seconds(user.created)
+                ],
+            )
+            .map_err(failed)?;
+            write_rights(db, &user.name, &user.rights).map_err(failed)?;
+            audit::write(db, by, &format!("user {} added", user.name)).map_err(failed)
+        })
+    }
+
+    /// Replaces the password hash of a user.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub fn set_user_password(
+        &mut self,
+        name: &str,
+        hash: &Secret,
+        by: By<'_>,
+    ) -> Result<(), StoreError> {
+        self.update_user(name, by, "password changed", |db| {
+            db.execute(
+                "UPDATE users SET password_hash = ?2 WHERE name = ?1",
+                params![name, hash.expose()],
+            )
+        })
+    }
+
+    /// Replaces what a user may do.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub fn set_user_rights(
+        &mut self,
+        name: &str,
+        rights: &Rights,
+        by: By<'_>,
+    ) -> Result<(), StoreError> {
+        self.update_user(name, by, "rights changed", |db| {
+            let found = exists(db, "SELECT 1 FROM users WHERE name = ?1", name)?;
+            if found {
+                write_rights(db, name, rights)?;
+            }
+            Ok(usize::from(found))
+        })
+    }
+
+    /// Lets a user log in, or no longer.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub fn set_user_enabled(
+        &mut self,
+        name: &str,
+        enabled: bool,
+        by: By<'_>,
+    ) -> Result<(), StoreError> {
+        let what = if enabled { "enabled" } else { "disabled" };
+        self.update_user(name, by, what, |db| {
+            db.execute(
+                "UPDATE users SET enabled = ?2 WHERE name = ?1",
+                params![name, enabled],
+            )
+        })
+    }
+
+    /// Removes a user with all rights.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub fn remove_user(&mut self, name: &str, by: By<'_>) -> Result<(), StoreError> {
+        self.update_user(name, by, "removed", |db| {
+            db.execute(
+                "DELETE FROM logins WHERE name = ?1 AND kind = 'user'",
+                [name],
+            )
+        })
+    }
+
+    /// All users, by name.
+    ///
+    /// # Errors
+    /// The database could not be read.
+    pub fn users(&self) -> Result<Vec<User>, StoreError> {
+        all(&self.connection).map_err(|source| self.failed(source))
+    }
+
+    /// One user.
+    ///
+    /// # Errors
+    /// The database could not be read.
+    pub fn user(&self, name: &str) -> Result<Option<User>, StoreError> {
+        one(&self.connection, name).map_err(|source| self.failed(source))
+    }
+
+    /// Whoever logs in with this name.
+    ///
+    /// # Errors
+    /// The database could not be read.
+    pub fn account(&self, username: &str) -> Result<Option<Account>, StoreError> {
+        let db = &self.connection;
+        let found = match one(db, username).map_err(|source| self.failed(source))? {
+            Some(user) => Some(Account::User(user)),
+            None => crate::devices::by_username(db, username)
+                .map_err(|source| self.failed(source))?
+                .map(Account::Device),
+        };
+        Ok(found)
+    }
+
+    fn update_user(
+        &mut self,
+        name: &str,
+        by: By<'_>,
+        what: &str,
+        update: impl FnOnce(&Connection) -> rusqlite::Result<usize>,
+    ) -> Result<(), StoreError> {
+        self.change(|db, path| {
+            let failed = |source| StoreError::sqlite(path, source);
+            if update(db).map_err(failed)? == 0 {
+                return Err(StoreError::NotFound {
+                    kind: Kind::User,
+                    name: name.to_string(),
+                });
+            }
+            audit::write(db, by, &format!("user {name} {what}")).map_err(failed)
+        })
+    }
+}
+
+pub(crate) fn all(db: &Connection) -> rusqlite::Result<Vec<User>> {
+    let mut statement = db.prepare_cached(&format!("{COLUMNS} ORDER BY name"))?;
+    let rows = statement.query_map([], read)?;
+    rows.map(|user| with_rights(db, user?)).collect()
+}
+
+fn one(db: &Connection, name: &str) -> rusqlite::Result<Option<User>> {
+    db.prepare_cached(&format!("{COLUMNS} WHERE name = ?1"))?
+        .query_row([name], read)
+        .optional()?
+        .map(|user| with_rights(db, user))
+        .transpose()
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<User> {
+    Ok(User {
+        name: row.get(0)?,
+        password_hash: Secret::new(row.get::<_, String>(1)?),
+        rights: Rights::default(),
+        enabled: row.get(2)?,
+        created: row.get::<_, i64>(3)?.try_into().unwrap_or(0),
+    })
+}
+
+fn with_rights(db: &Connection, mut user: User) -> rusqlite::Result<User> {
+    user.rights = read_rights(db, &user.name)?;
+    Ok(user)
+}
+
+/// Reserves a login name in the space that users and devices share.
+pub(crate) fn claim_login(
+    db: &Connection,
+    path: &Path,
+    name: &str,
+    kind: Kind,
+) -> Result<(), StoreError> {
+    let failed = |source| StoreError::sqlite(path, source);
+    let taken: Option<String> = db
+        .query_row("SELECT kind FROM logins WHERE name = ?1", [name], |row| {
+            row.get(0)
+        })
+        .optional()
+        .map_err(failed)?;
+    if let Some(by) = taken {
+        return Err(StoreError::NameTaken {
+            name: name.to_string(),
+            by: if by == "user" {
+                Kind::User
+            } else {
+                Kind::Device
+            },
+        });
+    }
+    db.execute(
+        "INSERT INTO logins (name, kind) VALUES (?1, ?2)",
+        params![name, kind.to_string()],
+    )
+    .map(drop)
+    .map_err(failed)
+}
+
+pub(crate) fn exists(db: &Connection, query: &str, name: &str) -> rusqlite::Result<bool> {
+    db.query_row(query, [name], |_| Ok(()))
+        .optional()
+        .map(|found| found.is_some())
+}
+
+/// Replaces the filters of one login.
+pub(crate) fn write_rights(db: &Connection, login: &str, rights: &Rights) -> rusqlite::Result<()> {
+    db.execute("DELETE FROM rights WHERE login = ?1", [login])?;
+    let mut insert = db.prepare_cached(
+        "INSERT INTO rights (login, direction, position, filter) VALUES (?1, ?2, ?3, ?4)",
+    )?;
+    for (direction, filters) in [
+        ("publish", &rights.publish),
+        ("subscribe", &rights.subscribe),
+    ] {
+        for (position, filter) in (0i64..).zip(filters) {
+            insert.execute(params![login, direction, position, filter])?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn read_rights(db: &Connection, login: &str) -> rusqlite::Result<Rights> {
+    let mut rights = Rights::default();
+    let mut statement = db.prepare_cached(
+        "SELECT direction, filter FROM rights WHERE login = ?1 ORDER BY direction, position",
+    )?;
+    let mut rows = statement.query([login])?;
+    while let Some(row) = rows.next()? {
+        let filter = row.get(1)?;
+        if row.get_ref(0)?.as_str()? == "publish" {
+            rights.publish.push(filter);
+        } else {
+            rights.subscribe.push(filter);
+        }
+    }
+    Ok(rights)
+}
+
+/// SQLite's integers are signed; a time beyond them is not one.
+pub(crate) fn seconds(time: u64) -> i64 {
+    i64::try_from(time).unwrap_or(i64::MAX)
+}
