@@ -4,6 +4,7 @@
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::{DeviceRecord, StoreError, User, limits, schema};
 
@@ -47,6 +48,20 @@ impl Registry {
     /// program or to a newer Safeport.
     pub fn open(path: &Path) -> Result<Registry, StoreError> {
         make_private(path)?;
+        // The step to a write-ahead log does not wait for another process that
+        // is making the same step: SQLite answers "busy" at once.
+        let deadline = Instant::now() + limits::BUSY_TIMEOUT;
+        loop {
+            match Registry::try_open(path) {
+                Err(StoreError::Busy { .. }) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn try_open(path: &Path) -> Result<Registry, StoreError> {
         let failed = |source| StoreError::sqlite(path, source);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
@@ -56,7 +71,9 @@ impl Registry {
             .busy_timeout(limits::BUSY_TIMEOUT)
             .map_err(failed)?;
         // Before anything is changed: the file may belong to another program.
-        schema::recognise(&connection, path)?;
+        let look = connection.transaction().map_err(failed)?;
+        let version = schema::recognise(&look, path)?;
+        look.commit().map_err(failed)?;
         connection
             .pragma_update(None, "journal_mode", "WAL")
             .map_err(failed)?;
@@ -66,7 +83,9 @@ impl Registry {
         connection
             .pragma_update(None, "foreign_keys", true)
             .map_err(failed)?;
-        schema::migrate(&mut connection, path)?;
+        if version < schema::NEWEST {
+            schema::migrate(&mut connection, path)?;
+        }
         Ok(Registry {
             connection,
             path: path.to_path_buf(),

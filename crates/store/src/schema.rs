@@ -1,6 +1,6 @@
 //! The tables of the registry and how older ones become them.
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use std::path::Path;
 
 use crate::StoreError;
@@ -54,9 +54,6 @@ pub(crate) const NEWEST: i64 = STEPS.len() as i64;
 /// between.
 pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let failed = |source| StoreError::sqlite(path, source);
-    if recognise(connection, path)? == NEWEST {
-        return Ok(());
-    }
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(failed)?;
@@ -76,7 +73,10 @@ pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
 
 /// The schema version of a database that this program may use; 0 for an empty
 /// one. Changes nothing, so a database of another program stays as it is.
-pub(crate) fn recognise(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
+///
+/// Wants a transaction: three looks at three moments, with another process
+/// making the tables in between, do not fit together.
+pub(crate) fn recognise(connection: &Transaction<'_>, path: &Path) -> Result<i64, StoreError> {
     let number = |query: &str| {
         connection
             .query_row(query, [], |row| row.get::<_, i64>(0))
