@@ -2,6 +2,7 @@
 //! or WebSocket inside TLS. The engine owns one [`Layer`] per connection that needs one, feeds it
 //! what it read and writes what it is given; there is no socket in here.
 
+mod handed_over;
 mod tls;
 mod websocket;
 
@@ -10,13 +11,15 @@ use std::sync::Arc;
 use rustls::{ServerConfig, ServerConnection};
 use thiserror::Error;
 
+use self::handed_over::HandedOverTls;
 use self::tls::Tls;
 use self::websocket::WebSocket;
 pub use self::websocket::WebSocketError;
 
 /// Transform between socket bytes and protocol bytes of one accepted connection.
 ///
-/// Idle, it holds no buffers but those of rustls: see `examples/idle_tls.rs` for the figure.
+/// Idle, it holds no buffers: `examples/idle_tls.rs` tells what one costs. Only a WebSocket that was
+/// upgraded inside TLS keeps the 4 KiB buffer of the rustls connection that it was handed.
 #[derive(Debug)]
 pub struct Layer(Kind);
 
@@ -24,7 +27,7 @@ pub struct Layer(Kind);
 enum Kind {
     Tls(Box<Tls>),
     WebSocket(WebSocket),
-    TlsWebSocket(Box<(Tls, WebSocket)>),
+    TlsWebSocket(Box<(HandedOverTls, WebSocket)>),
 }
 
 /// Whether more protocol bytes may come.
@@ -48,12 +51,10 @@ pub enum LayerError {
     /// The peer broke the WebSocket rules.
     #[error(transparent)]
     WebSocket(#[from] WebSocketError),
-    /// The caller sent more than [`crate::limits::TLS_EARLY_PLAINTEXT`] bytes before the handshake
-    /// was finished.
+    /// The caller sent before the TLS handshake was finished, although it can have read nothing
+    /// yet that would deserve an answer.
     #[error(
-        "{} bytes wait for a TLS handshake that is not finished; send after \
-         `Layer::is_handshaking` has become false",
-        crate::limits::TLS_EARLY_PLAINTEXT
+        "the TLS handshake is not finished; send after `Layer::is_handshaking` has become false"
     )]
     TooEarly,
     /// The caller sent after the peer or we had closed.
@@ -70,9 +71,8 @@ impl Layer {
     /// If `config` cannot start a connection, which rustls only says of a record size out of its
     /// range; [`crate::PrivateCa::server_config`] sets none.
     pub fn tls(config: Arc<ServerConfig>) -> Layer {
-        let connection =
-            ServerConnection::new(config).expect("a server configuration without record size");
-        Layer(Kind::Tls(Box::new(Tls::new(connection))))
+        let tls = Tls::new(config).expect("a server configuration without record size");
+        Layer(Kind::Tls(Box::new(tls)))
     }
 
     /// A WebSocket whose HTTP upgrade has been answered with 101.
@@ -85,7 +85,7 @@ impl Layer {
     /// Plaintext that `connection` has already decrypted but nobody read is delivered by the next
     /// [`Layer::receive`], which may be called with no bytes for that purpose.
     pub fn websocket_over_tls(connection: ServerConnection) -> Layer {
-        let both = (Tls::new(connection), WebSocket::new());
+        let both = (HandedOverTls::new(connection), WebSocket::new());
         Layer(Kind::TlsWebSocket(Box::new(both)))
     }
 
@@ -104,10 +104,7 @@ impl Layer {
         raw_out: &mut Vec<u8>,
     ) -> Result<Received, LayerError> {
         match &mut self.0 {
-            Kind::Tls(tls) => tls.receive(raw, raw_out, |chunk| {
-                plain.extend_from_slice(chunk);
-                Ok(())
-            }),
+            Kind::Tls(tls) => tls.receive(raw, plain, raw_out),
             Kind::WebSocket(websocket) => Ok(websocket.receive(raw, plain, raw_out)?),
             Kind::TlsWebSocket(both) => {
                 let (tls, websocket) = &mut **both;
@@ -123,8 +120,8 @@ impl Layer {
     ///
     /// # Errors
     ///
-    /// [`LayerError::Closed`] after either side has closed, [`LayerError::TooEarly`] when too much
-    /// waits for a TLS handshake, [`LayerError::Tls`] if encryption fails.
+    /// [`LayerError::Closed`] after either side has closed, [`LayerError::TooEarly`] before a
+    /// TLS handshake is finished, [`LayerError::Tls`] if encryption fails.
     pub fn send(&mut self, plain: &[u8], raw_out: &mut Vec<u8>) -> Result<(), LayerError> {
         if plain.is_empty() {
             return Ok(());
@@ -142,7 +139,8 @@ impl Layer {
     }
 
     /// Says goodbye: appends a WebSocket close frame (1000) and a TLS close_notify, as applicable.
-    /// Nothing can be sent afterwards. Calling it twice, or after an error, adds nothing.
+    /// Nothing can be sent afterwards. Calling it twice, after an error, or during a TLS handshake
+    /// adds nothing.
     pub fn close(&mut self, raw_out: &mut Vec<u8>) {
         match &mut self.0 {
             Kind::Tls(tls) => tls.close(raw_out),
@@ -167,7 +165,7 @@ impl Layer {
 }
 
 fn receive_both(
-    tls: &mut Tls,
+    tls: &mut HandedOverTls,
     websocket: &mut WebSocket,
     raw: &[u8],
     plain: &mut Vec<u8>,
@@ -197,6 +195,3 @@ fn receive_both(
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

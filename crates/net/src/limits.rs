@@ -7,15 +7,11 @@
 /// handshake messages. Longer writes become several records.
 pub const TLS_RECORD_PLAINTEXT: usize = 1024;
 
-/// Most plaintext held for a TLS peer that has not finished its handshake, in bytes.
+/// Most bytes held of a TLS record or handshake message that is not complete, in bytes.
 ///
-/// The protocol above answers only what it has read, and nothing can be read before the handshake
-/// ends, so this is never reached in practice. More is refused with `LayerError::TooEarly`.
-pub const TLS_EARLY_PLAINTEXT: usize = 16 * 1024;
-
-/// Longest handshake message of a TLS peer, in bytes; more ends the connection with an alert.
-/// Enforced inside rustls; named here so that it is not forgotten.
-pub const TLS_HANDSHAKE_MESSAGE: usize = 0xffff;
+/// rustls takes handshake messages of up to 65 535 bytes and records of up to 18 437; a peer that
+/// splits such a message into tiny records adds a header to each. More ends the connection.
+pub const TLS_UNFINISHED: usize = 128 * 1024;
 
 /// TLS 1.2 sessions remembered for clients that resume without tickets, per process.
 /// The oldest is forgotten when it is full, and that client pays a full handshake.

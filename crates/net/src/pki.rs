@@ -252,6 +252,3 @@ impl PrivateCa {
 
 const CA_LOST: &str = "give every device that trusts the old ca.pem the new one";
 const CA_FIX: &str = "restore it from a backup, or remove it: it is then made again from ca.key";
-
-#[cfg(test)]
-mod tests;

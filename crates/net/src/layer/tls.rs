@@ -1,21 +1,27 @@
-//! The TLS server side of a [`super::Layer`], over rustls's buffered connection.
+//! The TLS server side of a [`super::Layer`], over the unbuffered connection of rustls: it decrypts
+//! out of our bytes instead of keeping a 4 KiB buffer of its own, which is half of what an idle
+//! connection would cost.
 
-use std::io::{BufRead, Write};
+use std::sync::Arc;
 
-use rustls::{AlertDescription, Error, ServerConnection};
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use rustls::{AlertDescription, Error, ServerConfig};
 
 use super::{LayerError, Received};
-use crate::limits::{TLS_EARLY_PLAINTEXT, TLS_RECORD_PLAINTEXT};
+use crate::limits::{TLS_RECORD_PLAINTEXT, TLS_UNFINISHED};
 
-#[derive(Debug)]
 pub(super) struct Tls {
-    connection: ServerConnection,
+    connection: UnbufferedServerConnection,
+    /// Bytes of a record, or of a handshake message, that is not complete yet. Empty and without
+    /// capacity when the connection is idle.
+    unfinished: Vec<u8>,
     end: End,
 }
 
-/// How far the end of this connection has come.
+/// How far the end of a connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     Open,
     /// We have sent close_notify; the peer may still send.
     SaidGoodbye,
@@ -23,80 +29,108 @@ enum End {
     Over,
 }
 
+/// Why [`Tls::pump`] came to rest.
+enum Rest {
+    NeedsMore,
+    PeerClosed,
+}
+
 impl Tls {
-    pub(super) fn new(mut connection: ServerConnection) -> Tls {
-        // Records leave at once, so only plaintext before the end of the handshake is ever held.
-        connection.set_buffer_limit(Some(TLS_EARLY_PLAINTEXT));
-        Tls {
+    pub(super) fn new(config: Arc<ServerConfig>) -> Result<Tls, Error> {
+        let connection = UnbufferedServerConnection::new(config)?;
+        Ok(Tls {
             connection,
+            unfinished: Vec::new(),
             end: End::Open,
-        }
+        })
     }
 
-    /// Decrypts all of `raw` and hands every piece of plaintext to `take`, in order.
+    /// Decrypts all of `raw` into `plain`.
     pub(super) fn receive(
         &mut self,
-        mut raw: &[u8],
+        raw: &[u8],
+        plain: &mut Vec<u8>,
         raw_out: &mut Vec<u8>,
-        mut take: impl FnMut(&[u8]) -> Result<(), LayerError>,
     ) -> Result<Received, LayerError> {
         if self.end == End::Over {
             return Ok(Received::Closed);
         }
-        // A connection handed over after an HTTP upgrade may hold plaintext already.
-        self.deliver(&mut take)?;
-        while !raw.is_empty() {
-            let before = raw.len();
-            let read = self.connection.read_tls(&mut raw);
-            // A record longer than TLS allows, or bytes after close_notify, are not taken.
-            if read.is_err() || raw.len() == before {
-                break;
-            }
-            let processed = self.connection.process_new_packets();
-            self.write_out(raw_out);
-            if let Err(error) = processed {
+        self.unfinished.extend_from_slice(raw);
+        let rest = self.pump(plain, raw_out);
+        if self.unfinished.is_empty() {
+            self.unfinished = Vec::new();
+        }
+        match rest {
+            Ok(Rest::NeedsMore) if self.unfinished.len() > TLS_UNFINISHED => {
                 self.end = End::Over;
-                return Err(error.into());
+                Err(Error::General("a handshake message that never ends".into()).into())
             }
-            self.deliver(&mut take)?;
-        }
-        self.outcome(raw, raw_out)
-    }
-
-    fn deliver(
-        &mut self,
-        take: &mut impl FnMut(&[u8]) -> Result<(), LayerError>,
-    ) -> Result<(), LayerError> {
-        let mut reader = self.connection.reader();
-        while let Ok(chunk) = reader.fill_buf() {
-            if chunk.is_empty() {
-                break;
-            }
-            let length = chunk.len();
-            let taken = take(chunk);
-            reader.consume(length);
-            taken?;
-        }
-        Ok(())
-    }
-
-    fn outcome(&mut self, left: &[u8], raw_out: &mut Vec<u8>) -> Result<Received, LayerError> {
-        let state = self.connection.process_new_packets();
-        self.write_out(raw_out);
-        match state {
-            Ok(state) if state.peer_has_closed() => {
+            Ok(Rest::NeedsMore) => Ok(Received::Open),
+            Ok(Rest::PeerClosed) => {
                 self.close(raw_out);
                 self.end = End::Over;
+                self.unfinished = Vec::new();
                 Ok(Received::Closed)
             }
-            Ok(_) if left.is_empty() => Ok(Received::Open),
-            Ok(_) => {
-                self.end = End::Over;
-                Err(Error::General("a record that does not fit its buffer".into()).into())
-            }
             Err(error) => {
+                self.write_alert(raw_out);
                 self.end = End::Over;
+                self.unfinished = Vec::new();
                 Err(error.into())
+            }
+        }
+    }
+
+    /// Lets rustls work until it has nothing to do with the bytes there are.
+    fn pump(&mut self, plain: &mut Vec<u8>, raw_out: &mut Vec<u8>) -> Result<Rest, Error> {
+        // Records are cut off at the front only once, since each cut moves all that follow.
+        let mut used = 0;
+        let outcome = loop {
+            let UnbufferedStatus { discard, state } = self
+                .connection
+                .process_tls_records(&mut self.unfinished[used..]);
+            match state {
+                Ok(ConnectionState::ReadTraffic(mut records)) => {
+                    while let Some(record) = records.next_record() {
+                        match record {
+                            Ok(record) => plain.extend_from_slice(record.payload),
+                            Err(error) => return Err(error),
+                        }
+                    }
+                }
+                Ok(ConnectionState::EncodeTlsData(mut message)) => {
+                    append(raw_out, |out| message.encode(out))?;
+                }
+                Ok(ConnectionState::TransmitTlsData(message)) => message.done(),
+                Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => {
+                    used += discard;
+                    break Ok(Rest::PeerClosed);
+                }
+                Ok(_) => {
+                    used += discard;
+                    break Ok(Rest::NeedsMore);
+                }
+                Err(error) => {
+                    used += discard;
+                    break Err(error);
+                }
+            }
+            used += discard;
+        };
+        self.unfinished.drain(..used);
+        outcome
+    }
+
+    /// After an error: the alert that rustls has prepared. Only what waits is asked for, since
+    /// rustls would go on to judge input that it has judged already.
+    fn write_alert(&mut self, raw_out: &mut Vec<u8>) {
+        while self.connection.wants_write() {
+            let state = self.connection.process_tls_records(&mut []).state;
+            let Ok(ConnectionState::EncodeTlsData(mut alert)) = state else {
+                return;
+            };
+            if append(raw_out, |out| alert.encode(out)).is_err() {
+                return;
             }
         }
     }
@@ -106,43 +140,99 @@ impl Tls {
         if self.end != End::Open {
             return Err(LayerError::Closed);
         }
+        if self.is_handshaking() {
+            return Err(LayerError::TooEarly);
+        }
+        let state = self
+            .connection
+            .process_tls_records(&mut self.unfinished)
+            .state?;
+        let ConnectionState::WriteTraffic(mut writer) = state else {
+            return Err(LayerError::TooEarly);
+        };
+        raw_out.reserve(plain.len() + plain.len().div_ceil(TLS_RECORD_PLAINTEXT) * OVERHEAD);
         for piece in plain.chunks(TLS_RECORD_PLAINTEXT) {
-            match self.connection.writer().write(piece) {
-                Ok(written) if written == piece.len() => self.write_out(raw_out),
-                _ => return Err(LayerError::TooEarly),
-            }
+            append(raw_out, |out| writer.encrypt(piece, out))?;
         }
         Ok(())
     }
 
-    /// Sends `plain` if that is still possible, then close_notify.
-    pub(super) fn say_last(&mut self, plain: &[u8], raw_out: &mut Vec<u8>) {
-        if self.end == End::Open && !self.connection.is_handshaking() {
-            for piece in plain.chunks(TLS_RECORD_PLAINTEXT) {
-                // It cannot fail for lack of room: nothing is ever left in the buffers.
-                let _ = self.connection.writer().write(piece);
-            }
-        }
-        self.close(raw_out);
-    }
-
+    /// Sends close_notify. During the handshake there is nothing to be said in good order: the
+    /// closed socket tells enough.
     pub(super) fn close(&mut self, raw_out: &mut Vec<u8>) {
-        if self.end == End::Open {
-            self.connection.send_close_notify();
-            self.end = End::SaidGoodbye;
+        if self.end != End::Open {
+            return;
         }
-        self.write_out(raw_out);
+        self.end = End::SaidGoodbye;
+        if let Ok(ConnectionState::WriteTraffic(mut writer)) = self
+            .connection
+            .process_tls_records(&mut self.unfinished)
+            .state
+        {
+            // The peer needs no goodbye from a connection whose keys are used up.
+            let _ = append(raw_out, |out| writer.queue_close_notify(out));
+        }
     }
 
     pub(super) fn is_handshaking(&self) -> bool {
         self.connection.is_handshaking()
     }
+}
 
-    fn write_out(&mut self, raw_out: &mut Vec<u8>) {
-        while self.connection.wants_write() {
-            self.connection
-                .write_tls(raw_out)
-                .expect("writing into memory does not fail");
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls")
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Header, nonce and tag of a record, at most: 5 + 8 + 16 bytes, or 5 + 1 + 16 in TLS 1.3.
+const OVERHEAD: usize = 29;
+
+/// Lets `write` fill the end of `out`, with as much room as it asks for.
+fn append<E: Into<Unwritten>>(
+    out: &mut Vec<u8>,
+    mut write: impl FnMut(&mut [u8]) -> Result<usize, E>,
+) -> Result<(), Error> {
+    let start = out.len();
+    let mut room = TLS_RECORD_PLAINTEXT + OVERHEAD;
+    loop {
+        out.resize(start + room, 0);
+        match write(&mut out[start..]).map_err(Into::into) {
+            Ok(written) => {
+                out.truncate(start + written);
+                return Ok(());
+            }
+            Err(Unwritten::Needs(more)) if more > room => room = more,
+            Err(_) => {
+                out.truncate(start);
+                return Err(Error::EncryptError);
+            }
+        }
+    }
+}
+
+/// Why nothing was written.
+enum Unwritten {
+    Needs(usize),
+    Never,
+}
+
+impl From<EncodeError> for Unwritten {
+    fn from(error: EncodeError) -> Unwritten {
+        match error {
+            EncodeError::InsufficientSize(size) => Unwritten::Needs(size.required_size),
+            EncodeError::AlreadyEncoded => Unwritten::Never,
+        }
+    }
+}
+
+impl From<EncryptError> for Unwritten {
+    fn from(error: EncryptError) -> Unwritten {
+        match error {
+            EncryptError::InsufficientSize(size) => Unwritten::Needs(size.required_size),
+            EncryptError::EncryptExhausted => Unwritten::Never,
         }
     }
 }
