@@ -1,0 +1,183 @@
+"""Starts and stops the real server for a test, on free ports of 127.0.0.1 and its own data folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BINARY = pathlib.Path(os.environ.get("SAFEPORT_BINARY", ROOT / "target" / "debug" / "safeport"))
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago. All are held until all are chosen, so none repeats."""
+    holders = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [holder.getsockname()[1] for holder in holders]
+    for holder in holders:
+        holder.close()
+    return ports
+
+
+def client(name: str) -> str:
+    """The path of a real client program. Missing is a failure: these tests exist to meet real clients."""
+    found = shutil.which(name)
+    assert found, f"{name} is not installed; `./check` installs it, or: apt-get install mosquitto-clients nodejs npm"
+    return found
+
+
+class Safeport:
+    """The real binary. `user` and friends run its command line against the same data folder."""
+
+    name = "safeport"
+
+    def __init__(self, folder: pathlib.Path, *, open_to_all=True, environment=None, arguments=(), before=""):
+        self.folder = folder
+        self.data = folder / "data"
+        self.mqtt_port, self.mqtts_port, self.http_port = free_ports(3)
+        self.mqtt, self.mqtts, self.http = (("127.0.0.1", port)
+                                            for port in (self.mqtt_port, self.mqtts_port, self.http_port))
+        self.open_to_all, self.arguments, self.before = open_to_all, list(arguments), before
+        self.environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("SAFEPORT__")},
+            "SAFEPORT__MQTT__BIND": f"127.0.0.1:{self.mqtt_port}",
+            "SAFEPORT__MQTTS__BIND": f"127.0.0.1:{self.mqtts_port}",
+            "SAFEPORT__HTTP__BIND": f"127.0.0.1:{self.http_port}",
+            **(environment or {}),
+        }
+        self.process: subprocess.Popen | None = None
+        self.log_path = folder / "server.log"
+        self.has_websocket = self.has_tls = True
+
+    def start(self) -> "Safeport":
+        assert BINARY.exists(), f"{BINARY} is missing: run `cargo build -p safeport` first"
+        command = [str(BINARY), "serve", "--data", str(self.data)] + ["--open"] * self.open_to_all + self.arguments
+        if self.before:
+            command = ["bash", "-c", f"{self.before}; exec \"$@\"", "serve", *command]
+        self.log = open(self.log_path, "ab")
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+                                        env=self.environment, cwd=self.folder)
+        self.wait_ready()
+        return self
+
+    def wait_ready(self, seconds=20.0):
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise AssertionError(f"the server ended with {self.process.returncode}:\n{self.log_text()}")
+            with contextlib.suppress(OSError):
+                if self.get("/healthz", timeout=1)[0] == 200:
+                    return
+            time.sleep(0.05)
+        raise AssertionError(f"the server was not ready after {seconds} s:\n{self.log_text()}")
+
+    def get(self, path: str, timeout=5.0) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=timeout) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def metric(self, name: str) -> float:
+        """Sum over all label sets of one metric."""
+        status, body = self.get("/metrics")
+        assert status == 200
+        rows = [line for line in body.splitlines() if line.split("{")[0].split(" ")[0] == name]
+        assert rows, f"no metric {name} in /metrics; there are: " + " ".join(
+            sorted({line.split('{')[0].split(' ')[0] for line in body.splitlines() if not line.startswith('#')}))
+        return sum(float(row.rsplit(" ", 1)[1]) for row in rows)
+
+    def log_text(self) -> str:
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def cli(self, *arguments: str, check=True, stdin=None) -> subprocess.CompletedProcess:
+        """Runs `safeport ARGUMENTS --data DIR`."""
+        done = subprocess.run([str(BINARY), *arguments, "--data", str(self.data)], text=True, timeout=30,
+                              input=stdin, capture_output=True, env=self.environment, cwd=self.folder)
+        if check:
+            assert done.returncode == 0, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def tls_context(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=str(self.ca))
+
+    @property
+    def ca(self) -> pathlib.Path:
+        return self.data / "pki" / "ca.pem"
+
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def stop(self, seconds=15.0) -> int:
+        """SIGTERM to our own child, then its exit code. A server that does not end is a failure."""
+        if self.process is None:
+            return 0
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"the server did not end within {seconds} s of SIGTERM:\n{self.log_text()[-3000:]}")
+        finally:
+            self.log.close()
+        return code
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
+
+
+class Mosquitto(Safeport):
+    """Debian's mosquitto in the server's place (`pytest --peer mosquitto`): shows whether a failing test is
+    our reading of the specification or our bug. Tests of our own command line are left out then."""
+
+    name = "mosquitto"
+
+    def __init__(self, folder: pathlib.Path, **_):
+        super().__init__(folder)
+        self.has_tls = False
+
+    def start(self):
+        config = self.folder / "mosquitto.conf"
+        config.write_text(f"listener {self.mqtt_port} 127.0.0.1\nallow_anonymous true\nmax_topic_alias 10\n"
+                          f"listener {self.http_port} 127.0.0.1\nprotocol websockets\nallow_anonymous true\n"
+                          "sys_interval 1\n")
+        self.log = open(self.log_path, "ab")
+        self.process = subprocess.Popen([client("mosquitto"), "-c", str(config)], stdin=subprocess.DEVNULL,
+                                        stdout=self.log, stderr=self.log)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                socket.create_connection(self.mqtt, 1).close()
+                return self
+            time.sleep(0.05)
+        raise AssertionError(self.log_text())
+
+
+@contextlib.contextmanager
+def serving(kind=Safeport, **options):
+    """A server for one `with` block; its log is shown when the block fails."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="safeport-e2e-"))
+    server = kind(folder, **options)
+    try:
+        server.start()
+        yield server
+    except BaseException:
+        print(f"--- log of the {server.name} that served this test ---\n{server.log_text()[-4000:]}")
+        raise
+    finally:
+        if server.process is not None:
+            server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
