@@ -1,0 +1,199 @@
+//! Connections that come and go: connect, CONNACK, DISCONNECT, and wait for the broker to close.
+
+use super::report::{Connects, Figures};
+use super::wire::{self, Frame};
+use super::{Clocks, LoadError, Target};
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use std::io::{self, Read, Write};
+use std::time::{Duration, Instant};
+
+/// How long nothing may happen before the run fails.
+const SILENCE: Duration = Duration::from_secs(10);
+
+pub(super) fn run(target: &Target, count: u32, concurrent: u32) -> Result<Figures, LoadError> {
+    let before = Clocks::read(target)?;
+    Storm::open(target, count, concurrent)?.finish()?;
+    let used = Clocks::read(target)?.since(&before);
+    Ok(Figures::Connects(Connects {
+        connects: count,
+        elapsed: used.elapsed,
+        broker_cpu: used.broker,
+        generator_share: used.generator_share,
+        others_share: used.others_share,
+    }))
+}
+
+/// One connection under way.
+struct Visit {
+    socket: TcpStream,
+    greeted: bool,
+    answer: Vec<u8>,
+    admitted: bool,
+}
+
+struct Storm<'a> {
+    target: &'a Target,
+    poll: Poll,
+    visits: Vec<Option<Visit>>,
+    /// Connections still to open.
+    left: u32,
+    /// Connections still to finish.
+    unfinished: u32,
+}
+
+impl<'a> Storm<'a> {
+    fn open(target: &'a Target, count: u32, concurrent: u32) -> Result<Self, LoadError> {
+        let slots = concurrent.min(count) as usize;
+        let mut storm = Storm {
+            target,
+            poll: Poll::new().map_err(LoadError::Socket)?,
+            visits: (0..slots).map(|_| None).collect(),
+            left: count,
+            unfinished: count,
+        };
+        for slot in 0..slots {
+            storm.begin(slot)?;
+        }
+        Ok(storm)
+    }
+
+    fn begin(&mut self, slot: usize) -> Result<(), LoadError> {
+        if self.left == 0 {
+            return Ok(());
+        }
+        self.left -= 1;
+        let mut socket =
+            TcpStream::connect(self.target.address).map_err(|error| self.no_connection(error))?;
+        self.poll
+            .registry()
+            .register(
+                &mut socket,
+                Token(slot),
+                Interest::READABLE | Interest::WRITABLE,
+            )
+            .map_err(LoadError::Socket)?;
+        self.visits[slot] = Some(Visit {
+            socket,
+            greeted: false,
+            answer: Vec::new(),
+            admitted: false,
+        });
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(), LoadError> {
+        let mut events = Events::with_capacity(256);
+        let mut heard = Instant::now();
+        while self.unfinished > 0 {
+            match self
+                .poll
+                .poll(&mut events, Some(Duration::from_millis(100)))
+            {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    return Err(LoadError::Socket(error));
+                }
+                _ => {}
+            }
+            if !events.is_empty() {
+                heard = Instant::now();
+            } else if heard.elapsed() > SILENCE {
+                return Err(LoadError::Silent {
+                    address: self.target.address,
+                    waited: SILENCE,
+                });
+            }
+            for event in events.iter() {
+                self.advance(event.token().0)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes one connection as far as it goes now.
+    fn advance(&mut self, slot: usize) -> Result<(), LoadError> {
+        let address = self.target.address;
+        let number = self.unfinished;
+        let Some(visit) = &mut self.visits[slot] else {
+            return Ok(());
+        };
+        if !visit.greeted {
+            match visit.socket.take_error() {
+                Ok(None) => {}
+                Ok(Some(error)) | Err(error) => return Err(LoadError::Connect { address, error }),
+            }
+            if let Err(error) = visit.socket.peer_addr() {
+                // Not connected yet: the next event tells.
+                return if error.kind() == io::ErrorKind::NotConnected {
+                    Ok(())
+                } else {
+                    Err(LoadError::Connect { address, error })
+                };
+            }
+            let mut hello = Vec::with_capacity(64);
+            wire::connect(
+                &format!("visit-{slot:04}-{number:08}"),
+                self.target.username.as_deref(),
+                self.target.password.as_deref(),
+                60,
+                &mut hello,
+            );
+            visit.greeted = true;
+            // A new socket takes a CONNECT whole.
+            visit
+                .socket
+                .write_all(&hello)
+                .map_err(|error| LoadError::Connect { address, error })?;
+        }
+        let mut chunk = [0; 256];
+        loop {
+            match visit.socket.read(&mut chunk) {
+                Ok(0) if visit.admitted => break,
+                Ok(0) => return Err(LoadError::Closed { address }),
+                Ok(read) if !visit.admitted => {
+                    visit.answer.extend_from_slice(&chunk[..read]);
+                    match wire::next_frame(&visit.answer)? {
+                        None => {}
+                        Some((Frame::ConnAck(0), _)) => {
+                            visit.admitted = true;
+                            visit
+                                .socket
+                                .write_all(&wire::DISCONNECT)
+                                .map_err(LoadError::Socket)?;
+                        }
+                        Some((Frame::ConnAck(code), _)) => {
+                            return Err(LoadError::Refused { address, code });
+                        }
+                        Some(_) => {
+                            return Err(LoadError::Unexpected {
+                                waited_for: "CONNACK",
+                            });
+                        }
+                    }
+                }
+                Ok(_) => {
+                    return Err(LoadError::Unexpected {
+                        waited_for: "the end of the connection",
+                    });
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // A broker may close with a reset once it has our DISCONNECT.
+                Err(error) if visit.admitted && error.kind() == io::ErrorKind::ConnectionReset => {
+                    break;
+                }
+                Err(error) => return Err(LoadError::Socket(error)),
+            }
+        }
+        self.visits[slot] = None;
+        self.unfinished -= 1;
+        self.begin(slot)
+    }
+
+    fn no_connection(&self, error: io::Error) -> LoadError {
+        LoadError::Connect {
+            address: self.target.address,
+            error,
+        }
+    }
+}

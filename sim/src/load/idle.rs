@@ -1,0 +1,80 @@
+//! Connections that do nothing, and the memory the broker keeps for each.
+
+use super::link::{Filled, Link};
+use super::process::{self, Memory};
+use super::report::{Figures, Idle};
+use super::{Clocks, LoadError, Target, WARM_UP_CONNECTIONS};
+use safeport_mqtt::QoS;
+use std::thread;
+use std::time::Duration;
+
+/// How long the broker gets to tidy up before its memory is read. Also the time over which its idle
+/// CPU share is taken.
+const SETTLE: Duration = Duration::from_secs(1);
+
+pub(super) fn run(
+    target: &Target,
+    connections: u32,
+    subscribe: bool,
+) -> Result<Figures, LoadError> {
+    let mut links = Vec::with_capacity((connections + WARM_UP_CONNECTIONS) as usize);
+    open(target, subscribe, WARM_UP_CONNECTIONS, &mut links)?;
+    thread::sleep(SETTLE);
+    let before = memory(target)?;
+
+    open(target, subscribe, connections, &mut links)?;
+    thread::sleep(SETTLE);
+    let start = Clocks::read(target)?;
+    thread::sleep(SETTLE);
+    let used = Clocks::read(target)?.since(&start);
+    let after = memory(target)?;
+
+    let per_connection = |before: Option<u64>, after: Option<u64>| {
+        Some((after? as f64 - before? as f64) / f64::from(connections))
+    };
+    Ok(Figures::Idle(Idle {
+        connections,
+        rss_per_connection: per_connection(before.map(|m| m.rss), after.map(|m| m.rss)),
+        pss_per_connection: per_connection(before.and_then(|m| m.pss), after.and_then(|m| m.pss)),
+        broker_share: used
+            .broker
+            .map(|cpu| cpu.as_secs_f64() / used.elapsed.as_secs_f64()),
+        dropped: dropped(&mut links),
+    }))
+}
+
+fn open(
+    target: &Target,
+    subscribe: bool,
+    count: u32,
+    links: &mut Vec<Link>,
+) -> Result<(), LoadError> {
+    let run = std::process::id();
+    for _ in 0..count {
+        // 19 characters, as long as identifiers of real devices are.
+        let client_id = format!("idle-{:06x}-{:07}", run & 0xff_ffff, links.len());
+        let filter = subscribe.then(|| format!("load/{client_id}"));
+        let filter = filter.as_deref().map(|filter| (filter, QoS::AtMostOnce));
+        links.push(Link::open(target, &client_id, filter)?);
+    }
+    Ok(())
+}
+
+fn memory(target: &Target) -> Result<Option<Memory>, LoadError> {
+    target
+        .pid
+        .map(|pid| process::memory_of(pid).map_err(|error| LoadError::Process { pid, error }))
+        .transpose()
+}
+
+/// Connections that are closed by now. Their memory is gone too, so the figures would flatter.
+fn dropped(links: &mut [Link]) -> u32 {
+    let mut buffer = vec![0; 256];
+    links
+        .iter_mut()
+        .map(|link| match link.fill(&mut buffer) {
+            Ok(Filled::Closed) | Err(_) => 1,
+            Ok(_) => 0,
+        })
+        .sum()
+}
