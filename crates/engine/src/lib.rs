@@ -1,1 +1,28 @@
-//! safeport-engine
+//! Event loops that carry bytes between sockets and brokers.
+//!
+//! Each loop is one thread. It owns its connections for life and one
+//! [`Broker`](safeport_broker::Broker), so nothing on the way of a message takes a lock. Several
+//! loops talk to each other in batches, in the words ([`safeport_broker::PeerMessage`]) that nodes
+//! of a cluster use. A client identifier has one home among the loops: its connection moves
+//! there once its CONNECT has said the identifier.
+//!
+//! One turn of a loop:
+//!
+//! ```text
+//! wait → commands of other threads → read, decode, feed the broker, carry out its effects
+//!      → timeouts → flush what was written to → batches to peers → free what was closed
+//! ```
+
+mod admission;
+mod connection;
+mod engine;
+mod event_loop;
+mod gatekeeper;
+mod journal;
+mod limits;
+mod out_buffer;
+mod shared;
+
+pub use engine::{Drained, Engine, EngineHandle, EngineSettings, ListenerLimits, ListenerSpec};
+pub use gatekeeper::{Gatekeeper, Login, OwnedLogin, Verdict};
+pub use safeport_broker::{Limits, Permissions, Publication, Stats, TopicRights};

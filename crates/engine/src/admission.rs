@@ -1,0 +1,245 @@
+//! From the first byte of a connection to its session.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Instant;
+
+use safeport_broker::{Admission, ConnectionId, home_of};
+use safeport_mqtt::{
+    ConnAck, Connect, DecodeError, Decoded, Packet, Properties, ReasonCode, Version, decode,
+};
+use safeport_net::FirstBytes;
+
+use crate::connection::{Leaving, State};
+use crate::engine::Command;
+use crate::event_loop::EventLoop;
+use crate::gatekeeper::{Login, Verdict};
+
+impl EventLoop {
+    /// The first packet of a connection. `raw` are its bytes.
+    pub(crate) fn first_packet(&mut self, key: usize, packet: &Packet<'_>, raw: &[u8]) {
+        let Packet::Connect(connect) = packet else {
+            // The first packet must be CONNECT [MQTT-3.1.0-1].
+            let what = format!(
+                "{}: the first packet was {} and not CONNECT; the connection was closed",
+                self.describe(key),
+                packet.packet_type().name(),
+            );
+            self.journal
+                .warn("first packet is not CONNECT", what, self.now);
+            self.close(key);
+            return;
+        };
+        let connection = &mut self.connections[key];
+        connection.version = connect.version;
+        let listener = &self.listeners[usize::from(connection.listener)];
+        let login = Login {
+            client_id: connect.client_id,
+            username: connect.username,
+            password: connect.password,
+            peer: connection.stream.peer_addr().unwrap_or(UNKNOWN_PEER),
+            listener: &listener.name,
+            tls: listener.tls.is_some(),
+        };
+        match self.gatekeeper.decide_now(&login) {
+            Some(verdict) => self.decided(key, connect, raw, verdict),
+            None => {
+                connection.state = State::Deciding(raw.into());
+                let serial = connection.serial;
+                let mailbox = self.mailboxes[usize::from(self.me)].clone();
+                self.gatekeeper.decide(
+                    login.to_owned(),
+                    Box::new(move |verdict| {
+                        mailbox.send(Command::Verdict {
+                            key,
+                            serial,
+                            verdict,
+                        });
+                    }),
+                );
+            }
+        }
+    }
+
+    /// The gatekeeper's answer for a connection that may be gone by now.
+    pub(crate) fn verdict(&mut self, key: usize, serial: u32, verdict: Verdict) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if connection.serial != serial || !matches!(connection.state, State::Deciding(_)) {
+            return;
+        }
+        let State::Deciding(raw) = std::mem::replace(&mut connection.state, State::Connecting)
+        else {
+            return;
+        };
+        self.decide_on(key, &raw, verdict);
+        self.go_on(key);
+    }
+
+    /// A connection that another loop admitted and sent home.
+    pub(crate) fn arrive(&mut self, key: usize, admitted: &Leaving) {
+        self.decide_on(key, &admitted.connect, admitted.verdict.clone());
+    }
+
+    fn decide_on(&mut self, key: usize, raw: &[u8], verdict: Verdict) {
+        if let Ok(Decoded::Packet(Packet::Connect(connect), _)) =
+            decode(raw, Version::V311, u32::MAX)
+        {
+            self.connections[key].version = connect.version;
+            self.decided(key, &connect, raw, verdict);
+        }
+    }
+
+    fn decided(&mut self, key: usize, connect: &Connect<'_>, raw: &[u8], verdict: Verdict) {
+        let now = self.time();
+        let connection = &mut self.connections[key];
+        let id = ConnectionId(key as u32);
+        match verdict {
+            Verdict::Refuse(reason) => {
+                connection.state = State::Closing(false);
+                self.broker.refuse_connect(
+                    id,
+                    connect,
+                    reason,
+                    "the server does not let this client in with these credentials",
+                );
+            }
+            Verdict::Admit(permissions) => {
+                let home = if connect.client_id.is_empty() {
+                    // The broker assigns one that is at home here.
+                    self.me
+                } else {
+                    home_of(connect.client_id, self.mailboxes.len() as u8)
+                };
+                if home != self.me {
+                    connection.state = State::Leaving(Box::new(Leaving {
+                        home,
+                        connect: raw.into(),
+                        verdict: Verdict::Admit(permissions),
+                    }));
+                    return;
+                }
+                let admission = Admission {
+                    permissions,
+                    max_packet: connection.max_packet,
+                };
+                match self.broker.handle_connect(id, connect, &admission, now) {
+                    Some(session) => connection.state = State::Live(session),
+                    None => connection.state = State::Closing(false),
+                }
+            }
+        }
+    }
+
+    /// Bytes that are no packet, before or after CONNECT.
+    pub(crate) fn malformed(&mut self, key: usize, error: DecodeError, bytes: &[u8]) {
+        let now = self.time();
+        let connection = &mut self.connections[key];
+        let id = ConnectionId(key as u32);
+        if let State::Live(session) = connection.state {
+            let what = format!("{}: {error}", self.describe(key));
+            self.journal.warn("malformed packet", what, self.now);
+            self.broker
+                .handle_malformed(session, id, error.reason(), now);
+            return;
+        }
+        let what = match FirstBytes::of(bytes) {
+            Some(FirstBytes::Tls) => "TLS came to the plain port; point the device to the `mqtts` \
+                                      port, or switch its TLS off"
+                .to_owned(),
+            Some(FirstBytes::Http) => "HTTP came to the MQTT port; web pages, OTA and WebSockets \
+                                       are on the `http` port"
+                .to_owned(),
+            _ => format!("{error}; the connection was closed"),
+        };
+        let line = format!("{}: {what}", self.describe(key));
+        self.journal.warn("not MQTT", line, self.now);
+        // What said the protocol level gets its answer in that form; anything else is closed.
+        let version = match error.level() {
+            0 => None,
+            5.. => Some(Version::V5),
+            _ if error.reason() == ReasonCode::UnsupportedProtocolVersion => Some(Version::V311),
+            _ => None,
+        };
+        if let Some(version) = version {
+            let answer = Packet::ConnAck(ConnAck {
+                session_present: false,
+                code: connack_code(error.reason()),
+                properties: Properties::EMPTY,
+            });
+            self.write_packet(key, &answer, version);
+        }
+        self.close(key);
+    }
+
+    /// The peer and its listener, for a log line.
+    pub(crate) fn describe(&self, key: usize) -> String {
+        let Some(connection) = self.connections.get(key) else {
+            return String::new();
+        };
+        let listener = &self.listeners[usize::from(connection.listener)].name;
+        match connection.stream.peer_addr() {
+            Ok(peer) => format!("{peer} on `{listener}`"),
+            Err(_) => format!("a peer that is gone, on `{listener}`"),
+        }
+    }
+
+    /// Closes connections that have taken too long to say CONNECT, or to go.
+    pub(crate) fn close_overdue(&mut self, now: Instant) {
+        while let Some(due) = self.connecting.front() {
+            if due.at > now {
+                break;
+            }
+            let due = self.connecting.pop_front().expect("looked at");
+            let Some(connection) = self.connections.get(due.key) else {
+                continue;
+            };
+            if connection.serial != due.serial {
+                continue;
+            }
+            if matches!(
+                connection.state,
+                State::Connecting | State::Deciding(_) | State::Leaving(_)
+            ) {
+                let what = format!(
+                    "{}: no complete CONNECT within {} s; the connection was closed",
+                    self.describe(due.key),
+                    self.connect_timeout.as_secs()
+                );
+                self.journal.warn("no CONNECT", what, self.now);
+                self.close(due.key);
+            }
+        }
+        while let Some(due) = self.closing.front() {
+            if due.at > now {
+                break;
+            }
+            let due = self.closing.pop_front().expect("looked at");
+            if self
+                .connections
+                .get(due.key)
+                .is_some_and(|c| c.serial == due.serial && matches!(c.state, State::Closing(_)))
+            {
+                self.kill(due.key);
+            }
+        }
+    }
+}
+
+/// Where a socket's address is gone already.
+const UNKNOWN_PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// Only some reasons may stand in CONNACK (table 3-1 of MQTT 5).
+fn connack_code(reason: ReasonCode) -> ReasonCode {
+    match reason {
+        ReasonCode::MalformedPacket
+        | ReasonCode::ProtocolError
+        | ReasonCode::UnsupportedProtocolVersion
+        | ReasonCode::TopicNameInvalid
+        | ReasonCode::PacketTooLarge
+        | ReasonCode::PayloadFormatInvalid
+        | ReasonCode::QoSNotSupported
+        | ReasonCode::RetainNotSupported => reason,
+        _ => ReasonCode::ProtocolError,
+    }
+}

@@ -1,0 +1,239 @@
+//! One open socket: what was read and is not a packet yet, what waits to be written.
+
+use std::io::{self, IoSlice, Write};
+
+use mio::net::TcpStream;
+use safeport_broker::SessionId;
+use safeport_mqtt::Version;
+use safeport_net::Layer;
+
+use crate::limits::{POOL_BUFFER_BYTES, POOL_BUFFERS, SLICES, WRAP_AT_ONCE};
+use crate::out_buffer::OutBuffer;
+
+/// A connection. Idle it owns no buffer: only its socket, its session's name and flags.
+pub(crate) struct Connection {
+    pub(crate) stream: TcpStream,
+    pub(crate) state: State,
+    pub(crate) out: OutBuffer,
+    /// bytes of a packet that is not complete yet
+    pub(crate) tail: Vec<u8>,
+    /// length the packet at the start of `tail` will have; 0 = not known
+    pub(crate) needed: u32,
+    pub(crate) max_packet: u32,
+    /// tells this connection from an earlier one in the same slot
+    pub(crate) serial: u32,
+    pub(crate) version: Version,
+    pub(crate) listener: u8,
+    pub(crate) layer: Option<Box<Wrapped>>,
+    /// listed for flushing
+    pub(crate) dirty: bool,
+    /// the socket took less than it was given; it will tell when it takes more
+    pub(crate) full: bool,
+    /// there may be more to read than was read
+    pub(crate) unread: bool,
+    /// the peer will send no more
+    pub(crate) read_closed: bool,
+    /// the broker wants to know when `out` is empty
+    pub(crate) watch_drain: bool,
+}
+
+/// Where a connection is in its life.
+pub(crate) enum State {
+    /// CONNECT has not come yet.
+    Connecting,
+    /// CONNECT is with the gatekeeper; its bytes.
+    Deciding(Box<[u8]>),
+    /// CONNECT was admitted and belongs to another loop; its bytes and rights.
+    Leaving(Box<Leaving>),
+    /// The client has a session.
+    Live(SessionId),
+    /// Our last words are being written; `true` once they are and we wait for the peer to go.
+    Closing(bool),
+    /// To be freed at the end of the turn.
+    Dead,
+}
+
+pub(crate) struct Leaving {
+    pub(crate) home: u8,
+    pub(crate) connect: Box<[u8]>,
+    pub(crate) verdict: crate::gatekeeper::Verdict,
+}
+
+/// TLS or WebSocket between the protocol and the socket.
+pub(crate) struct Wrapped {
+    pub(crate) layer: Layer,
+    /// bytes for the socket
+    pub(crate) raw: Vec<u8>,
+    sent: usize,
+    /// said goodbye in the layer's own way
+    closed: bool,
+}
+
+impl Wrapped {
+    pub(crate) fn new(layer: Layer) -> Box<Self> {
+        Box::new(Self {
+            layer,
+            raw: Vec::new(),
+            sent: 0,
+            closed: false,
+        })
+    }
+}
+
+/// What a flush came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Flushed {
+    /// Everything is with the kernel.
+    All,
+    /// The socket is full.
+    Partly,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        stream: TcpStream,
+        listener: u8,
+        max_packet: u32,
+        serial: u32,
+        layer: Option<Box<Wrapped>>,
+    ) -> Self {
+        Self {
+            stream,
+            state: State::Connecting,
+            out: OutBuffer::default(),
+            tail: Vec::new(),
+            needed: 0,
+            max_packet,
+            serial,
+            version: Version::V311,
+            listener,
+            layer,
+            dirty: false,
+            full: false,
+            unread: false,
+            read_closed: false,
+            watch_drain: false,
+        }
+    }
+
+    /// Writes what waits, as much as the socket takes. Returns the bytes written, too.
+    pub(crate) fn flush(&mut self, pool: &mut Vec<Vec<u8>>) -> io::Result<(Flushed, usize)> {
+        let result = match &mut self.layer {
+            None => flush_plain(&mut self.stream, &mut self.out),
+            Some(wrapped) => {
+                let closing = matches!(self.state, State::Closing(_));
+                wrapped.flush(&mut self.stream, &mut self.out, closing)
+            }
+        };
+        if let Ok((flushed, _)) = &result {
+            self.full = *flushed == Flushed::Partly;
+            if *flushed == Flushed::All {
+                self.out.release(pool);
+            }
+        }
+        result
+    }
+
+    /// Bytes that wait, wrapped or not.
+    pub(crate) fn waiting(&self) -> usize {
+        self.out.len() + self.layer.as_ref().map_or(0, |w| w.raw.len() - w.sent)
+    }
+}
+
+fn flush_plain(stream: &mut TcpStream, out: &mut OutBuffer) -> io::Result<(Flushed, usize)> {
+    let mut total = 0;
+    while !out.is_empty() {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let used = out.gather(&mut slices);
+        let wanted: usize = slices[..used].iter().map(|slice| slice.len()).sum();
+        // One slice is cheaper as a plain write.
+        let written = match used {
+            1 => stream.write(&slices[0]),
+            _ => stream.write_vectored(&slices[..used]),
+        };
+        match written {
+            Ok(written) => {
+                total += written;
+                out.advance(written);
+                if written < wanted {
+                    return Ok((Flushed::Partly, total));
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok((Flushed::Partly, total)),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok((Flushed::All, total))
+}
+
+impl Wrapped {
+    fn flush(
+        &mut self,
+        stream: &mut TcpStream,
+        out: &mut OutBuffer,
+        closing: bool,
+    ) -> io::Result<(Flushed, usize)> {
+        let mut total = 0;
+        loop {
+            while self.sent < self.raw.len() {
+                match stream.write(&self.raw[self.sent..]) {
+                    Ok(written) => {
+                        self.sent += written;
+                        total += written;
+                    }
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                        return Ok((Flushed::Partly, total));
+                    }
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    Err(e) => return Err(e),
+                }
+            }
+            self.raw = Vec::new();
+            self.sent = 0;
+            if !out.is_empty() {
+                self.wrap(out)?;
+            } else if closing && !self.closed {
+                self.closed = true;
+                self.layer.close(&mut self.raw);
+            } else {
+                return Ok((Flushed::All, total));
+            }
+        }
+    }
+
+    /// Wraps the next protocol bytes: as many packets as fit share records and frames.
+    fn wrap(&mut self, out: &mut OutBuffer) -> io::Result<()> {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let used = out.gather(&mut slices);
+        let taken = if let [only] = &slices[..used] {
+            let part = &only[..only.len().min(WRAP_AT_ONCE)];
+            self.layer
+                .send(part, &mut self.raw)
+                .map_err(io::Error::other)?;
+            part.len()
+        } else {
+            let mut joined = Vec::new();
+            for slice in &slices[..used] {
+                let room = WRAP_AT_ONCE - joined.len();
+                joined.extend_from_slice(&slice[..slice.len().min(room)]);
+            }
+            self.layer
+                .send(&joined, &mut self.raw)
+                .map_err(io::Error::other)?;
+            joined.len()
+        };
+        out.advance(taken);
+        Ok(())
+    }
+}
+
+/// Gives a buffer back for reuse, unless it grew too large or enough are kept.
+pub(crate) fn recycle(buffer: &mut Vec<u8>, pool: &mut Vec<Vec<u8>>) {
+    let mut buffer = std::mem::take(buffer);
+    if buffer.capacity() > 0 && buffer.capacity() <= POOL_BUFFER_BYTES && pool.len() < POOL_BUFFERS
+    {
+        buffer.clear();
+        pool.push(buffer);
+    }
+}

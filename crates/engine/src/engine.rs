@@ -1,0 +1,354 @@
+//! Starting, steering and stopping the loops.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use mio::{Poll, Waker};
+use rustls::ServerConfig;
+use safeport_broker::{BrokerSetup, Limits, MAX_PEERS, PeerMessage, Publication, Stats, home_of};
+use safeport_net::Layer;
+
+use crate::connection::{Leaving, Wrapped};
+use crate::event_loop::{EventLoop, LoopParts};
+use crate::gatekeeper::{Gatekeeper, Verdict};
+use crate::shared::Shared;
+
+/// How the engine runs.
+#[derive(Debug, Clone)]
+pub struct EngineSettings {
+    /// Event loops, each a thread; default 1, at most [`MAX_PEERS`]. One loop routes millions
+    /// of small messages a second, so more pay only where one core is full.
+    pub loops: usize,
+    /// Bounds of each broker.
+    pub limits: Limits,
+    /// How long a new connection may take to send its CONNECT; default 10 s.
+    pub connect_timeout: Duration,
+    /// Open sockets over all listeners; default 1,000,000. Further ones are closed at once.
+    pub max_connections: usize,
+    /// What `$SYS/broker/version` says.
+    pub version: String,
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        Self {
+            loops: 1,
+            limits: Limits::default(),
+            connect_timeout: Duration::from_secs(10),
+            max_connections: 1_000_000,
+            version: concat!("safeport ", env!("CARGO_PKG_VERSION")).into(),
+        }
+    }
+}
+
+/// Bounds of one listener.
+#[derive(Debug, Clone)]
+pub struct ListenerLimits {
+    /// Open sockets of this listener; default 1,000,000. Further ones are closed at once.
+    pub max_connections: usize,
+    /// Largest packet in bytes, with its fixed header; default 1 MiB.
+    pub max_packet: u32,
+}
+
+impl Default for ListenerLimits {
+    fn default() -> Self {
+        Self {
+            max_connections: 1_000_000,
+            max_packet: 1 << 20,
+        }
+    }
+}
+
+/// A bound socket and what it serves.
+pub struct ListenerSpec {
+    /// Name for settings, logs and the gatekeeper: `mqtt`, `mqtts`.
+    pub name: String,
+    /// The bound socket. `None` for a listener whose connections are brought by
+    /// [`EngineHandle::adopt`] (WebSocket).
+    pub socket: Option<TcpListener>,
+    /// TLS with this configuration, or plain TCP.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Its bounds.
+    pub limits: ListenerLimits,
+}
+
+pub(crate) struct ListenerInfo {
+    pub(crate) name: String,
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+    pub(crate) limits: ListenerLimits,
+    /// open sockets, over all loops
+    pub(crate) open: AtomicUsize,
+}
+
+/// What other threads tell a loop.
+pub(crate) enum Command {
+    Verdict {
+        key: usize,
+        serial: u32,
+        verdict: Verdict,
+    },
+    Incoming(Box<Incoming>),
+    Peer {
+        from: u8,
+        batch: Vec<PeerMessage>,
+    },
+    Publish(Publication),
+    Deliver(String, Publication),
+    DisconnectUser(String),
+    DisconnectClient(String),
+    Shutdown {
+        deadline: Instant,
+    },
+}
+
+/// A connection on its way into a loop.
+pub(crate) struct Incoming {
+    pub(crate) stream: mio::net::TcpStream,
+    pub(crate) listener: u8,
+    pub(crate) layer: Option<Box<Wrapped>>,
+    /// protocol bytes already decoded from the layer
+    pub(crate) tail: Vec<u8>,
+    /// socket bytes that were read before the layer was put on
+    pub(crate) early: Vec<u8>,
+    pub(crate) admitted: Option<Box<Leaving>>,
+}
+
+/// The way into one loop from other threads.
+#[derive(Clone)]
+pub(crate) struct Mailbox {
+    pub(crate) sender: Sender<Command>,
+    pub(crate) waker: Arc<Waker>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Mailbox {
+    pub(crate) fn send(&self, command: Command) {
+        // A loop that is gone has nobody to tell; its end is reported by `healthy` and join.
+        if self.sender.send(command).is_ok() {
+            let _ = self.waker.wake();
+        }
+    }
+}
+
+/// Running event loops.
+pub struct Engine {
+    handle: EngineHandle,
+    threads: Vec<JoinHandle<Drained>>,
+}
+
+/// What a graceful stop came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that were open when it began.
+    pub connections: usize,
+    /// Those that had not taken everything when the time was over.
+    pub cut_off: usize,
+}
+
+/// Steers the loops from any thread.
+#[derive(Clone)]
+pub struct EngineHandle {
+    loops: Arc<[Mailbox]>,
+    listeners: Arc<[ListenerInfo]>,
+    next: Arc<AtomicU32>,
+}
+
+impl Engine {
+    /// Starts the loops; they serve at once.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system gives no event queue, or a listener cannot be registered.
+    pub fn start(
+        settings: EngineSettings,
+        gatekeeper: Arc<dyn Gatekeeper>,
+        listeners: Vec<ListenerSpec>,
+    ) -> io::Result<Engine> {
+        let loops = settings.loops.clamp(1, usize::from(MAX_PEERS));
+        let start = Instant::now();
+        let mut sockets = Vec::new();
+        let mut infos = Vec::new();
+        for (index, listener) in listeners.into_iter().enumerate() {
+            if let Some(socket) = listener.socket {
+                prepare(&socket)?;
+                sockets.push((index as u8, mio::net::TcpListener::from_std(socket)));
+            }
+            infos.push(ListenerInfo {
+                name: listener.name,
+                tls: listener.tls,
+                limits: listener.limits,
+                open: AtomicUsize::new(0),
+            });
+        }
+        let infos: Arc<[ListenerInfo]> = infos.into();
+
+        let mut mailboxes = Vec::new();
+        let mut inboxes = Vec::new();
+        for _ in 0..loops {
+            let poll = Poll::new()?;
+            let waker = Arc::new(Waker::new(poll.registry(), crate::event_loop::WAKE)?);
+            let (sender, receiver) = channel();
+            mailboxes.push(Mailbox {
+                sender,
+                waker,
+                shared: Arc::new(Shared::new(start)),
+            });
+            inboxes.push((poll, receiver));
+        }
+        let mailboxes: Arc<[Mailbox]> = mailboxes.into();
+        let random = RandomState::new();
+        let mut threads = Vec::new();
+        let mut sockets = Some(sockets);
+        for (me, (poll, inbox)) in inboxes.into_iter().enumerate() {
+            let parts = LoopParts {
+                poll,
+                inbox,
+                mailboxes: mailboxes.clone(),
+                listeners: infos.clone(),
+                // The first loop accepts; connections move to their home by client identifier.
+                sockets: sockets.take().unwrap_or_default(),
+                gatekeeper: gatekeeper.clone(),
+                start,
+                connect_timeout: settings.connect_timeout,
+                max_connections: settings.max_connections,
+                version: settings.version.clone(),
+            };
+            let setup = BrokerSetup {
+                limits: settings.limits.clone(),
+                seed: [random.hash_one(me), random.hash_one(usize::MAX - me)],
+                me: me as u8,
+                brokers: loops as u8,
+            };
+            let mut event_loop = EventLoop::new(parts, setup)?;
+            threads.push(
+                std::thread::Builder::new()
+                    .name(format!("mqtt-{me}"))
+                    .spawn(move || event_loop.run())?,
+            );
+        }
+        Ok(Engine {
+            handle: EngineHandle {
+                loops: mailboxes,
+                listeners: infos,
+                next: Arc::new(AtomicU32::new(0)),
+            },
+            threads,
+        })
+    }
+
+    /// The way to steer it from other threads.
+    pub fn handle(&self) -> EngineHandle {
+        self.handle.clone()
+    }
+
+    /// Stops accepting, tells version 5 clients (DISCONNECT 0x8B), writes what waits for at most
+    /// `grace`, and ends the loops.
+    pub fn shutdown(self, grace: Duration) -> Drained {
+        let deadline = Instant::now() + grace;
+        for mailbox in self.handle.loops.iter() {
+            mailbox.send(Command::Shutdown { deadline });
+        }
+        let mut sum = Drained::default();
+        for thread in self.threads {
+            if let Ok(drained) = thread.join() {
+                sum.connections += drained.connections;
+                sum.cut_off += drained.cut_off;
+            }
+        }
+        sum
+    }
+
+    /// Whether a loop has ended although nobody asked for it.
+    pub fn has_failed(&self) -> bool {
+        self.threads.iter().any(JoinHandle::is_finished)
+    }
+}
+
+impl EngineHandle {
+    /// A socket whose HTTP upgrade (or TLS handshake) was done elsewhere joins a loop. `early`
+    /// is what was read from it behind the upgrade. `listener` names one of the engine's
+    /// listeners, whose limits it gets.
+    ///
+    /// # Errors
+    ///
+    /// If the socket cannot be made non-blocking, or no listener has that name.
+    pub fn adopt(
+        &self,
+        stream: TcpStream,
+        layer: Layer,
+        early: Vec<u8>,
+        listener: &str,
+    ) -> io::Result<()> {
+        stream.set_nonblocking(true)?;
+        let index = self.listeners.iter().position(|info| info.name == listener);
+        let Some(index) = index else {
+            return Err(io::Error::other(format!(
+                "the engine has no listener named `{listener}`"
+            )));
+        };
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) as usize % self.loops.len();
+        self.listeners[index].open.fetch_add(1, Ordering::Relaxed);
+        self.loops[turn].send(Command::Incoming(Box::new(Incoming {
+            stream: mio::net::TcpStream::from_std(stream),
+            listener: index as u8,
+            layer: Some(Wrapped::new(layer)),
+            tail: Vec::new(),
+            early,
+            admitted: None,
+        })));
+        Ok(())
+    }
+
+    /// Publishes for the server itself; no rights are asked.
+    pub fn publish(&self, publication: Publication) {
+        self.loops[0].send(Command::Publish(publication));
+    }
+
+    /// Delivers to one client by its identifier, without a subscription. A QoS 0 message to a
+    /// client that is not connected is dropped; QoS 1 and 2 wait in its session, if it has one.
+    pub fn deliver(&self, client_id: &str, publication: Publication) {
+        let home = home_of(client_id, self.loops.len() as u8);
+        self.loops[usize::from(home)].send(Command::Deliver(client_id.to_owned(), publication));
+    }
+
+    /// Ends every connection of a user, because its rights were revoked or changed. Sessions
+    /// stay; their subscriptions are held against the rights of the next login.
+    pub fn disconnect_user(&self, username: &str) {
+        for mailbox in self.loops.iter() {
+            mailbox.send(Command::DisconnectUser(username.to_owned()));
+        }
+    }
+
+    /// Ends the connection of one client.
+    pub fn disconnect_client(&self, client_id: &str) {
+        let home = home_of(client_id, self.loops.len() as u8);
+        self.loops[usize::from(home)].send(Command::DisconnectClient(client_id.to_owned()));
+    }
+
+    /// Counters over all loops, at most 100 ms old while there is traffic and 1 s without.
+    pub fn stats(&self) -> Stats {
+        let mut sum = Stats::default();
+        for mailbox in self.loops.iter() {
+            sum += mailbox.shared.load();
+        }
+        sum
+    }
+
+    /// Whether every loop has turned within the last 5 s.
+    pub fn healthy(&self) -> bool {
+        self.loops.iter().all(|mailbox| mailbox.shared.is_alive())
+    }
+}
+
+/// Accepted sockets inherit TCP_NODELAY from their listener, which saves a system call each.
+fn prepare(socket: &TcpListener) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    socket2::SockRef::from(socket).set_tcp_nodelay(true)
+}

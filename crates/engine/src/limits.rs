@@ -1,0 +1,55 @@
+//! Every bound of the event loops, and what happens at it.
+
+use std::time::Duration;
+
+/// Bytes read from one socket at once; a longer burst is read in several pieces.
+pub(crate) const READ_BUFFER: usize = 64 << 10;
+
+/// Pieces read from one connection before others get their turn.
+pub(crate) const READS_IN_A_ROW: usize = 4;
+
+/// Bytes waiting to be written to one connection at which it counts as congested: QoS 1 and 2
+/// then wait in the session's queue and QoS 0 in its own short one, with the broker's limits.
+pub(crate) const CONGESTED_AT: usize = 256 << 10;
+
+/// Bytes waiting to be written at which a connection's requests are no longer read: a client
+/// that asks (PINGREQ, SUBSCRIBE) without reading the answers is held back by its own socket.
+pub(crate) const STOP_READING_AT: usize = 1 << 20;
+
+/// Protocol bytes wrapped for TLS or WebSocket at once.
+pub(crate) const WRAP_AT_ONCE: usize = 64 << 10;
+
+/// Slices of one vectored write.
+pub(crate) const SLICES: usize = 64;
+
+/// Empty buffers kept for reuse by a loop, and the largest that is kept.
+pub(crate) const POOL_BUFFERS: usize = 256;
+pub(crate) const POOL_BUFFER_BYTES: usize = 64 << 10;
+
+/// How long a closed connection may take to read our last words before its socket goes.
+pub(crate) const CLOSING: Duration = Duration::from_secs(2);
+
+/// How often `$SYS` topics are published, as Mosquitto does it.
+pub(crate) const SYS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often counters are shared with other threads.
+pub(crate) const SHARE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A loop turns at least this often, so that its silence means trouble.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// A loop that has not turned for this long counts as stuck.
+pub(crate) const STUCK_AFTER: Duration = Duration::from_secs(5);
+
+/// Connections accepted before the loop looks at its other events.
+pub(crate) const ACCEPTS_IN_A_ROW: usize = 256;
+
+/// How long accepting rests when descriptors have run out.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Log lines of one cause within one period; further ones are counted and summed up in one.
+pub(crate) const LINES_PER_CAUSE: u32 = 20;
+pub(crate) const CAUSE_PERIOD: Duration = Duration::from_secs(10);
+
+/// Messages on their way to one peer loop; beyond it QoS 0 is dropped and counted.
+pub(crate) const PEER_BACKLOG: usize = 1_000_000;
