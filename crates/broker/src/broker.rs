@@ -511,7 +511,7 @@ impl Broker {
         loop {
             let (a, b) = (self.next_random(), self.next_random());
             let id = alloc::format!("auto-{a:016x}{b:016x}");
-            if self.find_client(&id).is_none() {
+            if self.peers.is_home(&id) && self.find_client(&id).is_none() {
                 return id.into();
             }
         }

@@ -72,7 +72,7 @@ impl Broker {
             }),
         };
         self.begin(id, connection, connect, admission, now);
-        self.acknowledge(id, connect, admission, assigned.is_some(), resumed);
+        self.acknowledge(id, connection, connect, admission, assigned.is_some(), resumed);
         if resumed {
             self.drop_forbidden_subscriptions(id);
             self.resend(id, now);
@@ -123,6 +123,7 @@ impl Broker {
         });
         self.effects.list.push(Effect::Close { to: connection });
         self.event(Event::Refused {
+            connection,
             client_id: connect.client_id.into(),
             reason,
             why: why.into(),
@@ -281,6 +282,7 @@ impl Broker {
     fn acknowledge(
         &mut self,
         id: SessionId,
+        connection: ConnectionId,
         connect: &Connect<'_>,
         admission: &Admission,
         assigned: bool,
@@ -320,6 +322,7 @@ impl Broker {
         );
         let user = self.expect(id).user().map(String::from);
         self.event(Event::Connected {
+            connection,
             client_id,
             user,
             version: connect.version,

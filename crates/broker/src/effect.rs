@@ -120,6 +120,8 @@ pub enum PeerMessage {
 pub enum Event {
     /// A client is connected and has its session.
     Connected {
+        /// On which connection.
+        connection: ConnectionId,
         /// Client identifier.
         client_id: String,
         /// User that it logged in as.
@@ -133,6 +135,8 @@ pub enum Event {
     },
     /// A CONNECT was answered with an error.
     Refused {
+        /// On which connection.
+        connection: ConnectionId,
         /// Client identifier as sent.
         client_id: String,
         /// What the client was told.

@@ -41,6 +41,7 @@ pub use broker::{Admission, Broker, BrokerSetup};
 pub use effect::{ConnectionId, DisconnectCause, Effect, Effects, Event, Frame, PeerMessage};
 pub use limits::{Limits, MAX_PEERS};
 pub use message::{Message, Publication};
+pub use peers::home_of;
 pub use permissions::{Permissions, TopicRights};
 pub use session::SessionId;
 pub use stats::{Stats, sys_topics};

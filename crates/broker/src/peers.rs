@@ -12,11 +12,24 @@ use crate::message::Message;
 use crate::session::SessionId;
 use crate::time::Time;
 
+/// The broker where a client identifier is at home: all its connections go there, so that a
+/// session never moves. The same everywhere and in every release (FNV-1a, modulo `brokers`).
+pub fn home_of(client_id: &str, brokers: u8) -> u8 {
+    let hash = client_id
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    // The low bits of FNV are its weakest.
+    ((hash ^ hash >> 32) % u64::from(brokers.max(1))) as u8
+}
+
 /// The others, and what waits for them.
 pub(crate) struct Peers {
     /// one bit each, without this broker's own
     pub(crate) all: u64,
     me: u8,
+    brokers: u8,
     sequence: u64,
     /// SUBACKs in the order of their interests: a peer answers in order, so the oldest is
     /// always the first to be complete
@@ -40,6 +53,7 @@ impl Peers {
         Self {
             all: everybody & !(1u64 << me),
             me,
+            brokers,
             sequence: 0,
             held: VecDeque::new(),
         }
@@ -47,6 +61,11 @@ impl Peers {
 
     pub(crate) fn me(&self) -> u8 {
         self.me
+    }
+
+    /// Whether a client identifier belongs to this broker.
+    pub(crate) fn is_home(&self, client_id: &str) -> bool {
+        home_of(client_id, self.brokers) == self.me
     }
 }
 
