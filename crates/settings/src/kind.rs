@@ -27,6 +27,9 @@ pub(crate) struct Misfit {
     pub(crate) help: String,
 }
 
+/// A rule that one key has beyond its type and limits.
+pub(crate) type Check<T> = fn(&T) -> Result<(), Misfit>;
+
 /// A type that a setting may have.
 pub(crate) trait Kind: Sized {
     /// Reads a value.
@@ -316,6 +319,7 @@ one_of!(Language { "auto" => Language::Auto, "en" => Language::En, "zh-CN" => La
 one_of!(LogFormat { "text" => LogFormat::Text, "json" => LogFormat::Json });
 
 /// A check of `log.level`, in the form of tracing's filters.
+#[expect(clippy::ptr_arg, reason = "a `Check` sees the type of the key")]
 pub(crate) fn check_log_level(level: &String) -> Result<(), Misfit> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     for directive in level.split(',') {

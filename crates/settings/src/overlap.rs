@@ -101,10 +101,7 @@ fn clash(settings: &Settings, first: &Listener, second: &Listener) -> Problem {
     Problem {
         source: source(settings, at.key),
         key: Some(at.key.to_string()),
-        what: format!(
-            "{} ({}) and {} ({}) want {how}",
-            at.key, at.bind, other.key, other.bind
-        ),
+        what: format!("{} and {} ({}) want {how}", at.bind, other.key, other.bind),
         help: format!(
             "give one of them another port, for example {} = \"{moved}\", or set {}.enabled = false",
             at.key,

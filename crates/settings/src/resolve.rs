@@ -5,7 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::file::ParsedFile;
-use crate::kind::{Kind, Misfit, Raw};
+use crate::kind::{Check, Kind, Misfit, Raw};
 use crate::nearest::nearest;
 use crate::overlap;
 use crate::table::{KeySpec, keys};
@@ -190,7 +190,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// The value of the next key of the table; its default after a problem.
-    pub(crate) fn take<T: Kind>(&mut self, check: Option<fn(&T) -> Result<(), Misfit>>) -> T {
+    pub(crate) fn take<T: Kind>(&mut self, check: Option<Check<T>>) -> T {
         let index = self.next;
         self.next += 1;
         let spec = keys()

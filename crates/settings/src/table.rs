@@ -2,6 +2,7 @@
 //! and `config show` are made from it.
 
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -112,9 +113,7 @@ macro_rules! settings {
 
             /// Every value as TOML, in the order of the table.
             pub(crate) fn shown(&self) -> Vec<String> {
-                let mut shown = Vec::new();
-                $($(shown.push(Kind::show(&self.$section.$key));)*)*
-                shown
+                vec![$($(Kind::show(&self.$section.$key)),*),*]
             }
         }
     };
@@ -180,7 +179,7 @@ settings! {
         max_keep_alive: Duration = "0s", "0s" to "65535s";
         /// Longest time a session is kept after its connection has ended. MQTT 5 clients
         /// that ask for more are told this; a 3.1.1 session without clean session gets it.
-        session_expiry_max: Duration = "7d", "0s" to "5200w";
+        session_expiry_max: Duration = "7d", "0s" to "36500d";
         /// Unacknowledged QoS 1 and 2 messages that one client may have on the way to us.
         receive_maximum: u16 = "256", "1" to "65535";
         /// Unacknowledged QoS 1 and 2 messages on the way to one client. An MQTT 5 client

@@ -86,8 +86,9 @@ pub(crate) fn show_duration(duration: Duration) -> String {
     if milliseconds == 0 {
         return "0s".to_string();
     }
-    for (name, factor) in TIMES {
-        if milliseconds.is_multiple_of(factor) {
+    // Not in weeks: a week is written `7d`.
+    for (name, factor) in &TIMES[1..] {
+        if milliseconds.is_multiple_of(*factor) {
             return alloc::format!("{}{name}", milliseconds / factor);
         }
     }
