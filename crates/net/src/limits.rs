@@ -7,11 +7,12 @@
 /// handshake messages. Longer writes become several records.
 pub const TLS_RECORD_PLAINTEXT: usize = 1024;
 
-/// Most bytes held of a TLS record or handshake message that is not complete, in bytes.
+/// Most bytes held of a TLS record or handshake message that is not complete.
 ///
-/// rustls takes handshake messages of up to 65 535 bytes and records of up to 18 437; a peer that
-/// splits such a message into tiny records adds a header to each. More ends the connection.
-pub const TLS_UNFINISHED: usize = 128 * 1024;
+/// A record is at most 18 437 bytes, and a client without certificate has no handshake message
+/// beyond some 2000. More ends the connection, so that a peer that never finishes cannot fill
+/// memory.
+pub const TLS_UNFINISHED: usize = 32 * 1024;
 
 /// TLS 1.2 sessions remembered for clients that resume without tickets, per process.
 /// The oldest is forgotten when it is full, and that client pays a full handshake.

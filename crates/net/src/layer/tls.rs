@@ -57,8 +57,11 @@ impl Tls {
         }
         self.unfinished.extend_from_slice(raw);
         let rest = self.pump(plain, raw_out);
-        if self.unfinished.is_empty() {
-            self.unfinished = Vec::new();
+        // The start of a record must not keep the memory of all that came before it.
+        if self.unfinished.is_empty()
+            || self.unfinished.capacity() > self.unfinished.len() + TLS_RECORD_PLAINTEXT
+        {
+            self.unfinished.shrink_to_fit();
         }
         match rest {
             Ok(Rest::NeedsMore) if self.unfinished.len() > TLS_UNFINISHED => {

@@ -114,6 +114,8 @@ impl Folder {
         options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+        #[cfg(not(unix))]
+        let _ = mode; // there, files inherit the rights of their folder
         let mut file = options.open(&new)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
@@ -172,9 +174,7 @@ impl Folder {
     }
 }
 
-#[cfg_attr(not(unix), expect(unused))]
 const PUBLIC: u32 = 0o644;
-#[cfg_attr(not(unix), expect(unused))]
 const SECRET: u32 = 0o600;
 
 const KEY_FIX: &str = "restore it from a backup; without one, remove it and the .pem file of the \

@@ -199,7 +199,7 @@ pub(super) fn check_names(names: &[String]) -> Result<Vec<String>, PkiError> {
     };
     match checked.len() {
         0 => count("there is none"),
-        n if n > CERTIFICATE_NAMES => count("there are more than 64, too many for small devices"),
+        n if n > CERTIFICATE_NAMES => count("there are too many for the memory of small devices"),
         _ => Ok(checked),
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Cursor, Read, Write};
 use safeport_net::{Layer, LayerError, PrivateCa, Received, WebSocketError, limits, rustls};
 use tungstenite::Message;
 use tungstenite::protocol::frame::coding::CloseCode;
-use tungstenite::protocol::{CloseFrame, Role, WebSocket};
+use tungstenite::protocol::{CloseFrame, Role, WebSocket, WebSocketConfig};
 
 use crate::folder::{Folder, june_2026};
 use crate::peer::{Abilities, TLS13, feed, records};
@@ -354,6 +354,63 @@ fn another_implementation_understands_us_and_is_understood() {
         panic!("no close")
     };
     assert_eq!(answer.code, CloseCode::Away);
+}
+
+#[test]
+fn any_frames_in_any_pieces_are_judged_as_another_implementation_judges_them() {
+    let mut state = 0x2545_f491_4f6c_dd1du64;
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    const FIRSTS: [u8; 14] = [
+        0x82, 0x82, 0x82, 0x02, 0x02, 0x00, 0x00, 0x80, 0x89, 0x8a, 0x88, 0x09, 0x8b, 0xc2,
+    ];
+    let (mut good, mut bad, mut closed) = (0, 0, 0);
+    for _ in 0..3000 {
+        let mut raw = Vec::new();
+        for _ in 0..1 + random(6) {
+            let payload: Vec<u8> = (0..random(140)).map(|_| random(256) as u8).collect();
+            raw.extend(frame(FIRSTS[random(FIRSTS.len())], &payload));
+        }
+        let whole = run(&raw, raw.len());
+        assert_eq!(run(&raw, 1 + random(raw.len())), whole, "{raw:x?}");
+
+        let small = WebSocketConfig::default().read_buffer_size(2048);
+        let mut server = WebSocket::from_raw_socket(Wire::default(), Role::Server, Some(small));
+        wire_to(&mut server, raw.clone());
+        let mut messages = Vec::new();
+        let theirs = loop {
+            match server.read() {
+                Ok(Message::Binary(payload)) => messages.extend(payload),
+                Ok(_) => {}
+                Err(tungstenite::Error::Io(_)) => break Ok(Received::Open),
+                Err(tungstenite::Error::ConnectionClosed) => break Ok(Received::Closed),
+                Err(_) => break Err(()),
+            }
+        };
+        let (plain, _, ours) = whole;
+        match &ours {
+            Ok(Received::Open) => good += 1,
+            Ok(Received::Closed) => closed += 1,
+            Err(_) => bad += 1,
+        }
+        // They answer a forbidden close code politely, we call it the fault that it is.
+        let forbidden_code = ours
+            .as_ref()
+            .is_err_and(|e| *e == WebSocketError::CloseCode.to_string());
+        if !(forbidden_code && theirs == Ok(Received::Closed)) {
+            assert_eq!(ours.map_err(drop), theirs, "{raw:x?}");
+        }
+        // They gather messages; we hand on what has come of the last.
+        assert!(plain.starts_with(&messages), "{raw:x?}");
+    }
+    assert!(
+        good > 300 && bad > 300 && closed > 3,
+        "{good} good, {bad} bad, {closed} closed"
+    );
 }
 
 #[test]
