@@ -1,0 +1,9 @@
+//! Bodies of the fuzz targets, as plain functions from bytes to panics.
+//!
+//! `fuzz_targets/` hands them to libFuzzer. The crates that they attack include the same source
+//! files in their tests and run them on stable Rust over fixed seeds and mutations of them, so
+//! each module here uses its siblings by `crate::`.
+
+pub mod mqtt;
+pub mod packets;
+pub mod source;
