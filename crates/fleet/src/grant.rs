@@ -3,6 +3,7 @@
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
+use safeport_mqtt::TopicFilter;
 
 use crate::limits;
 
@@ -52,7 +53,7 @@ impl Grant {
             if filters.len() > limits::MAX_FILTERS {
                 return Err(GrantError {
                     filter: filters[limits::MAX_FILTERS].clone(),
-                    why: "there are more than 64 filters; join some with + or #",
+                    why: "there are more than 64 filters; join some with + or #".to_string(),
                 });
             }
             for filter in filters {
@@ -73,35 +74,27 @@ pub struct GrantError {
     /// The filter as given.
     pub filter: String,
     /// The rule it breaks and the way out.
-    pub why: &'static str,
+    pub why: String,
 }
 
-/// The rules for filters [MQTT-4.7.1-1], [MQTT-4.7.1-2], [MQTT-4.7.3-1],
-/// [MQTT-4.7.3-2], plus our length limit. Rights name topics, so a shared
-/// subscription is granted by its inner filter.
-fn check_filter(filter: &str) -> Result<(), &'static str> {
+/// What MQTT asks of a filter, and what rights ask beyond it.
+fn check_filter(filter: &str) -> Result<(), String> {
     if filter.is_empty() {
-        return Err("it is empty; write # for every topic");
+        return Err("it is empty; write # for every topic".to_string());
     }
     if filter.len() > limits::MAX_FILTER {
-        return Err("it is longer than 512 bytes");
+        return Err("it is longer than 512 bytes".to_string());
     }
     if filter.contains(char::is_control) {
-        return Err("it has a control character");
+        return Err("it has a control character".to_string());
     }
+    // Rights name topics. A shared subscription is judged by its inner filter.
     if filter == "$share" || filter.starts_with("$share/") {
-        return Err("rights name topics; grant the filter behind $share/<group>/");
+        return Err("rights name topics; grant the filter behind $share/<group>/".to_string());
     }
-    let mut levels = filter.split('/').peekable();
-    while let Some(level) = levels.next() {
-        if level.contains('#') && (level != "#" || levels.peek().is_some()) {
-            return Err("# stands alone as the last level, as in kitchen/#");
-        }
-        if level.contains('+') && level != "+" {
-            return Err("+ stands for one whole level, as in kitchen/+/state");
-        }
-    }
-    Ok(())
+    TopicFilter::new(filter)
+        .map(drop)
+        .map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -281,6 +281,32 @@ pub enum Language {
     ZhCn,
 }
 
+impl Language {
+    /// The language to use, [`Language::En`] or [`Language::ZhCn`]. `Auto` takes
+    /// the first of `LC_ALL`, `LC_MESSAGES` and `LANG` that is not empty:
+    /// Chinese in simplified characters for `zh_CN`, `zh_SG` and a bare `zh`,
+    /// English for all others.
+    pub fn resolve(self, env: &[(&str, &str)]) -> Language {
+        if self != Language::Auto {
+            return self;
+        }
+        let locale = ["LC_ALL", "LC_MESSAGES", "LANG"]
+            .into_iter()
+            .find_map(|name| {
+                env.iter()
+                    .find(|(variable, value)| *variable == name && !value.is_empty())
+                    .map(|(_, value)| *value)
+            })
+            .unwrap_or("");
+        // `zh_CN.UTF-8@variant`: the encoding says nothing about the language.
+        let name = locale.split(['.', '@']).next().unwrap_or("");
+        match name.replace('-', "_").to_ascii_lowercase().as_str() {
+            "zh" | "zh_cn" | "zh_sg" | "zh_hans" | "zh_hans_cn" => Language::ZhCn,
+            _ => Language::En,
+        }
+    }
+}
+
 /// The form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -357,4 +383,31 @@ pub(crate) fn check_name(name: &String) -> Result<(), Misfit> {
 /// A TOML string.
 fn quote(text: &str) -> String {
     toml_edit::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_language_follows_the_first_locale_variable_that_is_set() {
+        for (env, expected) in [
+            (&[("LANG", "zh_CN.UTF-8")][..], Language::ZhCn),
+            (&[("LANG", "zh")], Language::ZhCn),
+            (&[("LANG", "zh_TW.UTF-8")], Language::En),
+            (&[("LANG", "zh_CN"), ("LC_ALL", "C.UTF-8")], Language::En),
+            (
+                &[
+                    ("LANG", "de_DE"),
+                    ("LC_ALL", ""),
+                    ("LC_MESSAGES", "zh-Hans-CN"),
+                ],
+                Language::ZhCn,
+            ),
+            (&[], Language::En),
+        ] {
+            assert_eq!(Language::Auto.resolve(env), expected, "{env:?}");
+        }
+        assert_eq!(Language::En.resolve(&[("LANG", "zh_CN")]), Language::En);
+    }
 }

@@ -4,6 +4,7 @@
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::{DeviceRecord, StoreError, User, limits, schema};
@@ -17,12 +18,16 @@ use crate::{DeviceRecord, StoreError, User, limits, schema};
 pub struct Registry {
     pub(crate) connection: Connection,
     pub(crate) path: PathBuf,
+    handle: u64,
 }
 
-/// The state of the registry as of one look. Two equal versions of one
-/// [`Registry`] mean that nothing was changed in between, by anyone.
+/// The state of the registry as of one look. Two equal versions mean that
+/// nothing was changed in between, by anyone. Those of two [`Registry`] values
+/// are never equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Version {
+    /// Which [`Registry`] looked: the figures of two do not compare.
+    handle: u64,
     /// `PRAGMA data_version`: moves when another connection has committed.
     others: i64,
     /// Rows that this connection has changed.
@@ -86,9 +91,11 @@ impl Registry {
         if version < schema::NEWEST {
             schema::migrate(&mut connection, path)?;
         }
+        static NEXT_HANDLE: AtomicU64 = AtomicU64::new(0);
         Ok(Registry {
             connection,
             path: path.to_path_buf(),
+            handle: NEXT_HANDLE.fetch_add(1, Ordering::Relaxed),
         })
     }
 
@@ -97,7 +104,7 @@ impl Registry {
     /// # Errors
     /// The database could not be read.
     pub fn version(&mut self) -> Result<Version, StoreError> {
-        version(&self.connection).map_err(|source| self.failed(source))
+        version(&self.connection, self.handle).map_err(|source| self.failed(source))
     }
 
     /// All users and devices as of one moment.
@@ -109,7 +116,7 @@ impl Registry {
         let failed = |source| StoreError::sqlite(&path, source);
         // Looked at before the rows: a change that slips in between is in the
         // rows already and makes the next poll load once more than needed.
-        let version = version(&self.connection).map_err(failed)?;
+        let version = version(&self.connection, self.handle).map_err(failed)?;
         let transaction = self.connection.transaction().map_err(failed)?;
         let users = crate::users::all(&transaction).map_err(failed)?;
         let devices = crate::devices::all(&transaction).map_err(failed)?;
@@ -144,8 +151,9 @@ impl Registry {
     }
 }
 
-fn version(connection: &Connection) -> rusqlite::Result<Version> {
+fn version(connection: &Connection, handle: u64) -> rusqlite::Result<Version> {
     Ok(Version {
+        handle,
         others: connection.query_row("PRAGMA data_version", [], |row| row.get(0))?,
         own: connection.total_changes(),
     })

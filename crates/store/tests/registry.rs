@@ -264,6 +264,9 @@ fn a_change_by_another_process_is_noticed_and_quiet_polls_stay_equal() {
     assert_eq!(loaded.users, [user("ada")]);
     assert_eq!(server.version().unwrap(), loaded.version);
 
+    // Figures of two handles say nothing about each other.
+    assert_ne!(server.version().unwrap(), command.version().unwrap());
+
     // Its own changes count as well.
     server.remove_user("ada", BY).unwrap();
     assert_ne!(server.version().unwrap(), loaded.version);
