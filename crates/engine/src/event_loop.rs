@@ -90,7 +90,8 @@ pub(crate) struct EventLoop {
     pub(crate) journal: Journal,
     /// sockets, accepted, bytes: what the broker does not see
     io: Stats,
-    shared_at: Instant,
+    /// when the counters are shared next; `None` while nothing happens
+    share_at: Option<Instant>,
     sys_at: Instant,
     /// accepting rests until then
     accept_at: Option<Instant>,
@@ -137,7 +138,7 @@ impl EventLoop {
             pool: Vec::new(),
             journal: Journal::new(),
             io: Stats::default(),
-            shared_at: parts.start,
+            share_at: None,
             sys_at: parts.start,
             accept_at: None,
             spare: spare_descriptor(),
@@ -193,13 +194,17 @@ impl EventLoop {
         self.flush();
         self.tell_peers();
         self.bury();
-        if self.now >= self.shared_at {
-            self.shared_at = self.now + SHARE_INTERVAL;
-            self.mailboxes[usize::from(self.me)]
-                .shared
-                .store(&self.stats());
+        let shared = &self.mailboxes[usize::from(self.me)].shared;
+        match self.share_at {
+            Some(at) if at > self.now => {}
+            Some(_) => {
+                shared.store(&self.stats());
+                self.share_at = None;
+            }
+            None if events.is_empty() => {}
+            None => self.share_at = Some(self.now + SHARE_INTERVAL),
         }
-        self.mailboxes[usize::from(self.me)].shared.turned(self.now);
+        shared.turned(self.now);
     }
 
     fn longest_wait(&self) -> Duration {
@@ -217,6 +222,7 @@ impl EventLoop {
             self.closing.front().map(|due| due.at),
             (self.me == 0).then_some(self.sys_at),
             self.accept_at,
+            self.share_at,
             self.stopping.map(|(deadline, _)| deadline),
         ];
         // A millisecond more: timers are rounded down to whole milliseconds.
