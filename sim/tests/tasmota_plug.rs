@@ -756,6 +756,17 @@ fn restart_drops_the_connection_without_a_word_and_boots_again() {
 }
 
 #[test]
+fn a_restart_waits_until_the_backlog_has_run() {
+    let mut bench = Bench::settled();
+    bench.command("Backlog", "Restart 1;Delay 50;Power OFF");
+    bench.run(s(12));
+    assert!(!bench.plug.is_on());
+    let closed_at = bench.seen.iter().find(|(_, seen)| *seen == Seen::Close);
+    let off_at = bench.time_of("stat/plug-1/POWER");
+    assert!(closed_at.map(|(at, _)| *at) >= off_at, "{:?}", bench.seen);
+}
+
+#[test]
 fn provisioning_by_backlog_takes_the_plug_to_another_broker() {
     let mut bench = Bench::settled();
     bench.command(

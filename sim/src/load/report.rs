@@ -270,6 +270,13 @@ impl fmt::Display for Idle {
         if let Some(pss) = self.pss_per_connection {
             write!(f, " ({pss:.0} B proportional)")?;
         }
+        if self.rss_per_connection.is_some_and(|rss| rss < LEAST_RSS) {
+            write!(
+                f,
+                "\n  (too little to be true: the broker had memory to spare from earlier clients; \
+                 start it afresh)"
+            )?;
+        }
         if let Some(share) = self.broker_share {
             write!(f, "\n  {share:.2} CPU of the broker while they are silent")?;
         }
@@ -308,6 +315,9 @@ fn shares(f: &mut fmt::Formatter<'_>, generator: f64, others: Option<f64>) -> fm
     }
     writeln!(f)
 }
+
+/// No broker can keep a socket, an identifier and its state in fewer bytes than this.
+const LEAST_RSS: f64 = 64.0;
 
 struct Microseconds(Duration);
 

@@ -142,17 +142,16 @@ impl Firmware {
 
     /// When [`Firmware::tick`] is due.
     pub(super) fn next_timer(&self) -> Option<Duration> {
-        let backlog = (!self.backlog.is_empty()).then_some(self.backlog_at);
-        [
-            self.tele_at,
-            self.discovery_at,
-            self.restart_at,
-            self.upgrade_at,
-            backlog,
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        // A restart waits for the backlog.
+        let next_step = if self.backlog.is_empty() {
+            self.restart_at
+        } else {
+            Some(self.backlog_at)
+        };
+        [self.tele_at, self.discovery_at, self.upgrade_at, next_step]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Runs what is due. The restart is left to the connection, which has to end first.
@@ -176,7 +175,7 @@ impl Firmware {
     }
 
     pub(super) fn restart_due(&self, now: Duration) -> bool {
-        self.restart_at.is_some_and(|at| at <= now)
+        self.backlog.is_empty() && self.restart_at.is_some_and(|at| at <= now)
     }
 
     pub(super) fn schedule_telemetry(&mut self, now: Duration) {

@@ -335,10 +335,15 @@ impl Driver {
         wait: Duration,
     ) -> Result<Box<dyn Socket>, (Failure, String)> {
         let no_host = |why: String| (Failure::Dns, why);
-        let address = tokio::net::lookup_host((host, port))
+        let addresses: Vec<_> = tokio::net::lookup_host((host, port))
             .await
             .map_err(|error| no_host(format!("host {host}: {error}")))?
-            .next()
+            .collect();
+        // The firmware asks for IPv4 first.
+        let address = addresses
+            .iter()
+            .find(|address| address.is_ipv4())
+            .or(addresses.first())
             .ok_or_else(|| no_host(format!("host {host} has no address")))?;
         let failed = |why: String| (Failure::Connect, why);
         let socket = match timeout(wait, TcpStream::connect(address)).await {

@@ -1,0 +1,349 @@
+//! The load generator against brokers that lie: each fault must be seen and named.
+
+use safeport_mqtt::{
+    Ack, ConnAck, Decoded, Packet, Properties, Publish, QoS, ReasonCode, SubAck, Version, decode,
+    limits,
+};
+use safeport_sim::load::{
+    Exactness, Figures, Flow, LoadError, Report, Scenario, Shape, Target, Timing, run,
+};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+/// What the relay does to the tenth message that it passes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    None,
+    Drop,
+    Double,
+    /// Passed on after the eleventh.
+    Swap,
+    Alter,
+    /// Passed on, but its publisher is not told.
+    NoAck,
+    /// The relay closes the publisher's connection.
+    HangUp,
+    /// Every client is refused.
+    Refuse,
+}
+
+/// The least broker that the generator can work with: every PUBLISH goes to every subscriber.
+struct Relay {
+    fault: Fault,
+    subscribers: Vec<Arc<Mutex<TcpStream>>>,
+    passed: u32,
+    held: Option<Vec<u8>>,
+}
+
+fn relay(fault: Fault) -> Target {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("its address");
+    let relay = Arc::new(Mutex::new(Relay {
+        fault,
+        subscribers: Vec::new(),
+        passed: 0,
+        held: None,
+    }));
+    thread::spawn(move || {
+        for socket in listener.incoming().flatten() {
+            let relay = relay.clone();
+            // The generator hangs up at the end of a run: that ends the thread, not the test.
+            thread::spawn(move || serve(socket, &relay));
+        }
+    });
+    Target {
+        address,
+        pid: Some(std::process::id()),
+        username: None,
+        password: None,
+    }
+}
+
+fn serve(mut socket: TcpStream, relay: &Mutex<Relay>) -> Option<()> {
+    socket.set_nodelay(true).ok()?;
+    let out = Arc::new(Mutex::new(socket.try_clone().ok()?));
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        let read = socket.read(&mut chunk).ok().filter(|read| *read > 0)?;
+        bytes.extend_from_slice(&chunk[..read]);
+        while let Decoded::Packet(packet, used) =
+            decode(&bytes, Version::V311, limits::MAX_PACKET).expect("the generator speaks MQTT")
+        {
+            answer(&packet, &out, relay)?;
+            bytes.drain(..used);
+        }
+    }
+}
+
+fn answer(packet: &Packet<'_>, out: &Arc<Mutex<TcpStream>>, relay: &Mutex<Relay>) -> Option<()> {
+    let ack = |packet_id| Ack {
+        packet_id,
+        code: ReasonCode::Success,
+        properties: Properties::EMPTY,
+    };
+    match packet {
+        Packet::Connect(_) => {
+            let code = match relay.lock().ok()?.fault {
+                Fault::Refuse => ReasonCode::NotAuthorized,
+                _ => ReasonCode::Success,
+            };
+            write(
+                out,
+                &bytes_of(&Packet::ConnAck(ConnAck {
+                    session_present: false,
+                    code,
+                    properties: Properties::EMPTY,
+                })),
+            )
+        }
+        Packet::Subscribe(subscribe) => {
+            relay.lock().ok()?.subscribers.push(out.clone());
+            let codes: Vec<u8> = subscribe.filters.iter().map(|(_, o)| o.qos as u8).collect();
+            write(
+                out,
+                &bytes_of(&Packet::SubAck(SubAck {
+                    packet_id: subscribe.packet_id,
+                    properties: Properties::EMPTY,
+                    codes: &codes,
+                })),
+            )
+        }
+        Packet::Publish(publish) => {
+            let acknowledge = pass_on(publish, &mut *relay.lock().ok()?)?;
+            match publish.packet_id.filter(|_| acknowledge) {
+                Some(id) if publish.qos == QoS::AtLeastOnce => {
+                    write(out, &bytes_of(&Packet::PubAck(ack(id))))
+                }
+                Some(id) => write(out, &bytes_of(&Packet::PubRec(ack(id)))),
+                None => Some(()),
+            }
+        }
+        Packet::PubRec(received) => write(out, &bytes_of(&Packet::PubRel(ack(received.packet_id)))),
+        Packet::PubRel(release) => write(out, &bytes_of(&Packet::PubComp(ack(release.packet_id)))),
+        Packet::PubAck(_) | Packet::PubComp(_) => Some(()),
+        Packet::Disconnect(_) => None,
+        other => panic!("the generator never sends {:?}", other.packet_type()),
+    }
+}
+
+/// True when the publisher is to be told.
+fn pass_on(publish: &Publish<'_>, relay: &mut Relay) -> Option<bool> {
+    relay.passed += 1;
+    let fault = if relay.passed == 10 {
+        relay.fault
+    } else {
+        Fault::None
+    };
+    let mut payload = publish.payload.to_vec();
+    if fault == Fault::Alter {
+        *payload.last_mut()? ^= 1;
+    }
+    let bytes = bytes_of(&Packet::Publish(Publish {
+        payload: &payload,
+        ..*publish
+    }));
+    match fault {
+        Fault::Drop => return Some(true),
+        Fault::Swap => {
+            relay.held = Some(bytes);
+            return Some(true);
+        }
+        Fault::HangUp => return None,
+        _ => {}
+    }
+    let held = relay.held.take();
+    for subscriber in &relay.subscribers {
+        write(subscriber, &bytes)?;
+        if fault == Fault::Double {
+            write(subscriber, &bytes)?;
+        }
+        if let Some(held) = &held {
+            write(subscriber, held)?;
+        }
+    }
+    Some(fault != Fault::NoAck)
+}
+
+fn bytes_of(packet: &Packet<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    packet
+        .encode(Version::V311, &mut bytes)
+        .expect("a packet of ours");
+    bytes
+}
+
+fn write(out: &Mutex<TcpStream>, bytes: &[u8]) -> Option<()> {
+    out.lock().ok()?.write_all(bytes).ok()
+}
+
+fn scenario(shape: Shape, qos: QoS) -> Scenario {
+    Scenario::Traffic {
+        shape,
+        flow: Flow {
+            payload: 64,
+            qos,
+            window: 4,
+        },
+        timing: Timing {
+            warm_up: Duration::from_millis(20),
+            measure: Duration::from_millis(80),
+            silence: Duration::from_millis(150),
+        },
+    }
+}
+
+fn exactness(fault: Fault, qos: QoS) -> Exactness {
+    let report = run(
+        &relay(fault),
+        &scenario(Shape::FanIn { publishers: 1 }, qos),
+    )
+    .expect("runs");
+    exactness_of(&report)
+}
+
+fn exactness_of(report: &Report) -> Exactness {
+    match &report.figures {
+        Figures::Traffic(traffic) => traffic.exactness,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_faithful_broker_is_exact_in_every_shape_and_at_every_qos() {
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        for shape in [
+            Shape::FanIn { publishers: 3 },
+            Shape::FanOut { subscribers: 3 },
+            Shape::Pairs { pairs: 1 },
+        ] {
+            let report = run(&relay(Fault::None), &scenario(shape, qos)).expect("runs");
+            assert!(report.is_exact(), "{report}");
+            assert!(exactness_of(&report).expected > 20, "{report}");
+            let Figures::Traffic(traffic) = &report.figures else {
+                panic!("{report}");
+            };
+            assert!(traffic.deliveries > 0 && traffic.latency.is_some());
+            assert!(traffic.deliveries <= traffic.exactness.expected);
+        }
+    }
+}
+
+#[test]
+fn one_dropped_message_is_one_lost_and_the_loop_goes_on() {
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let seen = exactness(Fault::Drop, qos);
+        assert_eq!(
+            (seen.lost, seen.duplicated, seen.reordered),
+            (1, 0, 0),
+            "{seen:?}"
+        );
+        assert!(seen.expected > 20, "{seen:?}");
+    }
+}
+
+#[test]
+fn a_doubled_message_is_seen() {
+    let seen = exactness(Fault::Double, QoS::AtMostOnce);
+    assert_eq!(
+        (seen.lost, seen.duplicated, seen.reordered),
+        (0, 1, 0),
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn two_swapped_messages_are_reordered_and_not_lost() {
+    let seen = exactness(Fault::Swap, QoS::AtLeastOnce);
+    assert_eq!(
+        (seen.lost, seen.duplicated, seen.reordered),
+        (0, 0, 1),
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn one_flipped_bit_in_a_payload_is_seen() {
+    let seen = exactness(Fault::Alter, QoS::AtMostOnce);
+    assert_eq!((seen.lost, seen.altered), (0, 1), "{seen:?}");
+}
+
+#[test]
+fn a_message_that_is_never_acknowledged_is_seen_though_it_arrived() {
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let seen = exactness(Fault::NoAck, qos);
+        assert_eq!((seen.lost, seen.unacknowledged), (0, 1), "{seen:?}");
+    }
+}
+
+#[test]
+fn a_broker_that_hangs_up_or_refuses_is_an_error_that_names_it() {
+    let shape = Shape::FanIn { publishers: 1 };
+    let target = relay(Fault::HangUp);
+    let error = run(&target, &scenario(shape, QoS::AtMostOnce)).expect_err("hung up");
+    assert!(
+        matches!(error, LoadError::Closed { .. } | LoadError::Socket(_)),
+        "{error:?}"
+    );
+    let target = relay(Fault::Refuse);
+    let error = run(&target, &scenario(shape, QoS::AtMostOnce)).expect_err("refused");
+    assert!(error.to_string().contains("not authorized"), "{error}");
+    assert!(
+        error.to_string().contains(&target.address.to_string()),
+        "{error}"
+    );
+}
+
+#[test]
+fn nobody_listening_and_a_process_that_is_gone_are_told_apart() {
+    let free: SocketAddr = TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a port that is free again");
+    let mut target = Target {
+        address: free,
+        pid: None,
+        username: None,
+        password: None,
+    };
+    let fan_in = scenario(Shape::FanIn { publishers: 1 }, QoS::AtMostOnce);
+    let error = run(&target, &fan_in).expect_err("nobody listens");
+    assert!(
+        error.to_string().contains("is it listening there?"),
+        "{error}"
+    );
+    target.pid = Some(u32::MAX);
+    let error = run(&target, &fan_in).expect_err("no such process");
+    assert!(error.to_string().contains("is the pid right?"), "{error}");
+}
+
+#[test]
+fn idle_connections_are_held_and_dropped_ones_are_counted() {
+    let scenario = Scenario::Idle {
+        connections: 20,
+        subscribe: true,
+    };
+    let report = run(&relay(Fault::None), &scenario).expect("runs");
+    assert!(report.is_exact(), "{report}");
+    let Figures::Idle(idle) = &report.figures else {
+        panic!("{report}");
+    };
+    assert_eq!((idle.connections, idle.dropped), (20, 0));
+    assert!(idle.rss_per_connection.is_some());
+}
+
+#[test]
+fn a_connect_storm_admits_every_client_once() {
+    let scenario = Scenario::Connects {
+        count: 200,
+        concurrent: 8,
+    };
+    let report = run(&relay(Fault::None), &scenario).expect("runs");
+    let Figures::Connects(connects) = &report.figures else {
+        panic!("{report}");
+    };
+    assert_eq!(connects.connects, 200);
+    assert!(connects.per_second() > 0.0 && connects.broker_cpu.is_some());
+}
