@@ -334,16 +334,21 @@ fn a_file_that_is_no_database_is_refused_with_advice_and_not_changed() {
 
 #[test]
 fn a_database_of_another_program_is_refused_and_not_changed() {
-    let scratch = Scratch::new();
-    let path = DataFolder::open(scratch.path()).unwrap().database();
-    let raw = Connection::open(&path).unwrap();
-    raw.execute_batch("CREATE TABLE notes (text TEXT); INSERT INTO notes VALUES ('mine')")
-        .unwrap();
-    drop(raw);
-    let before = fs::read(&path).unwrap();
-    let error = Registry::open(&path).unwrap_err();
-    assert!(error.to_string().contains("another program"), "{error}");
-    assert_eq!(fs::read(&path).unwrap(), before);
+    // Many programs number their schemas, so a number alone proves nothing.
+    for its_version in [0, 1, 99] {
+        let scratch = Scratch::new();
+        let path = DataFolder::open(scratch.path()).unwrap().database();
+        let raw = Connection::open(&path).unwrap();
+        raw.execute_batch("CREATE TABLE notes (text TEXT); INSERT INTO notes VALUES ('mine')")
+            .unwrap();
+        raw.pragma_update(None, "user_version", its_version)
+            .unwrap();
+        drop(raw);
+        let before = fs::read(&path).unwrap();
+        let error = Registry::open(&path).unwrap_err();
+        assert!(error.to_string().contains("another program"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), before);
+    }
 }
 
 #[test]
