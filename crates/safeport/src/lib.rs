@@ -1,1 +1,19 @@
-//! safeport-safeport
+//! The `safeport` command. [`cli`] reads what was asked for, [`app`] composes a server out of the
+//! crates below, [`serve`] drives it; beside a running server, [`cli`] works on the same data
+//! folder.
+
+pub mod app;
+pub mod banner;
+pub mod cli;
+pub mod console;
+pub mod descriptors;
+pub mod lan;
+pub mod limits;
+pub mod log;
+pub mod password;
+pub mod reading;
+pub mod serve;
+pub mod service_manager;
+pub mod tasks;
+pub mod text;
+pub mod throttle;

@@ -1,0 +1,97 @@
+# 面向用户的文字(简体中文)。每个标识和参数都与 en.ftl 相同。
+
+error = 错误:{ $what }
+stdout-failed = 输出无法写入
+
+config-unreadable = 无法读取设置文件 { $path }
+config-unreadable-next = 请用 --config 指定另一个文件;`safeport config example` 会打印一份示例。
+flag-not-text = { $flag } 的值不是有效的文本
+settings-bad = 设置中有 { $count } 处错误;没有启动任何服务
+settings-bad-next = 请改正后重试;`safeport check` 只检查、不启动,`safeport config example` 列出所有设置项。
+check-fine = 设置没有问题(没有设置文件,全部为默认值或环境变量)。
+check-fine-file = { $path } 中的设置没有问题。
+log-filter-bad = { $key } 不是有效的日志级别列表
+
+data-unnamed = 不知道该用户的数据目录在哪里
+data-unnamed-next = 请用 --data DIR 指定,或在 [server] 一节中设置 `data`。
+data-unusable = 数据目录 { $path } 无法使用
+data-unusable-next = 请用 --data DIR 选择另一个目录。
+data-locked = 另一个 Safeport 正在使用 { $path }
+data-locked-next = 两个服务器不能共用一个数据目录。服务器运行时,`safeport user add` 等命令仍可使用。
+certificates-failed = 证书无法使用
+registry-failed = 用户和设备登记库无法使用
+bind-failed = 无法监听 { $address }({ $key })
+threads-failed = 系统无法提供线程
+engine-failed = MQTT 引擎未能启动
+signals-failed = 无法接收信号
+part-ended = 服务器已停止,因为其中一部分意外结束:{ $name }
+part-ended-next = 这是程序缺陷,请附上以上日志报告给我们。
+
+banner-serving = Safeport { $version } 正在运行。
+banner-mqtt = MQTT
+banner-mqtts = MQTT over TLS
+banner-http = MQTT over WebSocket(/mqtt)、/healthz、/metrics
+banner-advertised = 告知设备的地址:{ $host }
+banner-data = 数据目录:{ $path }
+banner-anonymous = 警告:服务器处于开放状态。任何能连到它的人无需密码即可读取和更改一切。
+banner-logins = 登录账号:{ $count } 个(没有账号的客户端会被拒绝)
+next-open-loopback = 只有本机的程序能连到它。要让设备也能连接,请加上 --bind 0.0.0.0;要保证安全,请去掉 --open。
+next-open-everywhere = 它正在您的网络上监听。仅供试用;要保证安全,请去掉 --open。
+next-try = 下一步,在其他终端中:查看所有消息、发送一条消息、启动一个模拟插座:
+next-first-login = 现在还没有人能登录。下一步,在另一个终端中:
+next-device = 添加设备,并得到要粘贴到设备中的一行命令:
+next-user = 或者为自己或某个程序添加用户,然后查看所有消息:
+next-more = 下一步:添加设备,并得到要粘贴到设备中的一行命令:
+next-watch = 或者查看所有消息:
+
+page-lead = 这是一台 Safeport 服务器:为家中的设备提供 MQTT。此页面上没有需要设置的内容。
+page-mqtt = MQTT over WebSocket,子协议 mqtt
+page-health = 服务器是否正常
+page-metrics = 供 Prometheus 使用的数据
+page-missing = 这个地址没有内容。MQTT over WebSocket 在 /mqtt,服务器状态在 /healthz,运行数据在 /metrics。
+
+name-unknown = 没有 { $name }
+name-taken = 名称 { $name } 已被使用
+filter-bad = 这不是有效的主题过滤器
+password-failed = 密码无法使用
+password-unreadable = 无法从标准输入读取密码
+password-once = 密码(只显示这一次):
+user-added = 已添加用户 { $name }:{ $rights }
+user-removed = 已删除用户 { $name };其连接正在断开。
+user-passwd = 用户 { $name } 有了新密码;使用旧密码的连接正在断开。
+user-rights = 用户 { $name } 现在的权限:{ $rights }
+user-enabled = 用户 { $name } 可以再次登录。
+user-disabled = 用户 { $name } 不能再登录;其连接正在断开。
+user-none = 还没有用户。用 `safeport user add NAME` 添加。
+user-name-bad = { $name } 不能作为用户名:1 到 { $limit } 字节,不含控制字符,首尾没有空格
+
+device-added = 已添加设备 { $name }。
+device-passwd = 设备 { $name } 有了新密码;使用旧密码的连接正在断开。
+device-forgotten = 已移除设备 { $name };其连接正在断开。
+device-none = 还没有设备。用 `safeport device add tasmota --name plug-1` 添加。
+device-name-bad = { $name } 不能作为设备名称
+device-topic-bad = { $topic } 不能作为设备的主题
+device-unknown-next = `safeport device list` 列出所有设备。
+device-unreadable = 设备 { $name } 的记录无法读取
+device-show-next = 密码没有保存。`safeport device passwd { $name }` 会设置新密码,并打印要输入到设备中的内容。
+listener-off = 没有适合该设备的监听端口
+listener-off-next = 请打开 mqtts.enabled;或者去掉 --tls 并打开 mqtt.enabled。
+setup-failed = 无法生成 { $name } 的配置内容
+setup-tasmota = 把这一行粘贴到设备的控制台(工具 > 控制台);设备会重启并连接:
+setup-espeasy = 在设备页面(Config 以及 Controllers > Add)中填入这些值:
+setup-esphome = 把这段内容放进设备的 YAML 并上传:
+setup-plain = 在设备中填入这些值:
+setup-loopback = 注意:{ $host } 只能从本机连到服务器。要连接真实设备,请让服务器监听网络(mqtt.bind),或用 --host 指定它的地址。
+
+cert-show = 私有 CA 的证书,来自 { $path }:
+cert-fingerprint = 用于 Tasmota 的 MqttFingerprint1(包含空格):
+
+host-unknown = 主机 { $host } 没有地址
+seconds-bad = { $given } 不是有效的时间:请给出大于 0 且不超过 86400 的秒数
+bench-running = { $scenario },目标 { $address } …
+bench-failed = 无法对 { $address } 执行负载测试
+bench-inexact = 有消息丢失、重复、乱序或被改动:这些数据不可引用
+
+simulate-running = 模拟插座:{ $count } 个,连接到 { $host } 端口 { $port }。按 Ctrl-C 停止。
+simulate-failed = 模拟设备无法运行
+ca-unreadable = 无法读取 CA 证书 { $path }

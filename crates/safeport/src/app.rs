@@ -1,0 +1,478 @@
+//! A server, composed: settings become a locked data folder, bound listeners, an engine with its
+//! gatekeeper, and the drivers around it. Every step that can fail says what to do.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use safeport_engine::{Engine, EngineSettings, ListenerLimits, ListenerSpec};
+use safeport_net::PrivateCa;
+use safeport_settings::{LogFormat, Settings};
+use safeport_store::{DataFolder, FolderLock, Registry, Snapshot, StoreError};
+use tokio::runtime::Runtime;
+
+use crate::banner::{Banner, Listening};
+use crate::console::{Console, Failure};
+use crate::descriptors::Descriptors;
+use crate::lan;
+use crate::limits::SHUTDOWN_GRACE;
+use crate::log;
+use crate::reading::Read;
+use crate::say;
+use crate::serve::access::Access;
+use crate::serve::http::{self, Site};
+use crate::serve::metrics::Metrics;
+use crate::serve::revocation;
+use crate::service_manager;
+use crate::tasks::{self, Ends, Tasks};
+use crate::text::Texts;
+
+/// Runs a server until a signal ends it.
+///
+/// # Errors
+/// Everything that keeps it from starting, and any part of it that ends by itself.
+pub fn serve(read: &Read, console: &Console) -> Result<(), Failure> {
+    let texts = &console.texts;
+    start_log(&read.settings, texts)?;
+    let house = House::open(read, texts)?;
+    let sockets = Sockets::bind(&read.settings, texts)?;
+    let descriptors = Descriptors::raise();
+    log_descriptors(&read.settings, descriptors);
+    let (runtime, tasks, ends) = runtime(texts)?;
+    let (server, signals) = {
+        let _inside = runtime.enter();
+        let signals = Signals::new()
+            .map_err(|error| Failure::new(say!(texts, "signals-failed")).detail(error))?;
+        let server = Server::start(&read.settings, house, sockets, descriptors, &tasks, texts)?;
+        (server, signals)
+    };
+    server.greet(read, console)?;
+    server.run(&runtime, signals, ends, texts)
+}
+
+/// Opens the data folder of `read`; shared with the commands that work beside a running server.
+///
+/// # Errors
+/// If no folder is named or known, or it cannot be used.
+pub fn data_folder(read: &Read, texts: &Texts) -> Result<DataFolder, Failure> {
+    let path = read.data_folder().ok_or_else(|| {
+        Failure::usage(say!(texts, "data-unnamed")).next(say!(texts, "data-unnamed-next"))
+    })?;
+    DataFolder::open(&path).map_err(|error| {
+        Failure::new(say!(texts, "data-unusable", path = path.display()))
+            .detail(error)
+            .next(say!(texts, "data-unusable-next"))
+    })
+}
+
+/// The certificates of a data folder, made if there are none, for the names this machine has now.
+///
+/// # Errors
+/// If they cannot be read, made or written.
+pub fn certificates(folder: &DataFolder, texts: &Texts) -> Result<PrivateCa, Failure> {
+    let now = SystemTime::now();
+    let failed = |error: safeport_net::PkiError| {
+        Failure::new(say!(texts, "certificates-failed")).detail(error)
+    };
+    let mut ca = PrivateCa::open_or_create(&folder.pki(), now).map_err(failed)?;
+    ca.ensure_leaf(&lan::certificate_names(&[]), now)
+        .map_err(failed)?;
+    Ok(ca)
+}
+
+/// The failure for an error of the registry.
+pub fn registry_failed(texts: &Texts, error: &StoreError) -> Failure {
+    Failure::new(say!(texts, "registry-failed")).detail(error)
+}
+
+fn start_log(settings: &Settings, texts: &Texts) -> Result<(), Failure> {
+    let format = match settings.log.format {
+        LogFormat::Text => log::Format::Text,
+        LogFormat::Json => log::Format::Json,
+    };
+    let (key, filter) = match std::env::var("SAFEPORT_LOG") {
+        Ok(filter) if !filter.is_empty() => ("SAFEPORT_LOG", filter),
+        _ => ("log.level", settings.log.level.clone()),
+    };
+    log::start(&filter, format)
+        .map_err(|error| Failure::usage(say!(texts, "log-filter-bad", key = key)).detail(error))
+}
+
+fn log_descriptors(settings: &Settings, descriptors: Descriptors) {
+    let connections = descriptors.connections();
+    let wanted = wanted_connections(settings);
+    let advice = if connections < wanted {
+        "; to use all, raise LimitNOFILE in the systemd unit or the hard limit of `ulimit -n`"
+    } else {
+        ""
+    };
+    tracing::info!(
+        target: "safeport::serve",
+        before = descriptors.before,
+        limit = descriptors.now,
+        "file descriptors allow {connections} connections, the settings {wanted}{advice}",
+    );
+}
+
+/// Connections that the settings allow on all listeners together.
+fn wanted_connections(settings: &Settings) -> u64 {
+    [
+        (settings.mqtt.enabled, settings.mqtt.max_connections),
+        (settings.mqtts.enabled, settings.mqtts.max_connections),
+        (settings.http.enabled, settings.http.max_connections),
+    ]
+    .into_iter()
+    .filter(|(enabled, _)| *enabled)
+    .map(|(_, connections)| u64::from(connections))
+    .sum()
+}
+
+fn runtime(texts: &Texts) -> Result<(Runtime, Tasks, Ends), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        // HTTP and housekeeping only: MQTT runs on the engine's own threads.
+        .worker_threads(2)
+        .thread_name("safeport-http")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(say!(texts, "threads-failed")).detail(error))?;
+    let (tasks, ends) = tasks::tasks();
+    Ok((runtime, tasks, ends))
+}
+
+/// The data folder of a running server, which no other server may use at the same time.
+struct House {
+    folder: DataFolder,
+    lock: FolderLock,
+    registry: Registry,
+    snapshot: Snapshot,
+}
+
+impl House {
+    fn open(read: &Read, texts: &Texts) -> Result<House, Failure> {
+        let folder = data_folder(read, texts)?;
+        let lock = folder.lock().map_err(|error| {
+            let path = folder.path().display().to_string();
+            match &error {
+                StoreError::Locked { .. } => Failure::new(say!(texts, "data-locked", path = path))
+                    .detail(&error)
+                    .next(say!(texts, "data-locked-next")),
+                _ => Failure::new(say!(texts, "data-unusable", path = path))
+                    .detail(&error)
+                    .next(say!(texts, "data-unusable-next")),
+            }
+        })?;
+        let mut registry = folder
+            .registry()
+            .map_err(|error| registry_failed(texts, &error))?;
+        let snapshot = registry
+            .load()
+            .map_err(|error| registry_failed(texts, &error))?;
+        Ok(House {
+            folder,
+            lock,
+            registry,
+            snapshot,
+        })
+    }
+}
+
+/// The listening sockets; `None` where the settings switch one off.
+struct Sockets {
+    mqtt: Option<std::net::TcpListener>,
+    mqtts: Option<std::net::TcpListener>,
+    http: Option<std::net::TcpListener>,
+}
+
+impl Sockets {
+    fn bind(settings: &Settings, texts: &Texts) -> Result<Sockets, Failure> {
+        let bind = |enabled: bool, key: &str, address| {
+            if !enabled {
+                return Ok(None);
+            }
+            safeport_net::bind(key, address).map(Some).map_err(|error| {
+                Failure::new(say!(texts, "bind-failed", key = key, address = address)).detail(error)
+            })
+        };
+        Ok(Sockets {
+            mqtt: bind(settings.mqtt.enabled, "mqtt.bind", settings.mqtt.bind)?,
+            mqtts: bind(settings.mqtts.enabled, "mqtts.bind", settings.mqtts.bind)?,
+            http: bind(settings.http.enabled, "http.bind", settings.http.bind)?,
+        })
+    }
+
+    fn listening(&self) -> Vec<Listening> {
+        [
+            ("mqtt", &self.mqtt),
+            ("mqtts", &self.mqtts),
+            ("http", &self.http),
+        ]
+        .into_iter()
+        .filter_map(|(name, socket)| {
+            let address = socket.as_ref()?.local_addr().ok()?;
+            Some(Listening { name, address })
+        })
+        .collect()
+    }
+}
+
+/// Everything that runs.
+struct Server {
+    engine: Engine,
+    access: Arc<Access>,
+    stopping: Arc<AtomicBool>,
+    listening: Vec<Listening>,
+    data: PathBuf,
+    anonymous: bool,
+    /// Held until the last connection is gone.
+    _lock: FolderLock,
+}
+
+impl Server {
+    fn start(
+        settings: &Settings,
+        house: House,
+        sockets: Sockets,
+        descriptors: Descriptors,
+        tasks: &Tasks,
+        texts: &Texts,
+    ) -> Result<Server, Failure> {
+        let threads =
+            |error: std::io::Error| Failure::new(say!(texts, "threads-failed")).detail(error);
+        let listening = sockets.listening();
+        let specs = listener_specs(settings, &house.folder, sockets.mqtt, sockets.mqtts, texts)?;
+        let version = house.snapshot.version;
+        let access = Access::start(
+            house.snapshot,
+            settings.access.anonymous,
+            settings.limits.failed_logins_per_minute,
+            tasks,
+        )
+        .map_err(threads)?;
+        let engine = Engine::start(
+            engine_settings(settings, descriptors),
+            access.clone(),
+            specs,
+        )
+        .map_err(|error| Failure::new(say!(texts, "engine-failed")).detail(error))?;
+
+        let (follower, handle) = (access.clone(), engine.handle());
+        tasks
+            .spawn_thread("registry follower", move || {
+                revocation::follow(house.registry, version, &follower, &handle);
+            })
+            .map_err(threads)?;
+        let stopping = Arc::new(AtomicBool::new(false));
+        if let Some(socket) = sockets.http {
+            let site = Site {
+                name: settings.server.name.clone(),
+                anonymous: settings.access.anonymous,
+                engine: engine.handle(),
+                metrics: Metrics::new(engine.handle(), access.clone()),
+                stopping: stopping.clone(),
+            };
+            let room = settings.http.max_connections as usize;
+            tasks.spawn("http listener", async move {
+                if let Err(error) = http::serve(socket, room, site).await {
+                    tracing::error!(target: "safeport::http", "the HTTP listener failed: {error}");
+                }
+            });
+        }
+        tasks.spawn("watchdog", service_manager::watch(engine.handle()));
+        Ok(Server {
+            engine,
+            access,
+            stopping,
+            listening,
+            data: house.folder.path().to_path_buf(),
+            anonymous: settings.access.anonymous,
+            _lock: house.lock,
+        })
+    }
+
+    /// Tells the person at the terminal, and the service manager, that everything is up.
+    fn greet(&self, read: &Read, console: &Console) -> Result<(), Failure> {
+        let banner = Banner {
+            listening: self.listening.clone(),
+            data: self.data.clone(),
+            data_is_unusual: !read.data_is_usual(),
+            anonymous: self.anonymous,
+            logins: self.access.logins(),
+        };
+        if console.json {
+            console.json(&banner.json())?;
+        } else if read.settings.log.format == LogFormat::Json {
+            tracing::info!(target: "safeport::serve", banner = %banner.json(), "serving");
+        } else {
+            console.talk(&banner.text(&console.texts));
+        }
+        if self.anonymous {
+            tracing::warn!(
+                target: "safeport::serve",
+                "anonymous clients are admitted with every right; anyone who reaches a listener \
+                 can read and change everything"
+            );
+        }
+        service_manager::ready(&self.listening);
+        Ok(())
+    }
+
+    /// Waits for a signal or for a part that ends by itself, then drains.
+    fn run(
+        self,
+        runtime: &Runtime,
+        mut signals: Signals,
+        mut ends: Ends,
+        texts: &Texts,
+    ) -> Result<(), Failure> {
+        let end = runtime.block_on(async {
+            let end = tokio::select! {
+                name = signals.next() => End::Signal(name),
+                ended = ends.next() => End::Task(ended.name),
+                () = stalled(&self.engine) => End::Task("event loop"),
+            };
+            // A person who asks twice does not want to wait for the grace.
+            tokio::spawn(async move {
+                let name = signals.next().await;
+                tracing::warn!(target: "safeport::serve", "second {name}: stopping at once");
+                std::process::exit(1);
+            });
+            end
+        });
+        self.stopping.store(true, Ordering::Relaxed);
+        service_manager::stopping();
+        if let End::Signal(name) = &end {
+            tracing::info!(
+                target: "safeport::serve",
+                "{name}: saying goodbye to every client, for at most {} s; once more stops at once",
+                SHUTDOWN_GRACE.as_secs(),
+            );
+        }
+        let drained = self.engine.shutdown(SHUTDOWN_GRACE);
+        tracing::info!(
+            target: "safeport::serve",
+            connections = drained.connections,
+            cut_off = drained.cut_off,
+            "stopped"
+        );
+        match end {
+            End::Signal(_) => Ok(()),
+            End::Task(name) => Err(Failure::new(say!(texts, "part-ended", name = name))
+                .next(say!(texts, "part-ended-next"))),
+        }
+    }
+}
+
+enum End {
+    Signal(&'static str),
+    Task(&'static str),
+}
+
+/// Pending for as long as every loop turns. A loop that ended is noticed within a second; one that
+/// stands still is given half a minute, since a machine that slept or swapped comes back.
+async fn stalled(engine: &Engine) {
+    let handle = engine.handle();
+    let mut standing_still = 0;
+    while standing_still < 30 && !engine.has_failed() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        standing_still = if handle.healthy() {
+            0
+        } else {
+            standing_still + 1
+        };
+    }
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+fn listener_specs(
+    settings: &Settings,
+    folder: &DataFolder,
+    mqtt: Option<std::net::TcpListener>,
+    mqtts: Option<std::net::TcpListener>,
+    texts: &Texts,
+) -> Result<Vec<ListenerSpec>, Failure> {
+    let mut specs = Vec::new();
+    if let Some(socket) = mqtt {
+        specs.push(ListenerSpec {
+            name: "mqtt".to_owned(),
+            socket: Some(socket),
+            tls: None,
+            limits: listener_limits(settings.mqtt.max_connections, settings.mqtt.max_packet.0),
+        });
+    }
+    if let Some(socket) = mqtts {
+        let tls = certificates(folder, texts)?
+            .server_config()
+            .map_err(|error| Failure::new(say!(texts, "certificates-failed")).detail(error))?;
+        specs.push(ListenerSpec {
+            name: "mqtts".to_owned(),
+            socket: Some(socket),
+            tls: Some(tls),
+            limits: listener_limits(settings.mqtts.max_connections, settings.mqtts.max_packet.0),
+        });
+    }
+    if settings.http.enabled {
+        // Its socket is HTTP's; connections come here after their WebSocket upgrade.
+        specs.push(ListenerSpec {
+            name: http::LISTENER.to_owned(),
+            socket: None,
+            tls: None,
+            limits: listener_limits(settings.http.max_connections, settings.http.max_packet.0),
+        });
+    }
+    Ok(specs)
+}
+
+fn listener_limits(max_connections: u32, max_packet: u64) -> ListenerLimits {
+    ListenerLimits {
+        max_connections: max_connections as usize,
+        max_packet: u32::try_from(max_packet).unwrap_or(u32::MAX),
+    }
+}
+
+fn engine_settings(settings: &Settings, descriptors: Descriptors) -> EngineSettings {
+    let limits = &settings.limits;
+    let wanted = wanted_connections(settings).min(descriptors.connections());
+    let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
+    EngineSettings {
+        loops: usize::from(settings.engine.loops),
+        limits: safeport_broker::Limits {
+            session_expiry: seconds(limits.session_expiry_max),
+            max_inflight: limits.max_inflight,
+            max_queued_messages: limits.max_queued_messages,
+            max_queued_bytes: u32::try_from(limits.max_queued_bytes.0).unwrap_or(u32::MAX),
+            max_retained_messages: limits.max_retained_messages,
+            max_retained_bytes: limits.max_retained_bytes.0,
+            max_subscriptions: limits.max_subscriptions_per_client,
+            max_topic_levels: limits.max_topic_levels,
+            receive_maximum: limits.receive_maximum,
+            topic_alias_maximum: limits.topic_alias_maximum,
+            max_keep_alive: u16::try_from(limits.max_keep_alive.as_secs()).unwrap_or(u16::MAX),
+            ..safeport_broker::Limits::default()
+        },
+        connect_timeout: limits.connect_timeout,
+        max_connections: usize::try_from(wanted).unwrap_or(usize::MAX),
+        ..EngineSettings::default()
+    }
+}

@@ -1,0 +1,217 @@
+//! What a newcomer reads when the server is up: what listens where, what devices are told, and
+//! the next command to type.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::text::Texts;
+use crate::{lan, say};
+
+/// One bound listener.
+#[derive(Clone, Debug)]
+pub struct Listening {
+    /// `mqtt`, `mqtts` or `http`.
+    pub name: &'static str,
+    /// Where it is bound; a port of 0 in the settings has become a real one.
+    pub address: SocketAddr,
+}
+
+/// A server that is up.
+#[derive(Debug)]
+pub struct Banner {
+    /// Every bound listener.
+    pub listening: Vec<Listening>,
+    /// The data folder.
+    pub data: PathBuf,
+    /// Whether commands must name the data folder to find this one.
+    pub data_is_unusual: bool,
+    /// Whether clients come in without a login.
+    pub anonymous: bool,
+    /// Users and devices that may log in.
+    pub logins: usize,
+}
+
+impl Banner {
+    /// The banner as text, without a line break at its end.
+    pub fn text(&self, texts: &Texts) -> String {
+        let mut text = say!(texts, "banner-serving", version = env!("CARGO_PKG_VERSION"));
+        text.push('\n');
+        for listening in &self.listening {
+            let about = match listening.name {
+                "mqtt" => say!(texts, "banner-mqtt"),
+                "mqtts" => say!(texts, "banner-mqtts"),
+                _ => say!(texts, "banner-http"),
+            };
+            let (name, address) = (listening.name, listening.address.to_string());
+            let _ = write!(text, "\n  {name:<6} {address:<21}  {about}");
+        }
+        text.push('\n');
+        if let Some(host) = self.advertised() {
+            text.push_str("\n  ");
+            text.push_str(&say!(texts, "banner-advertised", host = host));
+        }
+        text.push_str("\n  ");
+        text.push_str(&say!(texts, "banner-data", path = self.data.display()));
+        text.push_str("\n  ");
+        text.push_str(&if self.anonymous {
+            say!(texts, "banner-anonymous")
+        } else {
+            say!(texts, "banner-logins", count = self.logins)
+        });
+        text.push_str("\n\n");
+        text.push_str(&self.next_step(texts));
+        text
+    }
+
+    /// The banner as data, for `serve --json`.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "listeners": self.listening.iter().map(|listening| serde_json::json!({
+                "name": listening.name,
+                "address": listening.address.to_string(),
+            })).collect::<Vec<_>>(),
+            "advertised_host": self.advertised(),
+            "data": self.data,
+            "anonymous": self.anonymous,
+            "logins": self.logins,
+        })
+    }
+
+    /// The host that devices are told.
+    fn advertised(&self) -> Option<String> {
+        self.listening
+            .first()
+            .map(|listening| lan::advertised_host(listening.address).to_string())
+    }
+
+    /// Whether the listener that devices are told about is reachable from this machine only.
+    fn is_loopback(&self) -> bool {
+        self.listening
+            .iter()
+            .all(|listening| listening.address.ip().to_canonical().is_loopback())
+    }
+
+    fn next_step(&self, texts: &Texts) -> String {
+        let data = if self.data_is_unusual {
+            format!(" --data {}", quoted(&self.data.to_string_lossy()))
+        } else {
+            String::new()
+        };
+        let mqtt = self
+            .listening
+            .iter()
+            .find(|listening| listening.name == "mqtt");
+        let to = mqtt.map(|listening| {
+            let host = lan::advertised_host(listening.address);
+            format!("-h {host} -p {}", listening.address.port())
+        });
+        let mut lines = Vec::new();
+        if self.anonymous {
+            if self.is_loopback() {
+                lines.push(say!(texts, "next-open-loopback"));
+            } else {
+                lines.push(say!(texts, "next-open-everywhere"));
+            }
+            if let (Some(to), Some(mqtt)) = (&to, mqtt) {
+                lines.push(say!(texts, "next-try"));
+                lines.push(format!("  mosquitto_sub {to} -v -t '#'"));
+                lines.push(format!("  mosquitto_pub {to} -t hello -m world"));
+                let host = lan::advertised_host(mqtt.address);
+                let port = mqtt.address.port();
+                lines.push(format!(
+                    "  safeport simulate tasmota --count 1 --host {host} --port {port}"
+                ));
+            }
+        } else if self.logins == 0 {
+            lines.push(say!(texts, "next-first-login"));
+            lines.push(say!(texts, "next-device"));
+            lines.push(format!("  safeport device add tasmota --name plug-1{data}"));
+            lines.push(say!(texts, "next-user"));
+            lines.push(format!("  safeport user add me{data}"));
+            if let Some(to) = to {
+                lines.push(format!("  mosquitto_sub {to} -u me -P PASSWORD -v -t '#'"));
+            }
+        } else {
+            lines.push(say!(texts, "next-more"));
+            lines.push(format!("  safeport device add tasmota --name plug-1{data}"));
+            if let Some(to) = to {
+                lines.push(say!(texts, "next-watch"));
+                lines.push(format!(
+                    "  mosquitto_sub {to} -u NAME -P PASSWORD -v -t '#'"
+                ));
+            }
+        }
+        lines.join("\n")
+    }
+}
+
+/// `text` as one word of a shell.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::Language;
+
+    fn banner() -> Banner {
+        Banner {
+            listening: vec![
+                Listening {
+                    name: "mqtt",
+                    address: "127.0.0.1:1883".parse().expect("an address"),
+                },
+                Listening {
+                    name: "http",
+                    address: "127.0.0.1:8002".parse().expect("an address"),
+                },
+            ],
+            data: PathBuf::from("/tmp/my data"),
+            data_is_unusual: true,
+            anonymous: false,
+            logins: 0,
+        }
+    }
+
+    #[test]
+    fn a_server_without_logins_says_how_to_add_the_first_in_both_languages() {
+        for language in [Language::English, Language::Chinese] {
+            let text = banner().text(&Texts::new(language));
+            assert!(
+                text.contains("safeport device add tasmota --name plug-1 --data '/tmp/my data'"),
+                "{text}"
+            );
+            assert!(
+                text.contains("mosquitto_sub -h 127.0.0.1 -p 1883 -u me"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_open_server_shows_a_line_that_works_without_a_login() {
+        let mut open = banner();
+        open.anonymous = true;
+        let text = open.text(&Texts::new(Language::English));
+        assert!(
+            text.contains("mosquitto_sub -h 127.0.0.1 -p 1883 -v -t '#'"),
+            "{text}"
+        );
+        assert!(text.contains("simulate tasmota"), "{text}");
+    }
+
+    #[test]
+    fn the_json_names_every_listener_with_its_real_port() {
+        let json = banner().json();
+        assert_eq!(json["listeners"][1]["address"], "127.0.0.1:8002");
+    }
+}

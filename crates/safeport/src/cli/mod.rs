@@ -1,0 +1,216 @@
+//! What people type: one module per command, each a few questions to the crates below and an
+//! answer on stdout.
+
+mod bench;
+mod cert;
+mod check;
+mod device;
+mod registry;
+mod rights;
+mod simulate;
+mod user;
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::console::{Console, Exit, Failure};
+use crate::reading::{Asked, Read};
+use crate::text::{Language, Texts};
+use crate::{app, log};
+
+/// Safeport: an MQTT broker and home server for ESP32-class devices.
+///
+/// Exit codes: 0 done, 1 failed, 64 bad settings or usage. Data goes to stdout, everything else to
+/// stderr.
+#[derive(Debug, Parser)]
+#[command(
+    name = "safeport",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+struct Cli {
+    /// Language of messages: en or zh-CN. Default: server.language, else LC_ALL, LC_MESSAGES, LANG
+    #[arg(long, global = true, value_name = "LANGUAGE")]
+    lang: Option<Language>,
+    /// Print data as JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(ServeArgs),
+    /// Check settings without starting anything; all errors at once
+    Check(Place),
+    /// Show settings
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Logins of people and programs
+    User {
+        #[command(subcommand)]
+        command: user::UserCommand,
+    },
+    /// Devices and their logins
+    Device {
+        #[command(subcommand)]
+        command: device::DeviceCommand,
+    },
+    /// The server's certificates
+    Cert {
+        #[command(subcommand)]
+        command: cert::CertCommand,
+    },
+    /// Pretend devices, for trying things out
+    Simulate {
+        #[command(subcommand)]
+        command: simulate::SimulateCommand,
+    },
+    /// Put load on a broker and measure what that costs it
+    Bench {
+        #[command(subcommand)]
+        command: bench::BenchCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print a settings file with every key, its meaning, default and limits
+    Example,
+    /// Print every value and where it comes from
+    Show(Place),
+}
+
+/// Where settings and data are.
+#[derive(Debug, Args)]
+struct Place {
+    /// Settings file. Default: ./safeport.toml, else /etc/safeport/safeport.toml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Data folder (server.data). Default: $STATE_DIRECTORY, for root /var/lib/safeport, else
+    /// $XDG_DATA_HOME/safeport or ~/.local/share/safeport
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    #[command(flatten)]
+    place: Place,
+    /// For trying things out: let every client in without a login, with all rights. Listens on
+    /// this machine only, unless a bind setting or --bind says otherwise
+    #[arg(long)]
+    open: bool,
+    /// Address of every listener, such as 0.0.0.0 or 192.168.1.20; ports stay as set
+    #[arg(long, value_name = "ADDRESS")]
+    bind: Option<IpAddr>,
+}
+
+impl Place {
+    fn asked(&self) -> Asked {
+        Asked {
+            config: self.config.clone(),
+            data: self.data.clone(),
+            ..Asked::default()
+        }
+    }
+}
+
+/// Runs the command line `arguments` (the program's name first) and returns the exit code.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are data that was asked for; the rest is usage.
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Fine
+            };
+            let _ = error.print();
+            return ExitCode::from(exit as u8);
+        }
+    };
+    let asked_language = cli.lang;
+    let language = asked_language.unwrap_or_else(Language::from_environment);
+    let mut console = Console {
+        texts: Texts::new(language),
+        json: cli.json,
+    };
+    match cli.command.run(&mut console, asked_language) {
+        Ok(()) => ExitCode::from(Exit::Fine as u8),
+        Err(failure) => {
+            console.fail(&failure);
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+impl Command {
+    fn run(&self, console: &mut Console, lang: Option<Language>) -> Result<(), Failure> {
+        match self {
+            Command::Serve(args) => {
+                let asked = Asked {
+                    open: args.open,
+                    bind: args.bind,
+                    ..args.place.asked()
+                };
+                let read = read(&asked, console, lang)?;
+                app::serve(&read, console)
+            }
+            Command::Check(place) => check::check(&place.asked(), console, lang),
+            Command::Config {
+                command: ConfigCommand::Example,
+            } => console.data(&safeport_settings::Settings::example()),
+            Command::Config {
+                command: ConfigCommand::Show(place),
+            } => check::show(&place.asked(), console, lang),
+            Command::User { command } => command.run(console, lang),
+            Command::Device { command } => command.run(console, lang),
+            Command::Cert { command } => command.run(console, lang),
+            Command::Simulate { command } => command.run(console),
+            Command::Bench { command } => command.run(console),
+        }
+    }
+}
+
+/// Reads the settings; from here on the console speaks the language that they name, unless
+/// `--lang` named one.
+fn read(asked: &Asked, console: &mut Console, lang: Option<Language>) -> Result<Read, Failure> {
+    let read = Read::new(asked).map_err(|error| error.failure(console, colored(console)))?;
+    let set = match read.settings.server.language {
+        safeport_settings::Language::Auto => None,
+        safeport_settings::Language::En => Some(Language::English),
+        safeport_settings::Language::ZhCn => Some(Language::Chinese),
+    };
+    if let (None, Some(language)) = (lang, set) {
+        console.texts = Texts::new(language);
+    }
+    Ok(read)
+}
+
+/// Whether what goes to stderr may be coloured.
+fn colored(console: &Console) -> bool {
+    !console.json && std::io::stderr().is_terminal() && !log::no_color()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,62 @@
+//! Every bound of the binary by name. Reaching one has the outcome written beside it.
+
+use std::time::Duration;
+
+/// Log lines per cause: one each minute, the rest counted.
+pub const LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// Causes that the log tells apart within one interval; more stay unsaid.
+pub const LOG_CAUSES: usize = 1024;
+
+/// Threads that verify passwords. Two leave a core to the event loops on small boards, and one
+/// slow verification does not hold up the other.
+pub const VERIFIER_THREADS: usize = 2;
+/// Logins that may wait for a verifier; more are refused with 0x89 Server busy.
+pub const VERIFIER_QUEUE: usize = 1024;
+/// A login that waited longer than this is refused with 0x89 Server busy instead of verified: its
+/// device has given up (Tasmota waits 4 s for CONNACK) and the next ones should not.
+pub const VERIFIER_PATIENCE: Duration = Duration::from_secs(4);
+
+/// Longest password that is verified, in bytes; longer ones are refused as wrong.
+pub const PASSWORD_BYTES: usize = 1024;
+/// Longest user name that is looked up, in bytes; longer ones are refused as unknown.
+pub const USERNAME_BYTES: usize = 256;
+
+/// Remembered verdicts of each kind (right, wrong) per generation; two generations are kept, and
+/// when the younger is full the older is forgotten. Forgetting costs one more verification.
+pub const VERDICTS: usize = 8192;
+/// Client ids whose last login is remembered per generation; forgetting one only means that
+/// another login may use that id.
+pub const CLAIMS: usize = 16384;
+
+/// An address may use up one in so many of its wrong logins a minute
+/// (`limits.failed_logins_per_minute`) under one name: a container's proxy or a router shows many
+/// devices as one address, and one broken plug is not to spend what its neighbours may need.
+pub const NAME_SHARE: u32 = 3;
+/// Addresses and names whose failures are counted; when full, the ones longest quiet are
+/// forgotten.
+pub const FAILURE_BUCKETS: usize = 16384;
+
+/// How often the registry is asked whether users or devices changed.
+pub const REVOCATION_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Time from accepting an HTTP connection (or the end of the last answer) to the end of the next
+/// request's headers.
+pub const HTTP_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of request line and headers together; more is answered with 431.
+pub const HTTP_HEADER_BYTES: usize = 16 * 1024;
+/// Header lines of one request; more is answered with 431.
+pub const HTTP_HEADERS: usize = 64;
+/// Longest life of an HTTP connection that was not upgraded; a peer that reads slower than this is
+/// cut, one that only keeps alive connects again.
+pub const HTTP_CONNECTION_LIFETIME: Duration = Duration::from_secs(3600);
+/// Pause after the system refused to accept a connection (no descriptors left), so that the
+/// refusal does not become a busy loop.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Time between two looks at the first bytes of a connection that sent too few to tell.
+pub const FIRST_BYTES_PAUSE: Duration = Duration::from_millis(20);
+
+/// Time that connections get to finish when the server stops.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+
+/// File descriptors kept for everything that is not a connection: data folder, logs, listeners.
+pub const RESERVED_DESCRIPTORS: u64 = 64;

@@ -1,0 +1,6 @@
+//! Drivers: they move bytes, logins and effects between sockets, the registry and the engine.
+
+pub mod access;
+pub mod http;
+pub mod metrics;
+pub mod revocation;
