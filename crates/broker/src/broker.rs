@@ -8,8 +8,11 @@ use core::cmp::Reverse;
 use core::hash::{BuildHasher, Hasher};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use safeport_mqtt::{Ack, Disconnect, Packet, Properties, PropertiesBuf, ReasonCode, Version};
+use safeport_mqtt::{
+    Ack, Disconnect, Packet, PacketType, Properties, PropertiesBuf, ReasonCode, Version,
+};
 
+use crate::delivery::WhenFull;
 use crate::effect::{ConnectionId, DisconnectCause, Effect, Effects, Event};
 use crate::limits::Limits;
 use crate::message::Publication;
@@ -67,7 +70,11 @@ pub struct Broker {
     pub(crate) tree: SubscriptionTree,
     pub(crate) retained: Retained,
     pub(crate) peers: Peers,
-    pub(crate) timers: BinaryHeap<Reverse<Timer>>,
+    timers: BinaryHeap<Reverse<Timer>>,
+    /// how many timers there may be before stale ones are swept out
+    timers_mark: usize,
+    /// counts connects and disconnects of all sessions
+    epoch: u32,
     pub(crate) effects: Effects,
     pub(crate) matches: Matches,
     pub(crate) properties: PropertiesBuf,
@@ -78,7 +85,8 @@ pub struct Broker {
 pub(crate) struct Timer {
     pub(crate) at: Time,
     pub(crate) what: Alarm,
-    pub(crate) session: u32,
+    /// a session, or a node of the retained store
+    pub(crate) subject: u32,
     pub(crate) epoch: u32,
 }
 
@@ -105,6 +113,8 @@ impl Broker {
             retained: Retained::new(seed.rotate_left(42)),
             peers: Peers::new(setup.me, setup.brokers),
             timers: BinaryHeap::new(),
+            timers_mark: TIMERS_MARK,
+            epoch: 0,
             effects: Effects::default(),
             matches: Matches::default(),
             properties: PropertiesBuf::new(),
@@ -121,6 +131,16 @@ impl Broker {
     /// Whether [`Self::take_effects`] would give anything.
     pub fn has_effects(&self) -> bool {
         !self.effects.list.is_empty()
+    }
+
+    /// Whether nothing is left in any table: no session, subscription, retained message or
+    /// interest of a peer.
+    pub fn is_empty(&self) -> bool {
+        self.stats.sessions == 0
+            && self.by_client.is_empty()
+            && self.tree.is_empty()
+            && self.retained.is_empty()
+            && self.peers.is_idle()
     }
 
     /// Counters and gauges.
@@ -146,10 +166,10 @@ impl Broker {
             }
             self.timers.pop();
             if timer.what == Alarm::RetainedExpiry {
-                self.retained.expire(timer.session, now);
+                self.retained.expire(timer.subject, now);
                 continue;
             }
-            let id = SessionId(timer.session);
+            let id = SessionId(timer.subject);
             let Some(session) = self.session_mut(id) else {
                 continue;
             };
@@ -220,7 +240,11 @@ impl Broker {
 
     /// Ends the connection of one client.
     pub fn close_client(&mut self, client_id: &str, reason: ReasonCode, now: Time) {
-        self.close_where(|s| *s.client_id == *client_id, reason, now);
+        if let Some(id) = self.find_client(client_id)
+            && let Some(connection) = self.expect(id).connection
+        {
+            self.close(id, connection, reason, now);
+        }
     }
 
     fn close_where(&mut self, which: impl Fn(&Session) -> bool, reason: ReasonCode, now: Time) {
@@ -260,7 +284,7 @@ impl Broker {
     /// Publishes for the server itself: `$SYS`, wills of devices, the fleet. QoS and retain
     /// as the publication says; no rights are asked.
     pub fn publish(&mut self, publication: &Publication, now: Time) {
-        self.route(&publication.outgoing(), None, now);
+        self.route(&publication.outgoing(), None, WhenFull::Drop, now);
     }
 
     /// Delivers to one client by its identifier, without a subscription: the stock xiaozhi
@@ -358,13 +382,14 @@ impl Broker {
     /// Unlinks the connection and lets the session wait, or end, as its expiry says. The
     /// socket is closed unless it is gone already.
     pub(crate) fn disconnect(&mut self, id: SessionId, cause: DisconnectCause, now: Time) {
+        let epoch = self.next_epoch();
         let session = self.expect_mut(id);
         let Some(connection) = session.connection.take() else {
             return;
         };
-        session.epoch = session.epoch.wrapping_add(1);
+        session.epoch = epoch;
         session.blocked = false;
-        let (expiry, epoch, client_id) = (session.expiry, session.epoch, session.name());
+        let (expiry, client_id) = (session.expiry, session.name());
         if cause == DisconnectCause::Client
             && let Some(extra) = &mut session.extra
         {
@@ -420,7 +445,8 @@ impl Broker {
         };
         let mut message = will.message;
         message.expires_at = will.expiry.map(|seconds| now.after_seconds(seconds));
-        self.route(&message.outgoing(), Some(id), now);
+        // Its publisher is gone and cannot try again: whoever has room gets it.
+        self.route(&message.outgoing(), Some(id), WhenFull::Drop, now);
     }
 
     /// A protocol error: version 5 clients are told the reason, all are closed
@@ -432,26 +458,47 @@ impl Broker {
     }
 
     pub(crate) fn say_goodbye(&mut self, id: SessionId, reason: ReasonCode) {
-        if self.expect(id).version == Version::V5 {
-            self.send(
-                id,
-                &Packet::Disconnect(Disconnect {
-                    code: reason,
-                    properties: Properties::EMPTY,
-                }),
-            );
+        if self.expect(id).version != Version::V5 {
+            return;
+        }
+        // A second CONNECT, say, can break a rule whose own code only CONNACK may carry.
+        let code = match reason.is_allowed_in(PacketType::Disconnect) {
+            true => reason,
+            false => ReasonCode::ProtocolError,
+        };
+        self.send(
+            id,
+            &Packet::Disconnect(Disconnect {
+                code,
+                properties: Properties::EMPTY,
+            }),
+        );
+    }
+
+    /// Sends a packet that is not a PUBLISH. One that is larger than the client takes is left
+    /// out, as the specification wants it [MQTT-3.1.2-24, -25].
+    pub(crate) fn send(&mut self, id: SessionId, packet: &Packet<'_>) {
+        let session = self.expect(id);
+        let (version, max_packet) = (session.version, session.max_packet);
+        if let Some(to) = session.connection {
+            self.send_to(to, packet, version, max_packet);
         }
     }
 
-    /// Sends a packet that is not a PUBLISH.
-    pub(crate) fn send(&mut self, id: SessionId, packet: &Packet<'_>) {
-        let session = self.expect(id);
-        let Some(to) = session.connection else {
-            return;
+    /// Whether it was sent.
+    pub(crate) fn send_to(
+        &mut self,
+        to: ConnectionId,
+        packet: &Packet<'_>,
+        version: Version,
+        max_packet: u32,
+    ) -> bool {
+        let Some(frame) = self.effects.encode(packet, version, max_packet) else {
+            return false;
         };
-        let frame = self.effects.encode(packet, session.version);
         self.stats.packets_sent += 1;
         self.effects.list.push(Effect::Send { to, frame });
+        true
     }
 
     pub(crate) fn send_ack(
@@ -484,13 +531,40 @@ impl Broker {
         self.event(Event::LimitReached { client_id, limit });
     }
 
+    /// A new epoch for a session that connects or disconnects. No two sessions share one, so
+    /// a timer cannot be taken for that of a later session in the same place.
+    pub(crate) fn next_epoch(&mut self) -> u32 {
+        self.epoch = self.epoch.wrapping_add(1);
+        self.epoch
+    }
+
     pub(crate) fn set_timer(&mut self, at: Time, what: Alarm, id: SessionId, epoch: u32) {
-        self.timers.push(Reverse(Timer {
+        self.push_timer(Timer {
             at,
             what,
-            session: id.0,
+            subject: id.0,
             epoch,
-        }));
+        });
+    }
+
+    pub(crate) fn push_timer(&mut self, timer: Timer) {
+        if self.timers.len() >= self.timers_mark {
+            self.sweep_timers();
+        }
+        self.timers.push(Reverse(timer));
+    }
+
+    /// Timers are not taken back when their reason is gone. A client that reconnects all the
+    /// time, or a retained message that is set anew all the time, must not pile them up.
+    fn sweep_timers(&mut self) {
+        let (sessions, retained) = (&self.sessions, &self.retained);
+        self.timers.retain(|Reverse(timer)| match timer.what {
+            Alarm::RetainedExpiry => retained.expires_at(timer.subject) == Some(timer.at),
+            _ => sessions[timer.subject as usize]
+                .as_ref()
+                .is_some_and(|session| session.epoch == timer.epoch),
+        });
+        self.timers_mark = TIMERS_MARK.max(self.timers.len() * 2);
     }
 
     fn check_keep_alive(&mut self, id: SessionId, now: Time) {
@@ -526,9 +600,70 @@ impl Broker {
     }
 }
 
+/// Below so many timers, sweeping is not worth the while.
+const TIMERS_MARK: usize = 1024;
+
 impl Session {
     /// A client is gone after one and a half keep alives [MQTT-3.1.2-22].
     pub(crate) fn keep_alive_deadline(&self) -> Time {
         self.last_seen + u64::from(self.keep_alive) * 1500
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use safeport_mqtt::{Connect, Property, Publish, QoS};
+
+    #[test]
+    fn coming_back_all_the_time_does_not_pile_up_timers() {
+        let mut broker = Broker::new(BrokerSetup::default());
+        let admission = Admission {
+            permissions: Arc::new(Permissions::open()),
+            max_packet: 1 << 20,
+        };
+        let connect = Connect {
+            version: Version::V311,
+            clean_start: false,
+            keep_alive: 60_000,
+            client_id: "restless",
+            will: None,
+            username: None,
+            password: None,
+            properties: Properties::EMPTY,
+            bridge: false,
+        };
+        let mut properties = PropertiesBuf::new();
+        properties
+            .push(Property::MessageExpiryInterval(60_000))
+            .unwrap();
+        for at in 0..20_000 {
+            let (connection, now) = (ConnectionId(at), Time(u64::from(at)));
+            let id = broker
+                .handle_connect(connection, &connect, &admission, now)
+                .unwrap();
+            let publish = Packet::Publish(Publish {
+                dup: false,
+                qos: QoS::AtMostOnce,
+                retain: true,
+                topic: "again",
+                packet_id: None,
+                properties: properties.as_properties(),
+                payload: b"and again",
+            });
+            broker.handle_packet(id, connection, &publish, now);
+            broker.handle_closed(id, connection, now);
+            broker.take_effects(&mut Effects::default());
+        }
+        assert!(
+            broker.timers.len() <= TIMERS_MARK,
+            "{}",
+            broker.timers.len()
+        );
+        // What is left still works.
+        broker.handle_timeout(Time::default().after_seconds(60_020));
+        assert_eq!(broker.stats().retained, 0);
+        broker.handle_timeout(Time::default().after_seconds(31 * 24 * 3600));
+        assert!(broker.is_empty());
     }
 }

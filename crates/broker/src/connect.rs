@@ -5,7 +5,8 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use safeport_mqtt::{
-    ConnAck, Connect, Disconnect, Packet, PropertiesBuf, Property, ReasonCode, Version,
+    ConnAck, Connect, Packet, PacketType, Properties, PropertiesBuf, Property, ReasonCode, Version,
+    limits::MAX_PACKET,
 };
 
 use crate::broker::{Admission, Alarm, Broker};
@@ -38,7 +39,9 @@ impl Broker {
 
         let existing = self.find_client(client_id);
         if let Some(id) = existing {
-            self.take_over(id, connect.clean_start, now);
+            // A session belongs to the user who made it: nobody else inherits its messages.
+            let stranger = self.expect(id).user() != admission.permissions.user.as_deref();
+            self.take_over(id, connect.clean_start || stranger, now);
         }
         // Taking over may have ended it: a session without expiry lives as long as its
         // connection.
@@ -72,7 +75,14 @@ impl Broker {
             }),
         };
         self.begin(id, connection, connect, admission, now);
-        self.acknowledge(id, connection, connect, admission, assigned.is_some(), resumed);
+        self.acknowledge(
+            id,
+            connection,
+            connect,
+            admission,
+            assigned.is_some(),
+            resumed,
+        );
         if resumed {
             self.drop_forbidden_subscriptions(id);
             self.resend(id, now);
@@ -101,26 +111,28 @@ impl Broker {
         why: &str,
     ) {
         self.stats.connects_refused += 1;
-        let mut properties = PropertiesBuf::new();
+        let mut advice = PropertiesBuf::new();
         if connect.version == Version::V5
             && connect.properties.request_problem_information() != Some(false)
         {
             // Advice is the first thing to go if it does not fit.
-            let _ = properties.push(Property::ReasonString(why));
+            let _ = advice.push(Property::ReasonString(why));
         }
-        let frame = self.effects.encode(
-            &Packet::ConnAck(ConnAck {
+        let code = match reason.is_allowed_in(PacketType::ConnAck) {
+            true => reason,
+            false => ReasonCode::UnspecifiedError,
+        };
+        // A Reason String must not make the packet too large [MQTT-3.2.2-19].
+        for properties in [advice.as_properties(), Properties::EMPTY] {
+            let answer = Packet::ConnAck(ConnAck {
                 session_present: false,
-                code: reason,
-                properties: properties.as_properties(),
-            }),
-            connect.version,
-        );
-        self.stats.packets_sent += 1;
-        self.effects.list.push(Effect::Send {
-            to: connection,
-            frame,
-        });
+                code,
+                properties,
+            });
+            if self.send_to(connection, &answer, connect.version, max_packet(connect)) {
+                break;
+            }
+        }
         self.effects.list.push(Effect::Close { to: connection });
         self.event(Event::Refused {
             connection,
@@ -194,15 +206,7 @@ impl Broker {
     /// its session [MQTT-3.1.4-4].
     fn take_over(&mut self, id: SessionId, clean_start: bool, now: Time) {
         if self.expect(id).connection.is_some() {
-            if self.expect(id).version == Version::V5 {
-                self.send(
-                    id,
-                    &Packet::Disconnect(Disconnect {
-                        code: ReasonCode::SessionTakenOver,
-                        properties: safeport_mqtt::Properties::EMPTY,
-                    }),
-                );
-            }
+            self.say_goodbye(id, ReasonCode::SessionTakenOver);
             self.disconnect(id, DisconnectCause::TakenOver, now);
         }
         if clean_start && self.session(id).is_some() {
@@ -243,21 +247,22 @@ impl Broker {
                 .min(limits.topic_aliases_out),
         };
         let window = receive_maximum.min(limits.max_inflight);
+        let epoch = self.next_epoch();
         let session = self.expect_mut(id);
         session.connection = Some(connection);
-        session.epoch = session.epoch.wrapping_add(1);
+        session.epoch = epoch;
         session.version = connect.version;
         session.blocked = false;
         session.bridge = connect.bridge;
         session.keep_alive = keep_alive;
         session.window = window;
-        session.max_packet = properties.maximum_packet_size().unwrap_or(u32::MAX);
+        session.max_packet = max_packet(connect);
         session.expiry = expiry;
         session.last_seen = now;
         session.permissions = Arc::clone(&admission.permissions);
         session.extra =
             (extra.will.is_some() || extra.aliases_out_max > 0).then(|| Box::new(extra));
-        let (epoch, deadline) = (session.epoch, session.keep_alive_deadline());
+        let deadline = session.keep_alive_deadline();
         if keep_alive > 0 {
             self.set_timer(deadline, Alarm::KeepAlive, id, epoch);
         }
@@ -311,15 +316,18 @@ impl Broker {
                 .push(property)
                 .expect("numbers and an id that was checked can be encoded");
         }
-        self.send(
-            id,
-            &Packet::ConnAck(ConnAck {
+        // A client that takes no packet of this size has to do with the defaults.
+        for properties in [properties.as_properties(), Properties::EMPTY] {
+            let answer = Packet::ConnAck(ConnAck {
                 // 3.1 has no session present flag: the byte is reserved there.
                 session_present: resumed && connect.version != Version::V31,
                 code: ReasonCode::Success,
-                properties: properties.as_properties(),
-            }),
-        );
+                properties,
+            });
+            if self.send_to(connection, &answer, connect.version, max_packet(connect)) {
+                break;
+            }
+        }
         let user = self.expect(id).user().map(String::from);
         self.event(Event::Connected {
             connection,
@@ -336,6 +344,7 @@ impl Broker {
     fn resend(&mut self, id: SessionId, now: Time) {
         if let Some(flow) = &mut self.expect_mut(id).flow {
             flow.unsent = flow.inflight.len();
+            flow.carried = flow.incoming.len();
             self.pump(id, now);
         }
     }
@@ -356,6 +365,12 @@ impl Broker {
     }
 }
 
+/// Largest packet that the client takes, in bytes.
+fn max_packet(connect: &Connect<'_>) -> u32 {
+    let wished = connect.properties.maximum_packet_size();
+    wished.map_or(MAX_PACKET, |bytes| bytes.min(MAX_PACKET))
+}
+
 fn will_of(will: &safeport_mqtt::Will<'_>, origin: u64) -> Will {
     let mut forwarded = PropertiesBuf::new();
     crate::publish::forwarded_properties(&will.properties, &mut forwarded);
@@ -368,6 +383,7 @@ fn will_of(will: &safeport_mqtt::Will<'_>, origin: u64) -> Will {
             retain: will.retain,
             expires_at: None,
             origin,
+            stamp: 0,
         }),
         delay: will.properties.will_delay().unwrap_or(0),
         expiry: will.properties.message_expiry(),

@@ -2,17 +2,16 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::cmp::Reverse;
 use core::num::NonZeroU16;
 use safeport_mqtt::{Packet, QoS, ReasonCode, Version};
 
 use crate::broker::{Alarm, Broker, Timer};
-use crate::effect::{Effect, Frame, PeerMessage};
+use crate::effect::{Effect, PeerMessage};
 use crate::frame::{Alias, Encoded, Form};
 use crate::limits::{PUMP_BYTES, SHARE_FROM};
 use crate::message::{Message, Outgoing};
 use crate::session::{Identifiers, InFlight, Owed, SessionId};
-use crate::subscriptions::{GroupChoice, Matches, Receiver};
+use crate::subscriptions::{GroupChoice, Matches, Reach, Receiver};
 use crate::time::Time;
 
 /// What became of a publish.
@@ -26,21 +25,41 @@ pub(crate) enum Outcome {
     Refused(ReasonCode),
 }
 
+/// What to do about a receiver whose queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WhenFull {
+    /// Nobody gets the message, and its publisher hears so: it can try again.
+    Refuse,
+    /// That receiver goes without, which is counted and told to the operator. For messages
+    /// whose publisher cannot be asked to try again.
+    Drop,
+}
+
 /// One message while it is handed out: what was already made of it for earlier receivers.
 struct Handout<'a> {
     out: Outgoing<'a>,
+    when_full: WhenFull,
     /// made when the first receiver has to keep it
     kept: Option<Arc<Message>>,
     /// encoded for [version 5][QoS][RETAIN], without identifiers and aliases
-    encoded: [[[Option<(Frame, u32)>; 2]; 3]; 2],
+    encoded: [[[Option<Encoded>; 2]; 3]; 2],
 }
 
 impl<'a> Handout<'a> {
-    fn new(out: Outgoing<'a>, kept: Option<Arc<Message>>) -> Self {
+    fn new(out: Outgoing<'a>, when_full: WhenFull) -> Self {
         Self {
             out,
-            kept,
+            when_full,
+            kept: None,
             encoded: Default::default(),
+        }
+    }
+
+    /// For a message that somebody keeps already.
+    fn of(message: &'a Arc<Message>) -> Self {
+        Self {
+            kept: Some(message.clone()),
+            ..Self::new(message.outgoing(), WhenFull::Drop)
         }
     }
 
@@ -62,10 +81,11 @@ impl Broker {
         &mut self,
         out: &Outgoing<'_>,
         publisher: Option<SessionId>,
+        when_full: WhenFull,
         now: Time,
     ) -> Outcome {
         let mut matches = core::mem::take(&mut self.matches);
-        let outcome = self.route_matched(out, publisher, &mut matches, now);
+        let outcome = self.route_matched(out, publisher, when_full, &mut matches, now);
         self.matches = matches;
         outcome
     }
@@ -74,33 +94,34 @@ impl Broker {
         &mut self,
         out: &Outgoing<'_>,
         publisher: Option<SessionId>,
+        when_full: WhenFull,
         matches: &mut Matches,
         now: Time,
     ) -> Outcome {
         self.tree.matches(out.topic, publisher, matches);
-        let mut remote_groups = Vec::new();
-        self.choose_from_groups(matches, false, &mut remote_groups);
+        let remote_groups = self.choose_from_groups(matches, out, Reach::Everywhere);
 
         // Refusing comes before the first delivery: either all get it or nobody.
-        if out.qos != QoS::AtMostOnce
-            && let Some(full) = self.first_full(matches, out)
-        {
+        let may_refuse = when_full == WhenFull::Refuse && out.qos != QoS::AtMostOnce;
+        if may_refuse && let Some(full) = self.first_full(matches, out, now) {
             self.stats.publish_refused += 1;
             self.limit_reached(full, "limits.max_queued_messages");
             return Outcome::Refused(ReasonCode::QuotaExceeded);
         }
-        let mut handout = Handout::new(*out, None);
-        if out.retain && !self.retain(&mut handout, now) {
-            self.stats.publish_refused += 1;
-            if out.qos != QoS::AtMostOnce {
-                return Outcome::Refused(ReasonCode::QuotaExceeded);
+        let mut handout = Handout::new(*out, when_full);
+        if out.retain {
+            handout.out.stamp = self.retained.next_stamp(self.peers.me());
+            if !self.retain(&mut handout, now) {
+                self.stats.publish_refused += 1;
+                if may_refuse {
+                    return Outcome::Refused(ReasonCode::QuotaExceeded);
+                }
             }
         }
         self.hand_out(&mut handout, matches, now);
-        self.forward(&mut handout, matches.peers, remote_groups);
-
         let reached =
-            !matches.receivers.is_empty() || matches.peers != 0 || !matches.groups.is_empty();
+            !matches.receivers.is_empty() || matches.peers != 0 || !remote_groups.is_empty();
+        self.forward(&mut handout, matches.peers, remote_groups);
         if reached || out.retain {
             Outcome::Delivered
         } else {
@@ -120,8 +141,9 @@ impl Broker {
         if message.is_expired(now) {
             return;
         }
-        let mut handout = Handout::new(message.outgoing(), Some(message.clone()));
+        let mut handout = Handout::of(message);
         if retain {
+            self.retained.saw(handout.out.stamp);
             self.retain(&mut handout, now);
         }
         let mut matches = core::mem::take(&mut self.matches);
@@ -135,59 +157,101 @@ impl Broker {
         matches
             .groups
             .extend(groups.iter().filter_map(|key| self.tree.group_by_key(key)));
-        self.choose_from_groups(&mut matches, true, &mut Vec::new());
+        let onward = self.choose_from_groups(&mut matches, &handout.out, Reach::HereIfPossible);
         self.hand_out(&mut handout, &matches, now);
+        // The last member here has left while the message was on its way: it goes on to those
+        // who are elsewhere. It cannot go in circles, since they heard of our leaving before.
+        self.forward_to_groups(&mut handout, &onward, false);
         self.matches = matches;
     }
 
-    /// Adds one receiver for each matching shared subscription [MQTT-4.8.2-4 ff.].
+    /// Adds one receiver for each matching shared subscription [MQTT-4.8.2-4 ff.]; returns the
+    /// groups whose turn is elsewhere.
     fn choose_from_groups(
         &mut self,
         matches: &mut Matches,
-        local_only: bool,
-        remote: &mut Vec<(u8, Arc<str>)>,
-    ) {
-        for index in 0..matches.groups.len() {
-            let sessions = &self.sessions;
-            let usable = |id: SessionId| {
-                sessions[id.index()]
-                    .as_ref()
-                    .is_some_and(|s| s.connection.is_some() && !s.blocked)
-            };
-            match self.tree.choose(matches.groups[index], local_only, usable) {
+        out: &Outgoing<'_>,
+        reach: Reach,
+    ) -> Vec<(u8, Arc<str>)> {
+        let mut remote = Vec::new();
+        let (sessions, limits) = (&self.sessions, &self.limits);
+        let usable = |id: SessionId, qos: QoS| {
+            sessions[id.index()].as_ref().is_some_and(|session| {
+                let room = out.qos.min(qos) == QoS::AtMostOnce
+                    || session
+                        .flow
+                        .as_ref()
+                        .is_none_or(|flow| flow.has_room(out.weight(), limits));
+                session.connection.is_some() && !session.blocked && room
+            })
+        };
+        for &group in &matches.groups {
+            match self.tree.choose(group, reach, usable) {
                 Some(GroupChoice::Member(receiver)) => matches.receivers.push(receiver),
                 Some(GroupChoice::Peer(peer, key)) => remote.push((peer, key)),
                 None => {}
             }
         }
+        remote
     }
 
-    fn first_full(&self, matches: &Matches, out: &Outgoing<'_>) -> Option<SessionId> {
-        let weight = out.weight() as u64;
+    fn first_full(
+        &mut self,
+        matches: &Matches,
+        out: &Outgoing<'_>,
+        now: Time,
+    ) -> Option<SessionId> {
         matches
             .receivers
             .iter()
-            .find(|receiver| {
-                if receiver.options.qos() == QoS::AtMostOnce {
-                    return false;
-                }
-                let session = self.expect(receiver.session);
-                session.flow.as_ref().is_some_and(|flow| {
-                    flow.queue.len() >= self.limits.max_queued_messages as usize
-                        || (!flow.queue.is_empty()
-                            && flow.queued_bytes + weight > u64::from(self.limits.max_queued_bytes))
-                })
-            })
+            .filter(|receiver| receiver.options.qos() != QoS::AtMostOnce)
             .map(|receiver| receiver.session)
+            .find(|&id| !self.make_room(id, out.weight(), now))
+    }
+
+    /// Whether the session can queue so many bytes more. Messages that have expired at the
+    /// head of its queue do not stand in the way.
+    fn make_room(&mut self, id: SessionId, weight: usize, now: Time) -> bool {
+        loop {
+            let flow = &self.expect(id).flow;
+            if flow
+                .as_ref()
+                .is_none_or(|flow| flow.has_room(weight, &self.limits))
+            {
+                return true;
+            }
+            if !self.drop_expired(id, now) {
+                return false;
+            }
+        }
+    }
+
+    /// Drops the head of the queue if it has expired [MQTT-3.3.2-5].
+    fn drop_expired(&mut self, id: SessionId, now: Time) -> bool {
+        let flow = self.expect_mut(id).flow();
+        let Some(owed) = flow.queue.front().filter(|o| o.message.is_expired(now)) else {
+            return false;
+        };
+        let stored = owed.qos != QoS::AtMostOnce;
+        flow.pop_queue();
+        self.stats.publish_dropped += 1;
+        self.stats.stored -= u64::from(stored);
+        true
     }
 
     /// Stores or removes the retained message of the topic. False if it does not fit.
     fn retain(&mut self, handout: &mut Handout<'_>, now: Time) -> bool {
         let out = handout.out;
+        if self.retained.has_newer(out.topic, out.stamp) {
+            return true;
+        }
         if out.payload.is_empty() {
             // An empty payload removes what is retained and is not kept itself
             // [MQTT-3.3.1-6, -7].
             self.retained.remove(out.topic);
+            if self.peers.all != 0 {
+                self.leave_tombstone(&out, now);
+            }
             return true;
         }
         let old = self.retained.weight_of(out.topic);
@@ -198,18 +262,31 @@ impl Broker {
         {
             return false;
         }
-        let node = self.retained.set(handout.keep());
-        if let Some(at) = out.expires_at
-            && at > now
-        {
-            self.timers.push(Reverse(Timer {
+        self.keep_retained(handout.keep());
+        true
+    }
+
+    /// Remembers for a while that a topic's message was removed, so that an older one, still
+    /// on its way from a peer, does not come back.
+    fn leave_tombstone(&mut self, out: &Outgoing<'_>, now: Time) {
+        self.keep_retained(Arc::new(Message::new(&Outgoing {
+            properties: &[],
+            expires_at: Some(now.after_seconds(TOMBSTONE_SECONDS)),
+            ..*out
+        })));
+    }
+
+    fn keep_retained(&mut self, message: Arc<Message>) {
+        let expires_at = message.expires_at;
+        let node = self.retained.set(message);
+        if let Some(at) = expires_at {
+            self.push_timer(Timer {
                 at,
                 what: Alarm::RetainedExpiry,
-                session: node,
+                subject: node,
                 epoch: 0,
-            }));
+            });
         }
-        true
     }
 
     fn hand_out(&mut self, handout: &mut Handout<'_>, matches: &Matches, now: Time) {
@@ -218,18 +295,16 @@ impl Broker {
         }
     }
 
-    /// Sends, queues or drops the message for one receiver.
+    /// Sends, queues or drops the message for one receiver. False if it was dropped.
     fn hand_to(
         &mut self,
         handout: &mut Handout<'_>,
         receiver: &Receiver,
         matches: &Matches,
         now: Time,
-    ) {
+    ) -> bool {
         let id = receiver.session;
-        let session = self.sessions[id.index()]
-            .as_mut()
-            .expect("the tree lists living sessions");
+        let session = self.expect(id);
         let qos = handout.out.qos.min(receiver.options.qos());
         // RETAIN says "this was stored before you subscribed": not so for live messages,
         // unless the subscription wants it as published [MQTT-3.3.1-12, -13].
@@ -238,16 +313,23 @@ impl Broker {
         if qos == QoS::AtMostOnce {
             if !online {
                 // Owed to connections only.
-                return;
+                return false;
             }
             let waiting = session.flow.as_ref().map_or(0, |flow| flow.queued_qos0);
             if !session.blocked && waiting == 0 {
-                return self.send_live(handout, receiver, matches, retain, now);
+                self.send_live(handout, receiver, matches, retain, now);
+                return true;
             }
             if waiting >= self.limits.max_queued_qos0 {
                 self.stats.publish_dropped += 1;
-                return;
+                return false;
             }
+        } else if handout.when_full == WhenFull::Drop
+            && !self.make_room(id, handout.out.weight(), now)
+        {
+            self.stats.publish_dropped += 1;
+            self.limit_reached(id, "limits.max_queued_messages");
+            return false;
         }
         let owed = Owed {
             message: handout.keep(),
@@ -256,6 +338,7 @@ impl Broker {
             retain,
         };
         self.stats.stored += u64::from(qos != QoS::AtMostOnce);
+        let session = self.expect_mut(id);
         let window = usize::from(session.window);
         let blocked = session.blocked;
         let flow = session.flow();
@@ -273,6 +356,7 @@ impl Broker {
         } else {
             flow.push_queue(owed);
         }
+        true
     }
 
     /// The fast path: a QoS 0 message straight to the socket's buffer.
@@ -351,7 +435,7 @@ impl Broker {
         let (max_packet, v5) = (session.max_packet, session.version == Version::V5);
         let shared = handout.is_shared();
         let slot = &mut handout.encoded[usize::from(v5)][qos as usize][usize::from(retain)];
-        let (frame, packet_len) = match *slot {
+        let Encoded { frame, packet_len } = match *slot {
             Some(known) => known,
             None => {
                 let form = Form {
@@ -362,13 +446,13 @@ impl Broker {
                     identifiers: &[],
                     alias: Alias::None,
                 };
-                let Encoded { frame, packet_len } =
-                    self.effects
-                        .encode_publish(&handout.out, &form, now, !shared);
-                *slot.insert((frame, packet_len as u32))
+                let encoded = self
+                    .effects
+                    .encode_publish(&handout.out, &form, now, !shared);
+                *slot.insert(encoded)
             }
         };
-        if packet_len > max_packet {
+        if packet_len > max_packet as usize {
             // Not sent, and counted as sent [MQTT-3.1.2-25].
             self.stats.publish_dropped += 1;
             return false;
@@ -418,7 +502,8 @@ impl Broker {
         let shared = out.payload.len() >= SHARE_FROM;
         let max_packet = session.max_packet as usize;
         if v5 && let Some(extra) = &mut session.extra {
-            let fits = form.sizes(&out).packet + 3 <= max_packet;
+            // The alias takes 3 bytes, and each of the two lengths before it can grow by one.
+            let fits = form.sizes(&out).packet + 5 <= max_packet;
             form.alias = extra.alias_for(out.topic, fits);
         }
         if form.sizes(&out).packet > max_packet {
@@ -515,15 +600,11 @@ impl Broker {
     fn send_next(&mut self, id: SessionId, window: usize, now: Time) -> Option<usize> {
         let flow = self.expect_mut(id).flow();
         let next = flow.queue.front()?;
-        let stored = next.qos != QoS::AtMostOnce;
         if next.message.is_expired(now) {
-            // [MQTT-3.3.2-5]
-            flow.pop_queue();
-            self.stats.publish_dropped += 1;
-            self.stats.stored -= u64::from(stored);
+            self.drop_expired(id, now);
             return Some(0);
         }
-        if !stored {
+        if next.qos == QoS::AtMostOnce {
             let owed = flow.pop_queue()?;
             return Some(self.send_publish(id, &owed, None, false, now));
         }
@@ -547,29 +628,9 @@ impl Broker {
         out: &Outgoing<'_>,
         now: Time,
     ) -> bool {
-        let session = self.expect(id);
-        let online = session.connection.is_some();
-        if !online && (out.qos == QoS::AtMostOnce || session.expiry == 0) {
-            return false;
-        }
-        let full = session
-            .flow
-            .as_ref()
-            .is_some_and(|flow| flow.queue.len() >= self.limits.max_queued_messages as usize);
-        if full {
-            self.stats.publish_refused += 1;
-            return false;
-        }
-        self.stats.stored += u64::from(out.qos != QoS::AtMostOnce);
-        let owed = Owed {
-            message: Arc::new(Message::new(out)),
-            identifiers: Identifiers::None,
-            qos: out.qos,
-            retain: false,
-        };
-        self.expect_mut(id).flow().push_queue(owed);
-        self.pump(id, now);
-        true
+        let receiver = Receiver::direct(id, out.qos);
+        let mut handout = Handout::new(*out, WhenFull::Drop);
+        self.hand_to(&mut handout, &receiver, &Matches::default(), now)
     }
 
     /// One copy for each peer that wants the message; retained ones go to all.
@@ -584,36 +645,49 @@ impl Broker {
         if targets == 0 {
             return;
         }
-        let message = handout.keep();
         let plain = targets & !named;
         if plain != 0 {
             self.effects.list.push(Effect::Tell {
                 peers: plain,
                 message: PeerMessage::Publish {
-                    message: message.clone(),
+                    message: handout.keep(),
                     ordinary: true,
                     groups: Vec::new(),
                     retain,
                 },
             });
         }
-        for peer in (0..64u8).filter(|peer| named & (1 << peer) != 0) {
+        self.forward_to_groups(handout, &groups, true);
+    }
+
+    /// To each peer whose turn it is, with the groups that it serves this time.
+    fn forward_to_groups(
+        &mut self,
+        handout: &mut Handout<'_>,
+        groups: &[(u8, Arc<str>)],
+        ordinary: bool,
+    ) {
+        let mut left = groups.iter().fold(0u64, |mask, (peer, _)| mask | 1 << peer);
+        while left != 0 {
+            let peer = left.trailing_zeros() as u8;
+            left &= left - 1;
+            let here = groups.iter().filter(|(p, _)| *p == peer);
             self.effects.list.push(Effect::Tell {
                 peers: 1 << peer,
                 message: PeerMessage::Publish {
-                    message: message.clone(),
-                    ordinary: true,
-                    groups: groups
-                        .iter()
-                        .filter(|(p, _)| *p == peer)
-                        .map(|(_, key)| key.clone())
-                        .collect(),
-                    retain,
+                    message: handout.keep(),
+                    ordinary,
+                    groups: here.map(|(_, key)| key.clone()).collect(),
+                    retain: ordinary && handout.out.retain,
                 },
             });
         }
     }
 }
+
+/// How long a removed retained message is remembered as removed, in seconds: far longer than
+/// messages between peers take.
+const TOMBSTONE_SECONDS: u32 = 60;
 
 impl crate::session::Extra {
     /// The alias under which a topic travels: the first topics get one each for as long as
@@ -622,7 +696,9 @@ impl crate::session::Extra {
         if let Some(index) = self.aliases_out.iter().position(|known| **known == *topic) {
             return Alias::Use(index as u16 + 1);
         }
-        if may_set && self.aliases_out.len() < usize::from(self.aliases_out_max) {
+        // For a short topic an alias would be longer than what it replaces.
+        if may_set && topic.len() > 3 && self.aliases_out.len() < usize::from(self.aliases_out_max)
+        {
             self.aliases_out.push(topic.into());
             return Alias::Set(self.aliases_out.len() as u16);
         }

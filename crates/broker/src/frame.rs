@@ -70,6 +70,7 @@ pub(crate) enum Alias {
 }
 
 /// Bytes of everything before the payload, and of the whole packet.
+#[derive(Clone, Copy)]
 pub(crate) struct Encoded {
     pub(crate) frame: Frame,
     /// whole packet with its payload, for Maximum Packet Size
@@ -132,14 +133,21 @@ impl Effects {
         Encoded { packet_len, frame }
     }
 
-    /// Encodes any other packet. What the broker makes always fits.
-    pub(crate) fn encode(&mut self, packet: &Packet<'_>, version: Version) -> Frame {
+    /// Encodes any other packet. `None` if it is larger than `max_packet` bytes, or says what
+    /// the version has no words for (a CONNACK of 3.x that refuses for a reason of version 5).
+    pub(crate) fn encode(
+        &mut self,
+        packet: &Packet<'_>,
+        version: Version,
+        max_packet: u32,
+    ) -> Option<Frame> {
         let start = self.wire.len();
-        if packet.encode(version, &mut self.wire).is_err() {
-            debug_assert!(false, "the broker's own packets can be encoded");
+        packet.encode(version, &mut self.wire).ok()?;
+        if self.wire.len() - start > max_packet as usize {
             self.wire.truncate(start);
+            return None;
         }
-        self.frame_since(start)
+        Some(self.frame_since(start))
     }
 }
 

@@ -23,6 +23,9 @@ pub struct Message {
     /// Fingerprint of the publisher's client identifier, 0 for the server itself; lets
     /// No Local hold for retained messages too [MQTT-3.8.3-3].
     pub(crate) origin: u64,
+    /// Place among the retained messages of its topic: peers agree on the highest. 0 if it was
+    /// never to be retained.
+    pub(crate) stamp: u64,
 }
 
 impl Message {
@@ -40,6 +43,7 @@ impl Message {
             retain: out.retain,
             expires_at: out.expires_at,
             origin: out.origin,
+            stamp: out.stamp,
         }
     }
 
@@ -78,6 +82,7 @@ impl Message {
             retain: self.retain,
             expires_at: self.expires_at,
             origin: self.origin,
+            stamp: self.stamp,
         }
     }
 }
@@ -93,6 +98,7 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) retain: bool,
     pub(crate) expires_at: Option<Time>,
     pub(crate) origin: u64,
+    pub(crate) stamp: u64,
 }
 
 impl Outgoing<'_> {
@@ -134,6 +140,7 @@ impl Publication {
             retain: self.retain,
             expires_at: None,
             origin: 0,
+            stamp: 0,
         }
     }
 }

@@ -63,6 +63,20 @@ impl Peers {
         self.me
     }
 
+    /// Whether nothing waits for an answer.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// The newest interest, if some peer may not know it yet; else 0.
+    pub(crate) fn newest_unknown(&self) -> u64 {
+        if self.held.is_empty() {
+            0
+        } else {
+            self.sequence
+        }
+    }
+
     /// Whether a client identifier belongs to this broker.
     pub(crate) fn is_home(&self, client_id: &str) -> bool {
         home_of(client_id, self.brokers) == self.me

@@ -7,10 +7,10 @@ use safeport_mqtt::TopicFilter;
 /// Which topics somebody may publish to or subscribe to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TopicRights {
-    /// Every topic except those starting with `$`, as `#` means it [MQTT-4.7.2-1].
+    /// Every topic, `$SYS/#` too (which nobody may publish to).
     All,
     /// A publish needs a filter here that matches its topic; a subscription needs one that
-    /// covers its filter.
+    /// covers its filter. `#` is every topic except those starting with `$` [MQTT-4.7.2-1].
     Filters(Vec<String>),
 }
 

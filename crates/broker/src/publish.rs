@@ -7,10 +7,10 @@ use safeport_mqtt::{
 };
 
 use crate::broker::Broker;
-use crate::delivery::Outcome;
+use crate::delivery::{Outcome, WhenFull};
 use crate::effect::{ConnectionId, DisconnectCause, Event};
 use crate::message::Outgoing;
-use crate::session::{InFlight, SessionId};
+use crate::session::{Flow, InFlight, SessionId};
 use crate::time::Time;
 
 impl Broker {
@@ -124,9 +124,10 @@ impl Broker {
             retain: publish.retain,
             expires_at: expiry.map(|seconds| now.after_seconds(seconds)),
             origin: session.origin,
+            stamp: 0,
         };
         let outcome = match self.may_publish(id, topic) {
-            Ok(()) => self.route(&out, Some(id), now),
+            Ok(()) => self.route(&out, Some(id), WhenFull::Refuse, now),
             Err(reason) => Outcome::Refused(reason),
         };
         let code = match outcome {
@@ -161,13 +162,15 @@ impl Broker {
         let limit = usize::from(self.limits.receive_maximum);
         let session = self.expect_mut(id);
         let version = session.version;
-        let incoming = &mut session.flow().incoming;
+        let Flow {
+            incoming, carried, ..
+        } = session.flow();
         if incoming.contains(&packet_id) {
             self.send_ack(id, Packet::PubRec, packet_id, ReasonCode::Success);
             return false;
         }
-        if incoming.len() >= limit && version == Version::V5 {
-            // [MQTT-3.3.4-9]; 3.x clients were told no limit, ids end at 65,535.
+        if incoming.len() - *carried >= limit && version == Version::V5 {
+            // [MQTT-3.3.4-7, -8]; 3.x clients were told no limit, ids end at 65,535.
             self.protocol_error(id, ReasonCode::ReceiveMaximumExceeded, now);
             return false;
         }
@@ -182,6 +185,7 @@ impl Broker {
         match flow.incoming.iter().position(|open| *open == packet_id) {
             Some(at) => {
                 flow.incoming.remove(at);
+                flow.carried -= usize::from(at < flow.carried);
                 true
             }
             None => false,

@@ -12,6 +12,8 @@ pub(crate) struct Retained {
     trie: Trie<Option<Arc<Message>>>,
     count: u64,
     bytes: u64,
+    /// the highest count in any stamp seen
+    clock: u64,
 }
 
 impl Retained {
@@ -20,7 +22,29 @@ impl Retained {
             trie: Trie::new(seed),
             count: 0,
             bytes: 0,
+            clock: 0,
         }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0 && self.trie.is_empty()
+    }
+
+    /// A stamp above all that were given or seen here. The peer's number makes it unlike any
+    /// other, so that all peers agree which of two messages is the later one.
+    pub(crate) fn next_stamp(&mut self, me: u8) -> u64 {
+        self.clock += 1;
+        self.clock << 8 | u64::from(me)
+    }
+
+    /// Learns of a peer's stamp.
+    pub(crate) fn saw(&mut self, stamp: u64) {
+        self.clock = self.clock.max(stamp >> 8);
+    }
+
+    /// Whether a later message than that with `stamp` has come for the topic.
+    pub(crate) fn has_newer(&self, topic: &str, stamp: u64) -> bool {
+        self.find(topic).is_some_and(|known| known.stamp > stamp)
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -33,38 +57,38 @@ impl Retained {
 
     /// Weight of what is kept for `topic` now.
     pub(crate) fn weight_of(&self, topic: &str) -> Option<usize> {
-        self.trie
-            .find(topic)
-            .and_then(|node| self.trie.value(node).as_ref())
+        self.find(topic)
+            .filter(|message| !is_tombstone(message))
             .map(|message| message.weight())
     }
 
-    /// Returns where it is kept, for [`Self::expire`].
+    /// When the message of `node`, if one is there, expires.
+    pub(crate) fn expires_at(&self, node: NodeId) -> Option<Time> {
+        self.trie.get(node)?.as_ref()?.expires_at
+    }
+
+    /// Keeps a message, or with an empty payload the memory that there is none. Returns where,
+    /// for [`Self::expire`].
     pub(crate) fn set(&mut self, message: Arc<Message>) -> NodeId {
-        let weight = message.weight() as u64;
+        if !is_tombstone(&message) {
+            self.count += 1;
+            self.bytes += message.weight() as u64;
+        }
         let node = self.trie.insert(message.topic());
         let old = self.trie.value_mut(node).replace(message);
-        self.count += 1;
-        self.bytes += weight;
         self.forget(old);
         node
     }
 
-    pub(crate) fn remove(&mut self, topic: &str) -> bool {
-        match self.trie.find(topic) {
-            Some(node) => self.take(node),
-            None => false,
+    pub(crate) fn remove(&mut self, topic: &str) {
+        if let Some(node) = self.trie.find(topic) {
+            self.take(node);
         }
     }
 
     /// Removes the message of `node` if it has expired at `now`.
     pub(crate) fn expire(&mut self, node: NodeId, now: Time) {
-        let expired = self.trie.get(node).is_some_and(|message| {
-            message
-                .as_ref()
-                .is_some_and(|message| message.is_expired(now))
-        });
-        if expired {
+        if self.expires_at(node).is_some_and(|at| at <= now) {
             self.take(node);
         }
     }
@@ -75,12 +99,8 @@ impl Retained {
         let mut stack = alloc::vec![(ROOT, 0usize)];
         while let Some((node, depth)) = stack.pop() {
             match levels.get(depth) {
-                None => self.push(node, now, out),
-                Some(&"#") => self.walk_children(node, depth == 0, &mut |message| {
-                    if !message.is_expired(now) {
-                        out.push(message.clone());
-                    }
-                }),
+                None => out.extend(self.trie.value(node).clone()),
+                Some(&"#") => self.walk_from(node, |message| out.push(message.clone())),
                 Some(&"+") => {
                     let mut child = self.trie.first_child(node);
                     while child != NONE {
@@ -93,42 +113,39 @@ impl Retained {
                 Some(level) => stack.extend(self.trie.child(node, level).map(|c| (c, depth + 1))),
             }
         }
+        out.retain(|message| !is_tombstone(message) && !message.is_expired(now));
     }
 
-    /// Every retained message, for a peer that has just come.
-    pub(crate) fn all(&self, mut tell: impl FnMut(&Arc<Message>)) {
-        self.walk(ROOT, &mut |_, message| tell(message));
+    /// Everything that is known, removals too, for a peer that has just come.
+    pub(crate) fn all(&self, tell: impl FnMut(&Arc<Message>)) {
+        self.walk(alloc::vec![ROOT], tell);
     }
 
-    fn push(&self, node: NodeId, now: Time, out: &mut Vec<Arc<Message>>) {
-        if let Some(message) = self.trie.value(node)
-            && !message.is_expired(now)
-        {
-            out.push(message.clone());
-        }
+    fn find(&self, topic: &str) -> Option<&Arc<Message>> {
+        self.trie.value(self.trie.find(topic)?).as_ref()
     }
 
     /// `node` itself (`a/#` matches `a`) and everything below it.
-    fn walk_children(&self, node: NodeId, root: bool, visit: &mut impl FnMut(&Arc<Message>)) {
-        if !root {
-            self.walk(node, &mut |_, message| visit(message));
-            return;
+    fn walk_from(&self, node: NodeId, visit: impl FnMut(&Arc<Message>)) {
+        if node != ROOT {
+            return self.walk(alloc::vec![node], visit);
         }
-        let mut child = self.trie.first_child(node);
+        let mut first = Vec::new();
+        let mut child = self.trie.first_child(ROOT);
         while child != NONE {
             // A leading wildcard does not match `$` topics [MQTT-4.7.2-1].
             if !self.trie.level(child).starts_with('$') {
-                self.walk(child, &mut |_, message| visit(message));
+                first.push(child);
             }
             child = self.trie.next_sibling(child);
         }
+        self.walk(first, visit);
     }
 
-    fn walk(&self, from: NodeId, visit: &mut impl FnMut(NodeId, &Arc<Message>)) {
-        let mut stack = alloc::vec![from];
+    fn walk(&self, mut stack: Vec<NodeId>, mut visit: impl FnMut(&Arc<Message>)) {
         while let Some(node) = stack.pop() {
             if let Some(message) = self.trie.value(node) {
-                visit(node, message);
+                visit(message);
             }
             let mut child = self.trie.first_child(node);
             while child != NONE {
@@ -138,9 +155,8 @@ impl Retained {
         }
     }
 
-    fn take(&mut self, mut node: NodeId) -> bool {
+    fn take(&mut self, mut node: NodeId) {
         let old = self.trie.value_mut(node).take();
-        let was_there = old.is_some();
         self.forget(old);
         while node != ROOT && self.trie.first_child(node) == NONE && self.trie.value(node).is_none()
         {
@@ -148,13 +164,17 @@ impl Retained {
             self.trie.remove_leaf(node);
             node = parent;
         }
-        was_there
     }
 
     fn forget(&mut self, old: Option<Arc<Message>>) {
-        if let Some(old) = old {
+        if let Some(old) = old.filter(|old| !is_tombstone(old)) {
             self.count -= 1;
             self.bytes -= old.weight() as u64;
         }
     }
+}
+
+/// No retained message has an empty payload [MQTT-3.3.1-6]: one that has stands for a removal.
+fn is_tombstone(message: &Message) -> bool {
+    message.payload().is_empty()
 }

@@ -9,6 +9,7 @@ use core::num::NonZeroU16;
 use safeport_mqtt::{QoS, Version};
 
 use crate::effect::ConnectionId;
+use crate::limits::Limits;
 use crate::message::Message;
 use crate::permissions::Permissions;
 use crate::subscriptions::SubscriptionRef;
@@ -139,6 +140,9 @@ pub(crate) struct Flow {
     pub(crate) queued_qos0: u32,
     /// packet ids of QoS 2 publishes from the client, not yet released
     pub(crate) incoming: Vec<NonZeroU16>,
+    /// how many of them, at the front, an earlier connection left: they do not count against
+    /// this connection's Receive Maximum
+    pub(crate) carried: usize,
     last_packet_id: u16,
 }
 
@@ -186,6 +190,13 @@ impl Flow {
     /// open.
     pub(crate) fn is_open(&self, window: usize) -> bool {
         self.queue.is_empty() && self.unsent == 0 && self.inflight.len() < window
+    }
+
+    /// Whether so many bytes more may wait. A first message always may, however large.
+    pub(crate) fn has_room(&self, weight: usize, limits: &Limits) -> bool {
+        self.queue.is_empty()
+            || self.queue.len() < limits.max_queued_messages as usize
+                && self.queued_bytes + weight as u64 <= u64::from(limits.max_queued_bytes)
     }
 
     pub(crate) fn push_queue(&mut self, owed: Owed) {

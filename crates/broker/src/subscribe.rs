@@ -23,46 +23,89 @@ impl Broker {
             .next()
             .unwrap_or(0);
         let mut codes = Vec::with_capacity(4);
-        let mut retained = Vec::new();
-        let mut awaited = 0;
+        let mut request = Request {
+            identifier,
+            awaited: 0,
+            retained: Vec::new(),
+        };
         for (filter, options) in packet.filters.iter() {
-            match self.subscribe_one(id, filter, options, identifier, &mut awaited, now) {
-                Ok(messages) => {
-                    codes.push(options.qos as u8);
-                    retained.extend(messages);
-                }
-                Err(reason) => codes.push(self.failure_code(id, reason, options.qos)),
-            }
+            codes.push(
+                match self.subscribe_one(id, filter, options, &mut request, now) {
+                    Ok(()) => options.qos as u8,
+                    Err(reason) => self.failure_code(id, reason, options.qos),
+                },
+            );
         }
         let suback = Packet::SubAck(SubAck {
             packet_id: packet.packet_id,
             properties: Properties::EMPTY,
             codes: &codes,
         });
-        if awaited == 0 {
-            self.send(id, &suback);
-            self.owe_all(id, retained, now);
-        } else {
-            // SUBACK promises that publishes of everybody reach the subscriber from now on,
-            // so it waits until the peers know.
-            self.owe_all(id, retained, now);
-            self.hold_until_known(id, &suback, awaited);
+        // SUBACK promises that publishes of everybody reach the subscriber from now on, so it
+        // waits until the peers know; also if an earlier subscriber's filter is the same one
+        // and they are still to hear of it.
+        match request.awaited.max(self.peers.newest_unknown()) {
+            0 => self.send(id, &suback),
+            sequence => self.hold_until_known(id, &suback, sequence),
         }
+        self.owe_all(id, request.retained, now);
     }
 
-    /// Subscribes to one filter; returns the retained messages to send for it.
     fn subscribe_one(
         &mut self,
         id: SessionId,
         filter: &str,
-        options: SubscribeOptions,
-        identifier: u32,
-        awaited: &mut u64,
+        mut options: SubscribeOptions,
+        request: &mut Request,
         now: Time,
-    ) -> Result<Vec<Owed>, ReasonCode> {
+    ) -> Result<(), ReasonCode> {
+        let parsed = self.check_filter(id, filter)?;
+        let (plain, group) = (parsed.filter(), parsed.share_group());
+        let session = self.expect(id);
+        let list = &session.subscriptions;
+        let is_new = self.tree.find(id, list, plain, group).is_none();
+        if is_new && list.len() >= self.limits.max_subscriptions as usize {
+            self.limit_reached(id, "limits.max_subscriptions");
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        if session.bridge {
+            options.retain_as_published = true;
+            options.no_local |= group.is_none();
+        }
+        let wants_retained = match options.retain_handling {
+            RetainHandling::SendAtSubscribe => true,
+            RetainHandling::SendIfNew => is_new,
+            RetainHandling::DoNotSend => false,
+        };
+        // No retained messages for shared subscriptions [section 4.8.2].
+        if wants_retained && group.is_none() {
+            self.collect_retained(id, plain, options, request, now)?;
+        }
+        let session = self.sessions[id.index()]
+            .as_mut()
+            .expect("the session is listed");
+        let members = self.tree.subscribe(
+            id,
+            &mut session.subscriptions,
+            plain,
+            group,
+            Options::new(options),
+            request.identifier,
+        );
+        if let Some(members) = members {
+            request.awaited = self.tell_interest(filter, members, true);
+        }
+        Ok(())
+    }
+
+    /// Whether the filter is one, is not too deep, and is allowed to the client.
+    fn check_filter<'a>(
+        &mut self,
+        id: SessionId,
+        filter: &'a str,
+    ) -> Result<TopicFilter<'a>, ReasonCode> {
         let parsed = TopicFilter::new(filter).map_err(|_| ReasonCode::TopicFilterInvalid)?;
-        let plain = parsed.filter();
-        if plain.split('/').count() > usize::from(self.limits.max_topic_levels) {
+        if parsed.levels().count() > usize::from(self.limits.max_topic_levels) {
             self.limit_reached(id, "limits.max_topic_levels");
             return Err(ReasonCode::TopicFilterInvalid);
         }
@@ -77,49 +120,40 @@ impl Broker {
             self.event(event);
             return Err(ReasonCode::NotAuthorized);
         }
-        let limit = self.limits.max_subscriptions as usize;
-        let session = self.sessions[id.index()]
-            .as_mut()
-            .expect("the session is listed");
-        if session.subscriptions.len() >= limit
-            && self
-                .tree
-                .find(id, &session.subscriptions, plain, parsed.share_group())
-                .is_none()
-        {
-            self.limit_reached(id, "limits.max_subscriptions");
+        Ok(parsed)
+    }
+
+    /// Adds the retained messages that a filter matches to what the client is owed. A client
+    /// may always be owed one set of them; asking again and again, without taking them, is
+    /// what the queue's limit is for.
+    fn collect_retained(
+        &mut self,
+        id: SessionId,
+        filter: &str,
+        options: SubscribeOptions,
+        request: &mut Request,
+        now: Time,
+    ) -> Result<(), ReasonCode> {
+        let mut found = Vec::new();
+        self.retained.matching(filter, now, &mut found);
+        let session = self.expect(id);
+        if options.no_local {
+            found.retain(|message| message.origin != session.origin);
+        }
+        let queued = session.flow.as_ref().map_or(0, |flow| flow.queue.len());
+        let waiting = queued + request.retained.len();
+        let limit = self.limits.max_queued_messages as usize;
+        if waiting > 0 && !found.is_empty() && waiting + found.len() > limit {
+            self.limit_reached(id, "limits.max_queued_messages");
             return Err(ReasonCode::QuotaExceeded);
         }
-        let mut stored = options;
-        stored.retain_as_published |= session.bridge;
-        let added = self.tree.subscribe(
-            id,
-            &mut session.subscriptions,
-            plain,
-            parsed.share_group(),
-            Options::new(stored),
-            identifier,
+        let identifier = request.identifier;
+        request.retained.extend(
+            found
+                .into_iter()
+                .map(|message| retained_owed(message, options.qos, identifier)),
         );
-        if let Some(members) = added.interest {
-            *awaited = self.tell_interest(filter, members, true).max(*awaited);
-        }
-        // No retained messages for shared subscriptions [MQTT-4.8.2: 3.8.4].
-        let wanted = match options.retain_handling {
-            RetainHandling::SendAtSubscribe => true,
-            RetainHandling::SendIfNew => added.is_new,
-            RetainHandling::DoNotSend => false,
-        };
-        if !wanted || parsed.share_group().is_some() {
-            return Ok(Vec::new());
-        }
-        let mut found = Vec::new();
-        self.retained.matching(plain, now, &mut found);
-        let origin = self.expect(id).origin;
-        Ok(found
-            .into_iter()
-            .filter(|message| !(options.no_local && message.origin == origin))
-            .map(|message| retained_owed(message, options.qos, identifier))
-            .collect())
+        Ok(())
     }
 
     fn failure_code(&self, id: SessionId, reason: ReasonCode, asked: QoS) -> u8 {
@@ -194,6 +228,16 @@ impl Broker {
             self.tell_interest(&filter, members, false);
         }
     }
+}
+
+/// One SUBSCRIBE while its filters are gone through.
+struct Request {
+    /// Subscription Identifier, 0 for none
+    identifier: u32,
+    /// number of the last interest told to peers, 0 for none
+    awaited: u64,
+    /// messages to send for it
+    retained: Vec<Owed>,
 }
 
 /// A retained message on its way to a new subscription: RETAIN is set whatever Retain As

@@ -85,6 +85,12 @@ struct Group {
     next: u32,
 }
 
+impl Group {
+    fn is_empty(&self) -> bool {
+        self.members.is_empty() && self.remote.is_empty()
+    }
+}
+
 #[derive(Default)]
 struct Filters {
     plus: Child,
@@ -113,15 +119,6 @@ impl Default for Child {
     }
 }
 
-/// What [`SubscriptionTree::subscribe`] changed.
-pub(crate) struct Subscribed {
-    /// The session had no subscription to this very filter before.
-    pub(crate) is_new: bool,
-    /// Peers have to hear of it: the first local subscription to this filter, or a change in
-    /// the number of local members of a group (then with that number).
-    pub(crate) interest: Option<u32>,
-}
-
 /// One session that a topic concerns.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Receiver {
@@ -131,6 +128,27 @@ pub(crate) struct Receiver {
     pub(crate) identifier: u32,
     /// index of a further one in [`Matches::identifiers`], or `NONE`
     more: u32,
+}
+
+impl Receiver {
+    fn new(subscriber: &Subscriber) -> Self {
+        Self {
+            session: subscriber.session,
+            options: subscriber.options,
+            identifier: subscriber.identifier,
+            more: NONE,
+        }
+    }
+
+    /// One that gets a message without having subscribed to it.
+    pub(crate) fn direct(session: SessionId, qos: QoS) -> Self {
+        Self {
+            session,
+            options: Options(qos as u8),
+            identifier: 0,
+            more: NONE,
+        }
+    }
 }
 
 /// The result of a match, kept between publishes so that matching allocates nothing.
@@ -171,6 +189,15 @@ impl Matches {
     }
 }
 
+/// Among whom a shared subscription's message may be given out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// All members, here and at the peers.
+    Everywhere,
+    /// A peer left the choice to us: only if no member is left here, members at the peers.
+    HereIfPossible,
+}
+
 /// Where a shared subscription's message goes.
 pub(crate) enum GroupChoice {
     Member(Receiver),
@@ -196,8 +223,14 @@ impl SubscriptionTree {
         self.count
     }
 
+    /// Whether nobody, here or at a peer, wants anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0 && self.trie.is_empty()
+    }
+
     /// Adds or replaces the subscription of `session` to `filter` (without `$share/group/`).
-    /// `list` is the session's own list.
+    /// `list` is the session's own list. Returns the number of local subscriptions if peers
+    /// have to hear of it: for the first one to a filter, and for each new one of a group.
     pub(crate) fn subscribe(
         &mut self,
         session: SessionId,
@@ -206,7 +239,7 @@ impl SubscriptionTree {
         group: Option<&str>,
         options: Options,
         identifier: u32,
-    ) -> Subscribed {
+    ) -> Option<u32> {
         let node = self.insert(filter);
         let group_index = match group {
             Some(name) => self.group_index(node, name, filter),
@@ -216,10 +249,7 @@ impl SubscriptionTree {
             let entry = &mut self.subscribers_mut(node, group_index)[existing as usize];
             entry.options = options;
             entry.identifier = identifier;
-            return Subscribed {
-                is_new: false,
-                interest: None,
-            };
+            return None;
         }
         let slot = list.len() as Slot;
         let subscribers = self.subscribers_mut(node, group_index);
@@ -237,10 +267,7 @@ impl SubscriptionTree {
             position,
         });
         self.count += 1;
-        Subscribed {
-            is_new: true,
-            interest: (group.is_some() || members == 1).then_some(members),
-        }
+        (group.is_some() || members == 1).then_some(members)
     }
 
     /// Finds the subscription of a session to exactly this filter.
@@ -279,11 +306,9 @@ impl SubscriptionTree {
         }
         let subscribers = self.subscribers_mut(gone.node, gone.group);
         let removed = subscribers.swap_remove(gone.position as usize);
-        if let Some(moved) = subscribers.get(gone.position as usize).copied() {
-            if moved.session == removed.session {
-                // two entries of one session at one node cannot be: see `subscribe`
-                debug_assert!(false, "a session is listed once per filter");
-            }
+        if let Some(moved) = subscribers.get(gone.position as usize) {
+            // Never the session itself, whose list is in our hands: it is listed once.
+            debug_assert_ne!(moved.session, removed.session);
             other(moved.session, moved.slot, gone.position);
         }
         if subscribers.is_empty() {
@@ -385,16 +410,10 @@ impl SubscriptionTree {
             if subscriber.options.no_local() && Some(subscriber.session) == publisher {
                 continue;
             }
-            let receiver = Receiver {
-                session: subscriber.session,
-                options: subscriber.options,
-                identifier: subscriber.identifier,
-                more: NONE,
-            };
             if first {
-                out.receivers.push(receiver);
+                out.receivers.push(Receiver::new(subscriber));
             } else {
-                out.join(receiver);
+                out.join(Receiver::new(subscriber));
             }
         }
     }
@@ -405,15 +424,14 @@ impl SubscriptionTree {
     pub(crate) fn choose(
         &mut self,
         (node, index): (NodeId, u32),
-        local_only: bool,
-        mut usable: impl FnMut(SessionId) -> bool,
+        reach: Reach,
+        usable: impl Fn(SessionId, QoS) -> bool,
     ) -> Option<GroupChoice> {
         let group = &mut self.groups_mut(node)[index as usize];
         let local = group.members.len() as u32;
-        let remote: u32 = if local_only {
-            0
-        } else {
-            group.remote.iter().map(|(_, members)| members).sum()
+        let remote: u32 = match reach {
+            Reach::HereIfPossible if local > 0 => 0,
+            _ => group.remote.iter().map(|(_, members)| members).sum(),
         };
         let total = local + remote;
         if total == 0 {
@@ -425,17 +443,12 @@ impl SubscriptionTree {
             let turn = (start + step) % total;
             if turn < local {
                 let member = &group.members[turn as usize];
-                let receiver = Receiver {
-                    session: member.session,
-                    options: member.options,
-                    identifier: member.identifier,
-                    more: NONE,
-                };
-                if usable(member.session) {
+                let choice = GroupChoice::Member(Receiver::new(member));
+                if usable(member.session, member.options.qos()) {
                     group.next = turn + 1;
-                    return Some(GroupChoice::Member(receiver));
+                    return Some(choice);
                 }
-                fallback.get_or_insert(GroupChoice::Member(receiver));
+                fallback.get_or_insert(choice);
             } else {
                 let mut left = turn - local;
                 for &(peer, members) in &group.remote {
@@ -488,18 +501,10 @@ impl SubscriptionTree {
         let mut child = node;
         while child != ROOT {
             let parent = self.trie.parent(child);
-            let wildcard = match self.trie.level(child) {
-                "+" => Some(false),
-                "#" => Some(true),
-                _ => None,
-            };
-            if let Some(is_hash) = wildcard {
-                let value = self.trie.value_mut(parent);
-                if is_hash {
-                    value.hash = Child(child);
-                } else {
-                    value.plus = Child(child);
-                }
+            match self.trie.level(child) {
+                "+" => self.trie.value_mut(parent).plus = Child(child),
+                "#" => self.trie.value_mut(parent).hash = Child(child),
+                _ => {}
             }
             child = parent;
         }
@@ -511,10 +516,7 @@ impl SubscriptionTree {
         let value = self.trie.value_mut(node);
         if let Some(groups) = &mut value.groups {
             // Only trailing groups can go: sessions point at groups by index.
-            while groups
-                .last()
-                .is_some_and(|g| g.members.is_empty() && g.remote.is_empty())
-            {
+            while groups.last().is_some_and(Group::is_empty) {
                 groups.pop();
             }
             if groups.is_empty() {
@@ -547,14 +549,20 @@ impl SubscriptionTree {
         if let Some(index) = groups.iter().position(|g| *g.name == *name) {
             return index as u32;
         }
-        groups.push(Group {
+        let group = Group {
             name: name.into(),
             key: alloc::format!("$share/{name}/{filter}").into(),
             members: Vec::new(),
             remote: Vec::new(),
             next: 0,
-        });
-        (groups.len() - 1) as u32
+        };
+        // Places that became free between others are used first, or they would add up.
+        let index = groups.iter().position(Group::is_empty);
+        match index {
+            Some(index) => groups[index] = group,
+            None => groups.push(group),
+        }
+        index.unwrap_or(groups.len() - 1) as u32
     }
 
     /// Position of the session's entry: searched in whichever list is shorter.
@@ -615,7 +623,12 @@ impl SubscriptionRef {
 impl Matches {
     fn mark_all(&mut self) {
         self.marked = true;
-        self.generation = self.generation.wrapping_add(1);
+        if self.generation == u32::MAX {
+            // Marks of the first generations would count again.
+            self.marks.clear();
+            self.generation = 0;
+        }
+        self.generation += 1;
         for index in 0..self.receivers.len() {
             self.mark(index);
         }
@@ -634,10 +647,9 @@ impl Matches {
             Some(&(generation, index)) if generation == self.generation => {
                 let known = &mut self.receivers[index as usize];
                 known.options = known.options.join(receiver.options);
-                if receiver.identifier == 0 {
-                } else if known.identifier == 0 {
+                if known.identifier == 0 {
                     known.identifier = receiver.identifier;
-                } else {
+                } else if receiver.identifier != 0 {
                     self.identifiers.push((receiver.identifier, known.more));
                     known.more = (self.identifiers.len() - 1) as u32;
                 }

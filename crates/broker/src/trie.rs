@@ -175,9 +175,9 @@ impl<V: Default> Trie<V> {
         levels.join("/")
     }
 
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.nodes.len() - self.free.len()
+    /// Whether only the root is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.nodes.len() - self.free.len() == 1 && self.index.is_empty()
     }
 }
 
