@@ -162,6 +162,15 @@ fn clients_that_know_ecdsa_get_the_cheaper_p256_certificate() {
 }
 
 #[test]
+fn a_client_of_tls_1_3_alone_gets_p256_although_its_suites_name_no_signature() {
+    let abilities = Abilities {
+        suites: vec![cipher_suite::TLS13_AES_128_GCM_SHA256],
+        ..Abilities::of(TLS13)
+    };
+    assert!(!connected(abilities).0.has_rsa_certificate_of_server());
+}
+
+#[test]
 fn an_ecdsa_signature_without_a_matching_suite_or_curve_leads_to_the_rsa_certificate() {
     let rsa_suite_only = Abilities {
         suites: vec![cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384],
