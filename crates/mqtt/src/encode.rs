@@ -14,6 +14,7 @@ use crate::properties::{Place, Properties};
 use crate::reason::ReasonCode;
 use crate::topic::{TopicFilter, check_name};
 
+#[inline]
 pub(crate) fn put_u16(out: &mut Vec<u8>, value: u16) {
     out.extend_from_slice(&value.to_be_bytes());
 }
@@ -23,7 +24,16 @@ pub(crate) fn put_u32(out: &mut Vec<u8>, value: u32) {
 }
 
 /// At most 268,435,455, which the caller has made sure of.
-pub(crate) fn put_variable_integer(out: &mut Vec<u8>, mut value: u32) {
+#[inline]
+pub(crate) fn put_variable_integer(out: &mut Vec<u8>, value: u32) {
+    match value {
+        0..=0x7F => out.push(value as u8),
+        0x80..=0x3FFF => out.extend_from_slice(&[value as u8 | 0x80, (value >> 7) as u8]),
+        _ => put_long_variable_integer(out, value),
+    }
+}
+
+fn put_long_variable_integer(out: &mut Vec<u8>, mut value: u32) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -32,11 +42,13 @@ pub(crate) fn put_variable_integer(out: &mut Vec<u8>, mut value: u32) {
 }
 
 /// At most 65,535 bytes, which the caller has made sure of.
+#[inline]
 pub(crate) fn put_binary(out: &mut Vec<u8>, data: &[u8]) {
     put_u16(out, data.len() as u16);
     out.extend_from_slice(data);
 }
 
+#[inline]
 fn put_properties(out: &mut Vec<u8>, properties: Properties<'_>, version: Version) {
     if version == Version::V5 {
         put_variable_integer(out, properties.as_bytes().len() as u32);
@@ -45,6 +57,7 @@ fn put_properties(out: &mut Vec<u8>, properties: Properties<'_>, version: Versio
 }
 
 /// Bytes of a field with its length in front.
+#[inline]
 pub(crate) fn field_len(data: &[u8]) -> Result<usize, EncodeError> {
     if data.len() > MAX_FIELD {
         return Err(EncodeError::FieldTooLong { len: data.len() });
@@ -62,6 +75,7 @@ pub(crate) fn text_len(text: &str) -> Result<usize, EncodeError> {
 
 /// Bytes of the properties with their length in front; none before MQTT 5, where they are left
 /// out, as a message of MQTT 5 loses them on its way to an older client.
+#[inline]
 fn properties_len(
     properties: Properties<'_>,
     version: Version,
@@ -87,6 +101,7 @@ const fn variable_integer_len(value: u32) -> usize {
     }
 }
 
+#[inline]
 fn within_limit(len: usize) -> Result<u32, EncodeError> {
     match u32::try_from(len) {
         Ok(value) if value <= MAX_REMAINING_LENGTH => Ok(value),

@@ -82,7 +82,7 @@ rules! {
     NoTopicFilters => ProtocolError, "there must be at least one topic filter", "MQTT-3.8.3-3, MQTT-3.10.3-2", "MQTT-3.8.3-2, MQTT-3.10.3-2";
     EmptyTopicFilter => TopicFilterInvalid, "a topic filter must have at least one character", "MQTT-4.7.3-1", "MQTT-4.7.3-1";
     MisplacedWildcard => TopicFilterInvalid, "# must be the last level and + a whole level of a topic filter", "MQTT-4.7.1-2, MQTT-4.7.1-3", "MQTT-4.7.1-1, MQTT-4.7.1-2";
-    MalformedShare => TopicFilterInvalid, "a shared subscription must be $share/<name without wildcards>/<filter>", "ours", "MQTT-4.8.2-1, MQTT-4.8.2-2";
+    MalformedShare => TopicFilterInvalid, "a shared subscription must be $share/NAME/FILTER, with no wildcard in NAME", "ours", "MQTT-4.8.2-1, MQTT-4.8.2-2";
     TopicFilterTooDeep => TopicFilterInvalid, "a topic filter may have 200 levels", "ours", "ours";
     SubscribeReservedBits => MalformedPacket, "the reserved bits of the subscription options must be 0", "MQTT-3-8.3-4", "MQTT-3.8.3-5";
     SubscribeQosThree => ProtocolError, "the QoS of a subscription must be 0, 1 or 2", "MQTT-3-8.3-4", "section 3.8.3.1";

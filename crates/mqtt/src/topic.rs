@@ -216,14 +216,33 @@ fn check_filter_levels(filter: &str) -> Result<(), TopicError> {
 #[inline]
 pub(crate) fn check_name(name: &str) -> Result<(), Kind> {
     let bytes = name.as_bytes();
-    // A loop without an early exit is one that the compiler turns into vector instructions.
-    let suspect = bytes.iter().fold(false, |suspect, byte| {
-        suspect | (*byte == 0) | (*byte == b'+') | (*byte == b'#')
-    });
+    let suspect = match bytes.last_chunk() {
+        // The last word overlaps the one before it, which spares a loop over the odd bytes.
+        Some(last) => {
+            let words = bytes.as_chunks().0.iter();
+            words.fold(suspect_word(*last), |suspect, word| {
+                suspect | suspect_word(*word)
+            }) != 0
+        }
+        None => bytes.iter().any(|byte| matches!(byte, 0 | b'+' | b'#')),
+    };
     if suspect || bytes.len() >= MAX_TOPIC_LEVELS {
         return check_suspect_name(bytes);
     }
     Ok(())
+}
+
+/// Not 0 if one of eight bytes is U+0000, `+` or `#`.
+#[inline]
+fn suspect_word(bytes: [u8; 8]) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const TOPS: u64 = ONES << 7;
+    let word = u64::from_ne_bytes(bytes);
+    // Subtracting 1 borrows into the top bit of a byte that is 0, and of no byte below 0x80 else
+    // unless a byte below it was 0.
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word;
+    let has = |byte: u8| zero(word ^ (ONES * u64::from(byte)));
+    (has(0) | has(b'+') | has(b'#')) & TOPS
 }
 
 #[cold]

@@ -151,6 +151,26 @@ fn what_is_no_topic_is_refused_by_name() {
     assert_eq!(TopicName::new("/a/").expect("valid").levels().count(), 3);
 }
 
+#[test]
+fn a_bad_character_is_found_wherever_it_stands_in_a_name_of_any_length() {
+    for len in 1..40 {
+        for at in 0..len {
+            for bad in [b'+', b'#', 0] {
+                // 0x01, `"`, `*` and `,` are neighbours of the bad ones, 0xC3 0xA9 is not ASCII.
+                for fill in ["a", "\u{1}", "\"", "*", ",", "é"] {
+                    let mut name = fill.repeat(len);
+                    name.truncate(at * fill.len());
+                    name.push(char::from(bad));
+                    name.extend(std::iter::repeat_n(fill, len - at - 1));
+                    assert!(TopicName::new(&name).is_err(), "{name:?}");
+                    let name = name.replace(char::from(bad), fill);
+                    assert!(TopicName::new(&name).is_ok(), "{name:?}");
+                }
+            }
+        }
+    }
+}
+
 /// Filters of up to three levels over a small alphabet: few enough to try every topic.
 fn small_filter() -> impl Strategy<Value = String> {
     let level = prop::sample::select(vec!["+", "+", "#", "a", "b", "$a", ""]);

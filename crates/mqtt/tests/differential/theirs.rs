@@ -33,7 +33,6 @@ pub(crate) fn parse(version: Version, bytes: &[u8]) -> Option<Result<Theirs, Mqt
 }
 
 fn parse_raw(version: Version, raw: &RawPacket) -> Result<Theirs, MqttError> {
-    /// Their packet module does not look at the flags; one of its constants is right.
     macro_rules! exact {
         ($module:ident :: $name:ident) => {
             raw.parse_exact($module::$name::parse).map(Theirs::from)
@@ -46,6 +45,12 @@ fn parse_raw(version: Version, raw: &RawPacket) -> Result<Theirs, MqttError> {
             _ => v3_1_1::Publish::parse(raw.flags(), data.clone()).map(|it| it.0.into()),
         };
     }
+    // CONNECT carries its own level; their connection looks at it before it parses.
+    let version = match (packet_type, raw.data_as_slice().get(6)) {
+        (PacketType::Connect, Some(5)) => Version::V5,
+        (PacketType::Connect, _) => Version::V311,
+        _ => version,
+    };
     match (version, packet_type) {
         (Version::V5, PacketType::Connect) => exact!(v5_0::Connect),
         (Version::V5, PacketType::ConnAck) => exact!(v5_0::Connack),
