@@ -117,9 +117,14 @@ impl Broker {
         if packet.encode(session.version, &mut bytes).is_err() {
             return;
         }
+        // Some peers may have answered already to what another SUBACK waits for too.
+        let waiting_for = match self.peers.held.back() {
+            Some(last) if last.sequence == sequence => last.waiting_for,
+            _ => self.peers.all,
+        };
         self.peers.held.push_back(Held {
             sequence,
-            waiting_for: self.peers.all,
+            waiting_for,
             session: id,
             connection,
             packet: bytes,

@@ -81,8 +81,8 @@ struct Group {
     members: Vec<Subscriber>,
     /// (peer, members there)
     remote: Vec<(u8, u32)>,
-    /// whose turn it is
-    next: u32,
+    /// whose turn it is, for each [`Reach`] (two circles of different size)
+    next: [u32; 2],
 }
 
 impl Group {
@@ -437,7 +437,8 @@ impl SubscriptionTree {
         if total == 0 {
             return None;
         }
-        let start = group.next % total;
+        let next = &mut group.next[reach as usize];
+        let start = *next % total;
         let mut fallback = None;
         for step in 0..total {
             let turn = (start + step) % total;
@@ -445,7 +446,7 @@ impl SubscriptionTree {
                 let member = &group.members[turn as usize];
                 let choice = GroupChoice::Member(Receiver::new(member));
                 if usable(member.session, member.options.qos()) {
-                    group.next = turn + 1;
+                    *next = turn + 1;
                     return Some(choice);
                 }
                 fallback.get_or_insert(choice);
@@ -453,14 +454,14 @@ impl SubscriptionTree {
                 let mut left = turn - local;
                 for &(peer, members) in &group.remote {
                     if left < members {
-                        group.next = turn + 1;
+                        *next = turn + 1;
                         return Some(GroupChoice::Peer(peer, group.key.clone()));
                     }
                     left -= members;
                 }
             }
         }
-        group.next = start + 1;
+        *next = start + 1;
         fallback
     }
 
@@ -554,7 +555,7 @@ impl SubscriptionTree {
             key: alloc::format!("$share/{name}/{filter}").into(),
             members: Vec::new(),
             remote: Vec::new(),
-            next: 0,
+            next: [0; 2],
         };
         // Places that became free between others are used first, or they would add up.
         let index = groups.iter().position(Group::is_empty);

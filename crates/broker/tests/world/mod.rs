@@ -6,6 +6,8 @@
 //! a test in charge of that.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod crowd;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -265,6 +267,11 @@ impl World {
         }
     }
 
+    /// What is on its way between brokers never arrives.
+    pub fn lose_lines(&mut self) {
+        self.lines.clear();
+    }
+
     /// Carries out what a broker wants.
     pub fn settle(&mut self, at: usize) {
         let mut effects = std::mem::take(&mut self.effects);
@@ -350,22 +357,8 @@ impl World {
     }
 
     pub fn publish(&mut self, client: Client, message: Msg<'_>) {
-        let mut properties = PropertiesBuf::new();
-        for property in &message.properties {
-            properties.push(*property).unwrap();
-        }
-        self.send(
-            client,
-            &Packet::Publish(Publish {
-                dup: message.dup,
-                qos: message.qos,
-                retain: message.retain,
-                topic: message.topic,
-                packet_id: safeport_mqtt::PacketId::new(message.id),
-                properties: properties.as_properties(),
-                payload: message.payload,
-            }),
-        );
+        let bytes = message.bytes(self.wires[&client].version);
+        self.feed(client, &bytes);
     }
 
     pub fn subscribe(&mut self, client: Client, id: u16, filters: &[Sub<'_>]) {
@@ -626,6 +619,26 @@ impl<'a> Msg<'a> {
     pub fn with(mut self, property: Property<'a>) -> Self {
         self.properties.push(property);
         self
+    }
+
+    fn bytes(&self, version: Version) -> Vec<u8> {
+        let mut properties = PropertiesBuf::new();
+        for property in &self.properties {
+            properties.push(*property).unwrap();
+        }
+        let mut bytes = Vec::new();
+        Publish {
+            dup: self.dup,
+            qos: self.qos,
+            retain: self.retain,
+            topic: self.topic,
+            packet_id: safeport_mqtt::PacketId::new(self.id),
+            properties: properties.as_properties(),
+            payload: self.payload,
+        }
+        .encode(version, &mut bytes)
+        .unwrap();
+        bytes
     }
 }
 
