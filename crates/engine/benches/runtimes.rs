@@ -23,8 +23,12 @@ fn main() {
     type Relay = fn(TcpListener, Arc<AtomicBool>);
     let relays: [(&str, Relay); 3] = [
         ("mio", mio_relay),
-        ("tokio, one task each", |listener, stop| tokio_relay(listener, stop, false)),
-        ("tokio, one writer task", |listener, stop| tokio_relay(listener, stop, true)),
+        ("tokio, one task each", |listener, stop| {
+            tokio_relay(listener, stop, false)
+        }),
+        ("tokio, one writer task", |listener, stop| {
+            tokio_relay(listener, stop, true)
+        }),
     ];
     for window in [1usize, 20] {
         let mut results = vec![Vec::new(); relays.len()];
@@ -120,7 +124,8 @@ fn mio_relay(listener: TcpListener, stop: Arc<AtomicBool>) {
     let mut buffer = vec![0u8; 64 << 10];
     let mut out = Vec::new();
     while !stop.load(Ordering::Relaxed) {
-        poll.poll(&mut events, Some(Duration::from_millis(200))).expect("events");
+        poll.poll(&mut events, Some(Duration::from_millis(200)))
+            .expect("events");
         for event in &events {
             if event.token() == listening {
                 while let Ok((mut stream, _)) = listener.accept() {

@@ -76,9 +76,13 @@ impl EventLoop {
         self.go_on(key);
     }
 
-    /// A connection that another loop admitted and sent home.
+    /// A connection that another loop sent home. The gatekeeper is asked again: the login may
+    /// have been revoked while the connection was between the loops, where no revocation finds
+    /// it. A login that was just admitted is answered from memory.
     pub(crate) fn arrive(&mut self, key: usize, admitted: &Leaving) {
-        self.decide_on(key, &admitted.connect, admitted.verdict.clone());
+        if let Ok(Decoded::Packet(packet, _)) = decode(&admitted.connect, Version::V311, u32::MAX) {
+            self.first_packet(key, &packet, &admitted.connect);
+        }
     }
 
     fn decide_on(&mut self, key: usize, raw: &[u8], verdict: Verdict) {
@@ -115,7 +119,6 @@ impl EventLoop {
                     connection.state = State::Leaving(Box::new(Leaving {
                         home,
                         connect: raw.into(),
-                        verdict: Verdict::Admit(permissions),
                     }));
                     return;
                 }

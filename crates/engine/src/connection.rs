@@ -43,7 +43,7 @@ pub(crate) enum State {
     Connecting,
     /// CONNECT is with the gatekeeper; its bytes.
     Deciding(Box<[u8]>),
-    /// CONNECT was admitted and belongs to another loop; its bytes and rights.
+    /// CONNECT was admitted, but its client identifier is at home on another loop.
     Leaving(Box<Leaving>),
     /// The client has a session.
     Live(SessionId),
@@ -55,8 +55,8 @@ pub(crate) enum State {
 
 pub(crate) struct Leaving {
     pub(crate) home: u8,
+    /// bytes of the CONNECT
     pub(crate) connect: Box<[u8]>,
-    pub(crate) verdict: crate::gatekeeper::Verdict,
 }
 
 /// TLS or WebSocket between the protocol and the socket.
