@@ -35,8 +35,28 @@ impl Descriptors {
         }
     }
 
-    /// Connections that fit beside everything else this process keeps open.
+    /// Connections that fit beside everything else this process keeps open. Where that is hardly
+    /// anything, half of the descriptors go to connections all the same.
     pub fn connections(self) -> u64 {
-        self.now.saturating_sub(RESERVED_DESCRIPTORS)
+        self.now - RESERVED_DESCRIPTORS.min(self.now / 2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_connections_fit_into_every_limit() {
+        let connections = |now| Descriptors { before: now, now }.connections();
+        assert_eq!(connections(1024), 960);
+        assert_eq!(connections(64), 32);
+        assert_eq!(connections(2), 1);
+    }
+
+    #[test]
+    fn the_limit_never_falls() {
+        let raised = Descriptors::raise();
+        assert!(raised.now >= raised.before);
     }
 }

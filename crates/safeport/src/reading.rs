@@ -328,3 +328,78 @@ fn visible(text: &str, span: std::ops::Range<usize>) -> std::ops::Range<usize> {
     }
     start..end
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn binds(asked: &Asked, file: &str, environment: &[(&str, &str)]) -> [String; 3] {
+        let file = (PathBuf::from("safeport.toml"), file.to_owned());
+        let environment: Vec<(String, String)> = environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let Ok(settings) = parse(asked, Some(&file), &environment) else {
+            panic!("the settings are fine");
+        };
+        assert_eq!(settings.access.anonymous, asked.open);
+        [
+            settings.mqtt.bind.to_string(),
+            settings.mqtts.bind.to_string(),
+            settings.http.bind.to_string(),
+        ]
+    }
+
+    #[test]
+    fn open_moves_listeners_to_loopback_unless_a_setting_or_flag_says_where_they_are() {
+        let open = Asked {
+            open: true,
+            ..Asked::default()
+        };
+        assert_eq!(
+            binds(&open, "", &[]),
+            ["127.0.0.1:1883", "127.0.0.1:8883", "127.0.0.1:8002"]
+        );
+        assert_eq!(
+            binds(
+                &open,
+                "[mqtt]\nbind = \"0.0.0.0:1884\"\n",
+                &[("SAFEPORT__HTTP__BIND", "192.168.1.20:80")]
+            ),
+            ["0.0.0.0:1884", "127.0.0.1:8883", "192.168.1.20:80"]
+        );
+        let everywhere = Asked {
+            bind: Some("0.0.0.0".parse().expect("an address")),
+            ..open
+        };
+        assert_eq!(
+            binds(&everywhere, "", &[]),
+            ["0.0.0.0:1883", "0.0.0.0:8883", "0.0.0.0:8002"]
+        );
+    }
+
+    #[test]
+    fn bind_moves_every_listener_and_leaves_the_ports_as_set() {
+        let asked = Asked {
+            bind: Some("::1".parse().expect("an address")),
+            ..Asked::default()
+        };
+        assert_eq!(
+            binds(&asked, "[mqtt]\nbind = \"0.0.0.0:1884\"\n", &[]),
+            ["[::1]:1884", "[::1]:8883", "[::1]:8002"]
+        );
+        assert_eq!(
+            binds(&Asked::default(), "", &[])[0],
+            "0.0.0.0:1883",
+            "without flags nothing moves"
+        );
+    }
+
+    #[test]
+    fn a_problem_at_the_end_of_a_file_can_be_pointed_at() {
+        for (text, span) in [("", 0..0), ("a = 家", 4..4), ("a", 1..9)] {
+            let visible = visible(text, span);
+            assert!(text.get(visible.clone()).is_some(), "{text:?} {visible:?}");
+        }
+    }
+}

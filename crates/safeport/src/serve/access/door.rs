@@ -325,55 +325,9 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    use safeport_store::{DeviceRecord, Registry, Rights, User};
+    use super::super::rows::snapshot;
 
     const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 1, 7));
-
-    fn snapshot(users: &[(&str, &str)], devices: &[(&str, &str)]) -> Snapshot {
-        // A snapshot's version can only come from a registry.
-        let folder = std::env::temp_dir().join(format!(
-            "safeport-door-{}-{:?}",
-            std::process::id(),
-            std::thread::current().id()
-        ));
-        let _ = std::fs::remove_dir_all(&folder);
-        let data = safeport_store::DataFolder::open(&folder).expect("a folder");
-        let mut registry: Registry = data.registry().expect("a registry");
-        let mut snapshot = registry.load().expect("a snapshot");
-        drop(registry);
-        let _ = std::fs::remove_dir_all(&folder);
-        snapshot.users = users
-            .iter()
-            .map(|(name, hash)| User {
-                name: (*name).to_owned(),
-                password_hash: Secret::new(*hash),
-                rights: Rights {
-                    publish: vec!["#".to_owned()],
-                    subscribe: vec!["#".to_owned()],
-                },
-                enabled: true,
-                created: 0,
-            })
-            .collect();
-        snapshot.devices = devices
-            .iter()
-            .map(|(name, hash)| DeviceRecord {
-                name: (*name).to_owned(),
-                family: "plain".to_owned(),
-                topic: (*name).to_owned(),
-                client_id: (*name).to_owned(),
-                username: (*name).to_owned(),
-                mac: None,
-                password_hash: Secret::new(*hash),
-                extra: Rights {
-                    publish: Vec::new(),
-                    subscribe: Vec::new(),
-                },
-                created: 0,
-            })
-            .collect();
-        snapshot
-    }
 
     fn door(users: &[(&str, &str)], devices: &[(&str, &str)], anonymous: bool) -> Door {
         let (accounts, unreadable) = Accounts::new(snapshot(users, devices));

@@ -5,6 +5,8 @@ mod accounts;
 mod door;
 mod failures;
 mod recent;
+#[cfg(test)]
+mod rows;
 
 use std::io;
 use std::net::IpAddr;
@@ -104,6 +106,23 @@ impl Access {
         failed_logins_per_minute: u32,
         tasks: &Tasks,
     ) -> io::Result<Arc<Access>> {
+        let (access, jobs) = Access::new(snapshot, anonymous, failed_logins_per_minute)?;
+        let access = Arc::new(access);
+        let jobs = Arc::new(Mutex::new(jobs));
+        for _ in 0..VERIFIER_THREADS {
+            let access = access.clone();
+            let jobs = jobs.clone();
+            tasks.spawn_thread("password verifier", move || access.verify_all(&jobs))?;
+        }
+        Ok(access)
+    }
+
+    /// A gate and the verifications that it asks for.
+    fn new(
+        snapshot: Snapshot,
+        anonymous: bool,
+        failed_logins_per_minute: u32,
+    ) -> io::Result<(Access, Receiver<Job>)> {
         let (accounts, unreadable) = Accounts::new(snapshot);
         for row in unreadable {
             tracing::error!(target: "safeport::access", "{row}");
@@ -114,21 +133,15 @@ impl Access {
             .and_then(|password| password::hash(password.as_str().as_bytes(), Cost::Chosen))
             .map_err(io::Error::other)?;
         let (queue, jobs) = sync_channel(VERIFIER_QUEUE);
-        let access = Arc::new(Access {
+        let access = Access {
             door: Mutex::new(Door::new(accounts, anonymous, failed_logins_per_minute)),
             key,
             nobody,
             queue,
             throttle: Throttle::default(),
             counts: LoginCounts::default(),
-        });
-        let jobs = Arc::new(Mutex::new(jobs));
-        for _ in 0..VERIFIER_THREADS {
-            let access = access.clone();
-            let jobs = jobs.clone();
-            tasks.spawn_thread("password verifier", move || access.verify_all(&jobs))?;
-        }
-        Ok(access)
+        };
+        Ok((access, jobs))
     }
 
     /// Takes over what the registry says now and forgets every verdict. Returns the logins whose
@@ -325,4 +338,125 @@ pub(crate) fn unix_now() -> u64 {
 /// Whether an address is this machine itself.
 pub(crate) fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::SocketAddr;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use safeport_mqtt::ReasonCode;
+
+    fn login(username: &str, password: &str) -> OwnedLogin {
+        OwnedLogin {
+            client_id: format!("client of {username}"),
+            username: Some(username.to_owned()),
+            password: Some(password.as_bytes().to_vec()),
+            peer: SocketAddr::from(([192, 168, 1, 7], 50_000)),
+            listener: "mqtt".to_owned(),
+            tls: false,
+        }
+    }
+
+    fn access() -> (Access, Receiver<Job>) {
+        let hash = password::hash(b"secret", Cost::Generated).expect("a hash");
+        let snapshot = rows::snapshot(&[("anna", hash.expose())], &[]);
+        Access::new(snapshot, false, 30).expect("a gate")
+    }
+
+    /// Asks, and returns where the verdict will come.
+    fn ask(access: &Access, login: OwnedLogin) -> Receiver<Verdict> {
+        let (answer, verdict) = channel();
+        access.decide(
+            login,
+            Box::new(move |verdict| {
+                let _ = answer.send(verdict);
+            }),
+        );
+        verdict
+    }
+
+    fn refused(verdict: &Receiver<Verdict>) -> Option<ReasonCode> {
+        match verdict.try_recv().expect("a verdict") {
+            Verdict::Admit(_) => None,
+            Verdict::Refuse(reason) => Some(reason),
+        }
+    }
+
+    #[test]
+    fn a_verified_login_is_known_the_next_time() {
+        let (access, jobs) = access();
+        let owned = login("anna", "secret");
+        let borrowed = Login {
+            client_id: &owned.client_id,
+            username: owned.username.as_deref(),
+            password: owned.password.as_deref(),
+            peer: owned.peer,
+            listener: &owned.listener,
+            tls: owned.tls,
+        };
+        assert!(access.decide_now(&borrowed).is_none());
+        let verdict = ask(&access, login("anna", "secret"));
+        access.verify(jobs.try_recv().expect("a verification"));
+        assert_eq!(refused(&verdict), None);
+        assert!(matches!(
+            access.decide_now(&borrowed),
+            Some(Verdict::Admit(_))
+        ));
+        assert_eq!(access.remembered(), 1);
+        assert_eq!(access.counts().admitted(), 2);
+    }
+
+    #[test]
+    fn more_logins_than_can_wait_are_told_that_the_server_is_busy() {
+        let (access, jobs) = access();
+        let waiting: Vec<_> = (0..VERIFIER_QUEUE)
+            .map(|number| ask(&access, login("anna", &format!("guess {number}"))))
+            .collect();
+        let over = ask(&access, login("anna", "secret"));
+        assert_eq!(refused(&over), Some(ReasonCode::ServerBusy));
+        assert!(waiting[0].try_recv().is_err(), "still waiting");
+        drop(jobs);
+    }
+
+    #[test]
+    fn a_login_that_waited_too_long_is_not_verified_any_more() {
+        let (access, jobs) = access();
+        let verdict = ask(&access, login("anna", "secret"));
+        let mut job = jobs.try_recv().expect("a verification");
+        let Some(long_ago) = job
+            .asked
+            .checked_sub(VERIFIER_PATIENCE + Duration::from_secs(1))
+        else {
+            return; // a machine that started this very moment
+        };
+        job.asked = long_ago;
+        access.verify(job);
+        assert_eq!(refused(&verdict), Some(ReasonCode::ServerBusy));
+        assert_eq!(access.remembered(), 0);
+    }
+
+    #[test]
+    fn an_unknown_name_is_verified_against_a_hash_that_nothing_matches() {
+        let (access, jobs) = access();
+        let verdict = ask(&access, login("nobody", "secret"));
+        access.verify(jobs.try_recv().expect("a verification"));
+        assert_eq!(refused(&verdict), Some(ReasonCode::BadUserNameOrPassword));
+    }
+
+    #[test]
+    fn user_name_and_password_cannot_be_shifted_into_each_other() {
+        let (access, _jobs) = access();
+        let print = |username, password| access.fingerprint(&caller_of(&login(username, password)));
+        assert_ne!(print("ab", "c"), print("a", "bc"));
+        assert_eq!(print("ab", "c"), print("ab", "c"));
+    }
+
+    #[test]
+    fn what_strangers_send_cannot_forge_log_lines() {
+        assert_eq!(shown("a\nb\u{1b}[31m"), "a\\nb\\u{1b}[31m");
+        assert!(shown(&"x".repeat(500)).chars().count() <= 65);
+    }
 }

@@ -1,21 +1,27 @@
 //! A server, composed: settings become a locked data folder, bound listeners, an engine with its
 //! gatekeeper, and the drivers around it. Every step that can fail says what to do.
 
+mod house;
+mod plan;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use safeport_engine::{Engine, EngineSettings, ListenerLimits, ListenerSpec};
-use safeport_net::PrivateCa;
+use safeport_engine::Engine;
 use safeport_settings::{LogFormat, Settings};
-use safeport_store::{DataFolder, FolderLock, Registry, Snapshot, StoreError};
+use safeport_store::FolderLock;
 use tokio::runtime::Runtime;
+
+pub use house::{certificates, data_folder, registry_failed};
+
+use house::House;
+use plan::{engine_settings, listener_specs, wanted_connections};
 
 use crate::banner::{Banner, Listening};
 use crate::console::{Console, Failure};
 use crate::descriptors::Descriptors;
-use crate::lan;
 use crate::limits::SHUTDOWN_GRACE;
 use crate::log;
 use crate::reading::Read;
@@ -51,41 +57,6 @@ pub fn serve(read: &Read, console: &Console) -> Result<(), Failure> {
     server.run(&runtime, signals, ends, texts)
 }
 
-/// Opens the data folder of `read`; shared with the commands that work beside a running server.
-///
-/// # Errors
-/// If no folder is named or known, or it cannot be used.
-pub fn data_folder(read: &Read, texts: &Texts) -> Result<DataFolder, Failure> {
-    let path = read.data_folder().ok_or_else(|| {
-        Failure::usage(say!(texts, "data-unnamed")).next(say!(texts, "data-unnamed-next"))
-    })?;
-    DataFolder::open(&path).map_err(|error| {
-        Failure::new(say!(texts, "data-unusable", path = path.display()))
-            .detail(error)
-            .next(say!(texts, "data-unusable-next"))
-    })
-}
-
-/// The certificates of a data folder, made if there are none, for the names this machine has now.
-///
-/// # Errors
-/// If they cannot be read, made or written.
-pub fn certificates(folder: &DataFolder, texts: &Texts) -> Result<PrivateCa, Failure> {
-    let now = SystemTime::now();
-    let failed = |error: safeport_net::PkiError| {
-        Failure::new(say!(texts, "certificates-failed")).detail(error)
-    };
-    let mut ca = PrivateCa::open_or_create(&folder.pki(), now).map_err(failed)?;
-    ca.ensure_leaf(&lan::certificate_names(&[]), now)
-        .map_err(failed)?;
-    Ok(ca)
-}
-
-/// The failure for an error of the registry.
-pub fn registry_failed(texts: &Texts, error: &StoreError) -> Failure {
-    Failure::new(say!(texts, "registry-failed")).detail(error)
-}
-
 fn start_log(settings: &Settings, texts: &Texts) -> Result<(), Failure> {
     let format = match settings.log.format {
         LogFormat::Text => log::Format::Text,
@@ -115,19 +86,6 @@ fn log_descriptors(settings: &Settings, descriptors: Descriptors) {
     );
 }
 
-/// Connections that the settings allow on all listeners together.
-fn wanted_connections(settings: &Settings) -> u64 {
-    [
-        (settings.mqtt.enabled, settings.mqtt.max_connections),
-        (settings.mqtts.enabled, settings.mqtts.max_connections),
-        (settings.http.enabled, settings.http.max_connections),
-    ]
-    .into_iter()
-    .filter(|(enabled, _)| *enabled)
-    .map(|(_, connections)| u64::from(connections))
-    .sum()
-}
-
 fn runtime(texts: &Texts) -> Result<(Runtime, Tasks, Ends), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // HTTP and housekeeping only: MQTT runs on the engine's own threads.
@@ -138,43 +96,6 @@ fn runtime(texts: &Texts) -> Result<(Runtime, Tasks, Ends), Failure> {
         .map_err(|error| Failure::new(say!(texts, "threads-failed")).detail(error))?;
     let (tasks, ends) = tasks::tasks();
     Ok((runtime, tasks, ends))
-}
-
-/// The data folder of a running server, which no other server may use at the same time.
-struct House {
-    folder: DataFolder,
-    lock: FolderLock,
-    registry: Registry,
-    snapshot: Snapshot,
-}
-
-impl House {
-    fn open(read: &Read, texts: &Texts) -> Result<House, Failure> {
-        let folder = data_folder(read, texts)?;
-        let lock = folder.lock().map_err(|error| {
-            let path = folder.path().display().to_string();
-            match &error {
-                StoreError::Locked { .. } => Failure::new(say!(texts, "data-locked", path = path))
-                    .detail(&error)
-                    .next(say!(texts, "data-locked-next")),
-                _ => Failure::new(say!(texts, "data-unusable", path = path))
-                    .detail(&error)
-                    .next(say!(texts, "data-unusable-next")),
-            }
-        })?;
-        let mut registry = folder
-            .registry()
-            .map_err(|error| registry_failed(texts, &error))?;
-        let snapshot = registry
-            .load()
-            .map_err(|error| registry_failed(texts, &error))?;
-        Ok(House {
-            folder,
-            lock,
-            registry,
-            snapshot,
-        })
-    }
 }
 
 /// The listening sockets; `None` where the settings switch one off.
@@ -402,77 +323,5 @@ impl Signals {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
-    }
-}
-
-fn listener_specs(
-    settings: &Settings,
-    folder: &DataFolder,
-    mqtt: Option<std::net::TcpListener>,
-    mqtts: Option<std::net::TcpListener>,
-    texts: &Texts,
-) -> Result<Vec<ListenerSpec>, Failure> {
-    let mut specs = Vec::new();
-    if let Some(socket) = mqtt {
-        specs.push(ListenerSpec {
-            name: "mqtt".to_owned(),
-            socket: Some(socket),
-            tls: None,
-            limits: listener_limits(settings.mqtt.max_connections, settings.mqtt.max_packet.0),
-        });
-    }
-    if let Some(socket) = mqtts {
-        let tls = certificates(folder, texts)?
-            .server_config()
-            .map_err(|error| Failure::new(say!(texts, "certificates-failed")).detail(error))?;
-        specs.push(ListenerSpec {
-            name: "mqtts".to_owned(),
-            socket: Some(socket),
-            tls: Some(tls),
-            limits: listener_limits(settings.mqtts.max_connections, settings.mqtts.max_packet.0),
-        });
-    }
-    if settings.http.enabled {
-        // Its socket is HTTP's; connections come here after their WebSocket upgrade.
-        specs.push(ListenerSpec {
-            name: http::LISTENER.to_owned(),
-            socket: None,
-            tls: None,
-            limits: listener_limits(settings.http.max_connections, settings.http.max_packet.0),
-        });
-    }
-    Ok(specs)
-}
-
-fn listener_limits(max_connections: u32, max_packet: u64) -> ListenerLimits {
-    ListenerLimits {
-        max_connections: max_connections as usize,
-        max_packet: u32::try_from(max_packet).unwrap_or(u32::MAX),
-    }
-}
-
-fn engine_settings(settings: &Settings, descriptors: Descriptors) -> EngineSettings {
-    let limits = &settings.limits;
-    let wanted = wanted_connections(settings).min(descriptors.connections());
-    let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
-    EngineSettings {
-        loops: usize::from(settings.engine.loops),
-        limits: safeport_broker::Limits {
-            session_expiry: seconds(limits.session_expiry_max),
-            max_inflight: limits.max_inflight,
-            max_queued_messages: limits.max_queued_messages,
-            max_queued_bytes: u32::try_from(limits.max_queued_bytes.0).unwrap_or(u32::MAX),
-            max_retained_messages: limits.max_retained_messages,
-            max_retained_bytes: limits.max_retained_bytes.0,
-            max_subscriptions: limits.max_subscriptions_per_client,
-            max_topic_levels: limits.max_topic_levels,
-            receive_maximum: limits.receive_maximum,
-            topic_alias_maximum: limits.topic_alias_maximum,
-            max_keep_alive: u16::try_from(limits.max_keep_alive.as_secs()).unwrap_or(u16::MAX),
-            ..safeport_broker::Limits::default()
-        },
-        connect_timeout: limits.connect_timeout,
-        max_connections: usize::try_from(wanted).unwrap_or(usize::MAX),
-        ..EngineSettings::default()
     }
 }

@@ -1,0 +1,102 @@
+//! Settings in the engine's words.
+
+use std::time::Duration;
+
+use safeport_engine::{EngineSettings, ListenerLimits, ListenerSpec};
+use safeport_settings::Settings;
+use safeport_store::DataFolder;
+
+use super::certificates;
+use crate::console::Failure;
+use crate::descriptors::Descriptors;
+use crate::say;
+use crate::serve::http;
+use crate::text::Texts;
+
+/// Connections that the settings allow on all listeners together.
+pub(super) fn wanted_connections(settings: &Settings) -> u64 {
+    [
+        (settings.mqtt.enabled, settings.mqtt.max_connections),
+        (settings.mqtts.enabled, settings.mqtts.max_connections),
+        (settings.http.enabled, settings.http.max_connections),
+    ]
+    .into_iter()
+    .filter(|(enabled, _)| *enabled)
+    .map(|(_, connections)| u64::from(connections))
+    .sum()
+}
+
+/// The engine's listeners. `http` has none of its sockets: its connections come after their
+/// upgrade.
+pub(super) fn listener_specs(
+    settings: &Settings,
+    folder: &DataFolder,
+    mqtt: Option<std::net::TcpListener>,
+    mqtts: Option<std::net::TcpListener>,
+    texts: &Texts,
+) -> Result<Vec<ListenerSpec>, Failure> {
+    let mut specs = Vec::new();
+    if let Some(socket) = mqtt {
+        specs.push(ListenerSpec {
+            name: "mqtt".to_owned(),
+            socket: Some(socket),
+            tls: None,
+            limits: listener_limits(settings.mqtt.max_connections, settings.mqtt.max_packet.0),
+        });
+    }
+    if let Some(socket) = mqtts {
+        let tls = certificates(folder, texts)?
+            .server_config()
+            .map_err(|error| Failure::new(say!(texts, "certificates-failed")).detail(error))?;
+        specs.push(ListenerSpec {
+            name: "mqtts".to_owned(),
+            socket: Some(socket),
+            tls: Some(tls),
+            limits: listener_limits(settings.mqtts.max_connections, settings.mqtts.max_packet.0),
+        });
+    }
+    if settings.http.enabled {
+        // Its socket is HTTP's; connections come here after their WebSocket upgrade.
+        specs.push(ListenerSpec {
+            name: http::LISTENER.to_owned(),
+            socket: None,
+            tls: None,
+            limits: listener_limits(settings.http.max_connections, settings.http.max_packet.0),
+        });
+    }
+    Ok(specs)
+}
+
+fn listener_limits(max_connections: u32, max_packet: u64) -> ListenerLimits {
+    ListenerLimits {
+        max_connections: max_connections as usize,
+        max_packet: u32::try_from(max_packet).unwrap_or(u32::MAX),
+    }
+}
+
+/// The engine's settings; it takes no more connections than there are descriptors.
+pub(super) fn engine_settings(settings: &Settings, descriptors: Descriptors) -> EngineSettings {
+    let limits = &settings.limits;
+    let wanted = wanted_connections(settings).min(descriptors.connections());
+    let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
+    EngineSettings {
+        loops: usize::from(settings.engine.loops),
+        limits: safeport_broker::Limits {
+            session_expiry: seconds(limits.session_expiry_max),
+            max_inflight: limits.max_inflight,
+            max_queued_messages: limits.max_queued_messages,
+            max_queued_bytes: u32::try_from(limits.max_queued_bytes.0).unwrap_or(u32::MAX),
+            max_retained_messages: limits.max_retained_messages,
+            max_retained_bytes: limits.max_retained_bytes.0,
+            max_subscriptions: limits.max_subscriptions_per_client,
+            max_topic_levels: limits.max_topic_levels,
+            receive_maximum: limits.receive_maximum,
+            topic_alias_maximum: limits.topic_alias_maximum,
+            max_keep_alive: u16::try_from(limits.max_keep_alive.as_secs()).unwrap_or(u16::MAX),
+            ..safeport_broker::Limits::default()
+        },
+        connect_timeout: limits.connect_timeout,
+        max_connections: usize::try_from(wanted).unwrap_or(usize::MAX),
+        ..EngineSettings::default()
+    }
+}
