@@ -15,6 +15,10 @@ pub enum Format {
     Json,
 }
 
+/// Directives that a person's own ones override. rustls warns once per connection of every client
+/// that puts an IP address into SNI, which devices configured by address do.
+const QUIET: &str = "rustls=error";
+
 /// A filter that cannot be understood.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}; write a level (error, warn, info, debug, trace) or `info,safeport::engine=debug`")]
@@ -25,7 +29,9 @@ pub struct BadFilter(tracing_subscriber::filter::ParseError);
 /// # Errors
 /// [`BadFilter`] if `filter` is no list of directives.
 pub fn start(filter: &str, format: Format) -> Result<(), BadFilter> {
-    let filter = EnvFilter::builder().parse(filter).map_err(BadFilter)?;
+    let filter = EnvFilter::builder()
+        .parse(format!("{QUIET},{filter}"))
+        .map_err(BadFilter)?;
     let registry = tracing_subscriber::registry().with(filter);
     // A second start, as in tests, keeps the first one's settings.
     let _ = match format {

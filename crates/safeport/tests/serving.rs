@@ -468,6 +468,42 @@ fn logs_can_be_json_and_the_banner_is_then_an_event() {
     }
 }
 
+#[test]
+fn a_server_with_few_descriptors_survives_more_clients_than_it_can_hold() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, &["--open"]);
+    let pid = i32::try_from(server.pid()).expect("a pid");
+    let limit = rustix::process::Rlimit {
+        current: Some(40),
+        maximum: Some(40),
+    };
+    rustix::process::prlimit(
+        rustix::process::Pid::from_raw(pid),
+        rustix::process::Resource::Nofile,
+        limit,
+    )
+    .expect("the limit is set");
+    let crowd: Vec<_> = (0..80).map(|_| connect(server.address("mqtt"))).collect();
+    let pages: Vec<_> = (0..40).map(|_| connect(server.address("http"))).collect();
+    std::thread::sleep(Duration::from_millis(300));
+    drop((crowd, pages));
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let answer = loop {
+        let answer = server.http("/healthz", "");
+        if answer.starts_with("HTTP/1.1 200 ") || Instant::now() > deadline {
+            break answer;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert!(
+        answer.starts_with("HTTP/1.1 200 "),
+        "{answer}\n{}",
+        server.log()
+    );
+    assert_eq!(server.mqtt().login("late", None), ACCEPTED);
+    assert!(server.log().lines().count() < 60, "{}", server.log());
+}
+
 /// A client that is let in; a login added a moment ago may need that moment.
 fn logged_in(server: &Server, client_id: &str, login: (&str, &str)) -> Client {
     let deadline = Instant::now() + Duration::from_secs(1);
