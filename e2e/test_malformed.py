@@ -318,7 +318,6 @@ BAD_DISCONNECT_5 = rows(
     ("reason code of the server", "section 3.14.2.1", wire.disconnect(V5, 0x89), MP),
     ("session expiry after 0 in CONNECT", "section 3.14.2.2.2", wire.disconnect(V5, 0, {"session_expiry": 9}), P),
     ("session expiry twice", "section 3.14.2.2.2", packet(0xE0, b"\0", raw_properties(prop("session_expiry", 0) * 2)), P),
-    ("server reference from a client", "section 3.14.2.2.5", wire.disconnect(V5, 0, {"server_reference": "x"}), MP),
     ("unknown property", "section 2.2.2.2", packet(0xE0, b"\0", raw_properties(b"\x60\0")), M),
 )
 

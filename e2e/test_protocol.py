@@ -686,6 +686,22 @@ def test_a_client_that_exceeds_the_servers_receive_maximum_is_cut_off_with_0x93(
     assert [p.kind for p in said[:-1]] == [wire.PUBREC] * len(said[:-1])
 
 
+def test_a_client_that_goes_on_talking_still_reads_why_it_was_cut_off(dial, topic):
+    """Bytes that arrive after the DISCONNECT must not make the kernel reset the connection: a reset takes the unread
+    DISCONNECT with it."""
+    client = dial()
+    limit = client.connack.props.get("receive_maximum", 65535)
+    client.send(*(wire.publish(V5, topic, b"x", 2, pid) for pid in range(1, limit + 2)))
+    time.sleep(0.3)
+    while (got := client.receive()).kind == wire.PUBREC:
+        try:
+            client.send(wire.ack(wire.PUBREL, got.pid))
+        except wire.Closed:
+            pass
+        time.sleep(0.001)
+    assert (got.kind, got.code) == (wire.DISCONNECT, 0x93), str(got)
+
+
 def test_exactly_receive_maximum_open_exchanges_are_served(dial, topic):
     client = dial()
     limit = client.connack.props.get("receive_maximum", 65535)
