@@ -13,11 +13,14 @@ pub struct Limits {
     /// A smaller Receive Maximum of the client wins. Further messages wait in the queue.
     pub max_inflight: u16,
     /// Messages waiting for one session; default 10,000. A QoS 1 or 2 publish that would
-    /// exceed it is refused on the wire (0x97 for version 5, no acknowledgement before it);
-    /// QoS 0 is dropped and counted.
+    /// exceed it is refused on the wire (0x97 for version 5, no acknowledgement before it)
+    /// and reaches nobody. Wills, the server's own messages and those that a peer has taken
+    /// already cannot be refused: they pass by the full session, which is counted and told.
+    /// A SUBSCRIBE whose retained messages do not fit behind what waits gets 0x97 (3.x: 0x80);
+    /// one set of retained messages always fits into an empty queue.
     pub max_queued_messages: u32,
     /// Bytes (topic, properties and payload) waiting for one session; default 16 MiB. The
-    /// outcome is that of `max_queued_messages`.
+    /// outcome is that of `max_queued_messages`. A single message may be larger.
     pub max_queued_bytes: u32,
     /// QoS 0 messages waiting for a connected client whose socket is full; default 1,000.
     /// Newer ones are dropped and counted.
@@ -32,8 +35,9 @@ pub struct Limits {
     /// Levels of a topic name or filter; default 128. Deeper ones are refused with 0x8F or
     /// 0x90.
     pub max_topic_levels: u16,
-    /// QoS 2 messages (and unacknowledged QoS 1) that one client may have open towards us;
-    /// default 1,024. Told to version 5 clients; exceeding it closes with 0x93.
+    /// QoS 2 messages that one client may have open towards us on one connection; default
+    /// 1,024 (QoS 1 is acknowledged at once). Told to version 5 clients; exceeding it closes
+    /// with 0x93.
     pub receive_maximum: u16,
     /// Topic aliases a version 5 client may set; default 32. A higher one closes with 0x94.
     pub topic_alias_maximum: u16,

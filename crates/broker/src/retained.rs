@@ -178,3 +178,80 @@ impl Retained {
 fn is_tombstone(message: &Message) -> bool {
     message.payload().is_empty()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Outgoing;
+    use safeport_mqtt::QoS;
+
+    fn message(topic: &str, payload: &str, stamp: u64, expires_at: Option<Time>) -> Arc<Message> {
+        Arc::new(Message::new(&Outgoing {
+            topic,
+            payload: payload.as_bytes(),
+            properties: &[],
+            qos: QoS::AtMostOnce,
+            retain: true,
+            expires_at,
+            origin: 0,
+            stamp,
+        }))
+    }
+
+    #[test]
+    fn count_and_bytes_follow_every_change() {
+        let mut retained = Retained::new(1);
+        retained.set(message("a/b", "12345", 1, None));
+        retained.set(message("a/b", "1", 2, None));
+        retained.set(message("a", "22", 3, None));
+        assert_eq!((retained.len(), retained.bytes()), (2, 4 + 3));
+        assert_eq!(retained.weight_of("a/b"), Some(4));
+        retained.remove("a/b");
+        retained.remove("a/b");
+        retained.remove("nowhere");
+        assert_eq!((retained.len(), retained.bytes()), (1, 3));
+        retained.remove("a");
+        assert!(retained.is_empty());
+    }
+
+    #[test]
+    fn a_removal_that_is_remembered_is_no_message() {
+        let mut retained = Retained::new(1);
+        retained.set(message("t", "x", 1, None));
+        let node = retained.set(message("t", "", 5, Some(Time(10))));
+        assert_eq!((retained.len(), retained.bytes()), (0, 0));
+        assert_eq!(retained.weight_of("t"), None);
+        let mut found = Vec::new();
+        retained.matching("#", Time(0), &mut found);
+        assert!(found.is_empty());
+        assert!(retained.has_newer("t", 4) && !retained.has_newer("t", 6));
+        retained.expire(node, Time(9));
+        assert!(!retained.is_empty());
+        retained.expire(node, Time(10));
+        assert!(retained.is_empty());
+    }
+
+    #[test]
+    fn an_expiry_does_not_hit_what_came_later_to_the_same_place() {
+        let mut retained = Retained::new(1);
+        let old = retained.set(message("t", "x", 1, Some(Time(10))));
+        retained.remove("t");
+        let new = retained.set(message("u", "y", 2, Some(Time(99))));
+        assert_eq!(old, new, "the place was used again");
+        retained.expire(old, Time(10));
+        assert_eq!(retained.len(), 1);
+        assert_eq!(retained.expires_at(new), Some(Time(99)));
+    }
+
+    #[test]
+    fn stamps_rise_above_those_that_were_seen_and_never_meet() {
+        let mut retained = Retained::new(1);
+        let first = retained.next_stamp(3);
+        let other = Retained::new(1).next_stamp(4);
+        assert_ne!(first, other);
+        retained.saw(1_000 << 8 | 7);
+        assert!(retained.next_stamp(3) > 1_000 << 8 | 255);
+        retained.saw(2);
+        assert!(retained.next_stamp(3) > 1_001 << 8);
+    }
+}

@@ -679,3 +679,194 @@ fn split_levels(topic: &str, out: &mut Vec<(u32, u32)>) {
     }
     out.push((start, topic.len() as u32));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::{BTreeMap, BTreeSet};
+    use safeport_mqtt::TopicFilter;
+
+    /// Sessions' lists beside a tree, as the broker keeps them.
+    struct Book {
+        tree: SubscriptionTree,
+        lists: BTreeMap<u32, Vec<SubscriptionRef>>,
+    }
+
+    impl Book {
+        fn new() -> Self {
+            Self {
+                tree: SubscriptionTree::new(1),
+                lists: BTreeMap::new(),
+            }
+        }
+
+        fn subscribe(&mut self, session: u32, filter: &str) -> Option<u32> {
+            let parsed = TopicFilter::new(filter).unwrap();
+            self.tree.subscribe(
+                SessionId(session),
+                self.lists.entry(session).or_default(),
+                parsed.filter(),
+                parsed.share_group(),
+                Options(0),
+                session,
+            )
+        }
+
+        fn unsubscribe(&mut self, session: u32, filter: &str) -> Option<(String, u32)> {
+            let parsed = TopicFilter::new(filter).unwrap();
+            let mut list = self.lists.remove(&session).unwrap_or_default();
+            let slot = self
+                .tree
+                .find(
+                    SessionId(session),
+                    &list,
+                    parsed.filter(),
+                    parsed.share_group(),
+                )
+                .expect("subscribed");
+            let lists = &mut self.lists;
+            let interest = self.tree.remove(&mut list, slot, |other, slot, position| {
+                lists.get_mut(&other.0).unwrap()[slot as usize].set_position(position);
+            });
+            self.lists.insert(session, list);
+            interest
+        }
+
+        /// Every pointer leads to an entry that points back.
+        fn check(&self) {
+            for (session, list) in &self.lists {
+                for (slot, reference) in list.iter().enumerate() {
+                    let entries = self.tree.subscribers(reference.node, reference.group);
+                    let entry = entries[reference.position as usize];
+                    assert_eq!((entry.session.0, entry.slot), (*session, slot as u32));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lists_and_tree_point_at_each_other_after_any_changes() {
+        let filters = [
+            "a",
+            "a/+",
+            "a/#",
+            "#",
+            "+/b",
+            "$share/g/a",
+            "$share/h/a",
+            "$share/g/#",
+        ];
+        let mut book = Book::new();
+        let mut has = BTreeSet::new();
+        let mut random = 7u64;
+        for _ in 0..5_000 {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let session = (random >> 40) as u32 % 9;
+            let filter = filters[(random >> 33) as usize % filters.len()];
+            if has.remove(&(session, filter)) {
+                book.unsubscribe(session, filter);
+            } else {
+                book.subscribe(session, filter);
+                has.insert((session, filter));
+            }
+            book.check();
+            assert_eq!(book.tree.len(), has.len() as u64);
+        }
+        for (session, filter) in has {
+            book.unsubscribe(session, filter);
+            book.check();
+        }
+        assert!(book.tree.is_empty());
+    }
+
+    #[test]
+    fn matching_agrees_with_the_filter_itself() {
+        let levels = ["a", "b", "", "$x"];
+        let mut topics = Vec::new();
+        for a in levels {
+            topics.push(String::from(a));
+            for b in levels {
+                topics.push(alloc::format!("{a}/{b}"));
+                topics.extend(levels.iter().map(|c| alloc::format!("{a}/{b}/{c}")));
+            }
+        }
+        topics.retain(|topic| !topic.is_empty());
+        let wild = ["a", "b", "", "$x", "+", "#"];
+        let mut filters = Vec::new();
+        for a in wild {
+            filters.push(String::from(a));
+            for b in wild {
+                filters.push(alloc::format!("{a}/{b}"));
+                filters.extend(wild.iter().map(|c| alloc::format!("{a}/{b}/{c}")));
+            }
+        }
+        filters.retain(|filter| TopicFilter::new(filter).is_ok());
+        let mut book = Book::new();
+        for (session, filter) in filters.iter().enumerate() {
+            book.subscribe(session as u32, filter);
+        }
+        let mut matches = Matches::default();
+        for topic in &topics {
+            book.tree.matches(topic, None, &mut matches);
+            let got: BTreeSet<u32> = matches.receivers.iter().map(|r| r.session.0).collect();
+            let expected: BTreeSet<u32> = (0..filters.len() as u32)
+                .filter(|&n| {
+                    TopicFilter::new(&filters[n as usize])
+                        .unwrap()
+                        .matches(topic)
+                })
+                .collect();
+            assert_eq!(got, expected, "{topic}");
+            assert_eq!(got.len(), matches.receivers.len(), "each once");
+        }
+    }
+
+    #[test]
+    fn overlaps_are_found_after_the_generations_have_gone_round() {
+        let mut book = Book::new();
+        book.subscribe(20, "t");
+        book.subscribe(20, "+");
+        let mut matches = Matches {
+            generation: u32::MAX - 2,
+            ..Matches::default()
+        };
+        // Each round brings a session that has no mark of its own yet.
+        for round in 0..5 {
+            book.tree.matches("t", None, &mut matches);
+            assert_eq!(matches.receivers.len(), 1 + round);
+            book.subscribe(round as u32, "+");
+        }
+    }
+
+    #[test]
+    fn peers_hear_of_the_first_and_the_last_and_of_each_member_of_a_group() {
+        let mut book = Book::new();
+        assert_eq!(book.subscribe(0, "t"), Some(1));
+        assert_eq!(book.subscribe(1, "t"), None);
+        assert_eq!(book.subscribe(1, "t"), None, "again");
+        assert_eq!(book.unsubscribe(0, "t"), None);
+        assert_eq!(book.unsubscribe(1, "t"), Some(("t".into(), 0)));
+        assert_eq!(book.subscribe(0, "$share/g/t"), Some(1));
+        assert_eq!(book.subscribe(1, "$share/g/t"), Some(2));
+        let left = |members| Some(("$share/g/t".into(), members));
+        assert_eq!(book.unsubscribe(0, "$share/g/t"), left(1));
+        assert_eq!(book.unsubscribe(1, "$share/g/t"), left(0));
+    }
+
+    #[test]
+    fn an_interest_that_ends_before_it_began_leaves_nothing() {
+        let mut tree = SubscriptionTree::new(1);
+        for filter in ["a/b", "$share/g/a/b"] {
+            tree.set_peer_interest(1, filter, 0);
+            assert!(tree.is_empty());
+            tree.set_peer_interest(1, filter, 2);
+            tree.set_peer_interest(2, filter, 1);
+            tree.set_peer_interest(1, filter, 0);
+            assert!(!tree.is_empty());
+            tree.set_peer_interest(2, filter, 0);
+            assert!(tree.is_empty());
+        }
+    }
+}

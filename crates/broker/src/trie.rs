@@ -188,3 +188,58 @@ fn hash(state: &FixedState, parent: NodeId, level: &str) -> u64 {
     hasher.write(level.as_bytes());
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_found_where_they_were_put_and_nowhere_else() {
+        let mut trie: Trie<u32> = Trie::new(1);
+        let paths = ["a", "a/b", "a/b/c", "/", "//", "a/", "/a", "", "b/a"];
+        for (number, path) in paths.iter().enumerate() {
+            let node = trie.insert(path);
+            *trie.value_mut(node) = number as u32 + 1;
+        }
+        for (number, path) in paths.iter().enumerate() {
+            let node = trie.find(path).unwrap();
+            assert_eq!(*trie.value(node), number as u32 + 1, "{path}");
+            assert_eq!(trie.path(node), *path);
+        }
+        for path in ["c", "a/c", "b", "a/b/c/d", "a//b", "///"] {
+            assert!(
+                trie.find(path).is_none_or(|node| *trie.value(node) == 0),
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn removing_leaves_in_any_order_keeps_siblings_linked_and_places_are_used_again() {
+        for first in 0..4 {
+            for second in 0..3 {
+                let mut trie: Trie<()> = Trie::new(1);
+                let mut left: Vec<NodeId> = ["w", "x", "y", "z"]
+                    .iter()
+                    .map(|level| trie.insert(level))
+                    .collect();
+                for at in [first, second] {
+                    trie.remove_leaf(left.remove(at));
+                    let mut linked = Vec::new();
+                    let mut child = trie.first_child(ROOT);
+                    while child != NONE {
+                        linked.push(child);
+                        child = trie.next_sibling(child);
+                    }
+                    linked.sort();
+                    assert_eq!(linked, left);
+                }
+                let nodes = trie.nodes.len();
+                trie.insert("p");
+                trie.insert("q");
+                assert_eq!(trie.nodes.len(), nodes, "freed places come first");
+                assert_eq!(trie.find("p").map(|node| trie.path(node)).unwrap(), "p");
+            }
+        }
+    }
+}

@@ -224,6 +224,29 @@ fn no_more_than_the_receive_maximum_is_in_flight_to_the_client() {
 }
 
 #[test]
+fn an_acknowledgement_that_comes_before_the_repetition_counts() {
+    let who = |window| v5("c").lasting().with(Property::ReceiveMaximum(window));
+    let mut w = World::new();
+    let c = w.enter(who(3));
+    w.join(c, "t", 1);
+    let p = w.enter(v5("p"));
+    for id in 1..=4 {
+        w.publish(p, msg("t", "x").q1(id));
+    }
+    w.cut(c);
+    let c = w.connect(who(1));
+    assert_eq!(w.read(c)[1..], ["PUBLISH t q1 #1 dup: x"]);
+    w.ack(c, Packet::PubAck, 3);
+    assert_eq!(w.read(c), NOTHING);
+    w.ack(c, Packet::PubAck, 1);
+    assert_eq!(w.read(c), ["PUBLISH t q1 #2 dup: x"]);
+    w.ack(c, Packet::PubAck, 2);
+    assert_eq!(w.read(c), ["PUBLISH t q1 #4: x"]);
+    w.ack(c, Packet::PubAck, 4);
+    assert_eq!(w.brokers[0].stats().stored, 0);
+}
+
+#[test]
 fn more_than_our_receive_maximum_closes_with_0x93() {
     let limits = Limits {
         receive_maximum: 3,
@@ -411,28 +434,25 @@ fn topic_aliases_to_the_client_are_set_once_and_then_used() {
 
 #[test]
 fn an_alias_is_not_set_by_a_packet_that_is_too_large_to_be_sent() {
-    // Around the size where the properties' length takes a second byte.
-    let value = "v".repeat(111);
-    for limit in 130..170 {
+    // Around the sizes where the length of the properties, or of all, takes a second byte.
+    for (len, limit) in (90..120).flat_map(|len| (len + 15..len + 40).map(move |l| (len, l))) {
+        let value = "v".repeat(len);
         let mut w = World::new();
         let c = w.enter(
             v5("c")
                 .with(Property::TopicAliasMaximum(5))
-                .with(Property::MaximumPacketSize(limit)),
+                .with(Property::MaximumPacketSize(limit as u32)),
         );
         w.join(c, "#", 0);
         let p = w.enter(v5("p"));
-        w.publish(
-            p,
-            msg("topic", "12").with(Property::UserProperty("12345", &value)),
-        );
+        let property = Property::UserProperty("12345", &value);
+        w.publish(p, msg("topic", "12").with(property));
         w.publish(p, msg("topic", "x"));
         let got = w.read(c);
-        let known = got[..got.len() - 1]
-            .iter()
-            .any(|line| line.contains("alias=1"));
-        let uses = got.last().unwrap().starts_with("PUBLISH  q0");
-        assert_eq!(known, uses, "{limit}: {got:?}");
+        let (last, before) = got.split_last().unwrap();
+        let known = before.iter().any(|line| line.contains("alias=1"));
+        let used = last.starts_with("PUBLISH  q0");
+        assert_eq!(known, used, "{len} {limit}: {got:?}");
     }
 }
 

@@ -167,7 +167,7 @@ fn the_book_keeping_of_subscriptions_survives_any_order_of_removal() {
     let mut w = World::new();
     let clients: Vec<_> = (0..12).map(|n| w.enter(v5(&format!("c{n}")))).collect();
     let filters = ["a", "a/+", "#", "$share/g/a", "$share/h/a", "$share/g/a/b"];
-    let mut has = vec![[false; 6]; 12];
+    let mut has = [[false; 6]; 12];
     let mut random = 1u64;
     let mut next = |below: usize| {
         random = random
@@ -190,10 +190,7 @@ fn the_book_keeping_of_subscriptions_survives_any_order_of_removal() {
         if round % 10 != 0 {
             continue;
         }
-        for (topic, ordinary, shared) in [
-            ("a", [true, true, true], [3, 4]),
-            ("a/b", [false, true, true], [5, 5]),
-        ] {
+        for (topic, groups) in [("a", &[3, 4][..]), ("a/b", &[5])] {
             w.publish(p, msg(topic, "x"));
             let mut from_groups = 0;
             for (n, c) in clients.iter().enumerate() {
@@ -206,9 +203,6 @@ fn the_book_keeping_of_subscriptions_survives_any_order_of_removal() {
                 assert!(got >= usize::from(own), "{round} {topic} {n}");
                 from_groups += got - usize::from(own);
             }
-            let _ = ordinary;
-            let mut groups = shared.to_vec();
-            groups.dedup();
             let living = groups.iter().filter(|g| has.iter().any(|h| h[**g])).count();
             assert_eq!(from_groups, living, "{round} {topic}");
         }
