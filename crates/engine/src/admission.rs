@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use safeport_broker::{Admission, ConnectionId, home_of};
 use safeport_mqtt::{
-    ConnAck, Connect, DecodeError, Decoded, Packet, Properties, ReasonCode, Version, decode,
+    ConnAck, Connect, DecodeError, DecodeErrorKind, Decoded, Packet, Properties, ReasonCode,
+    Version, decode,
 };
 use safeport_net::FirstBytes;
 
@@ -18,16 +19,7 @@ impl EventLoop {
     /// The first packet of a connection. `raw` are its bytes.
     pub(crate) fn first_packet(&mut self, key: usize, packet: &Packet<'_>, raw: &[u8]) {
         let Packet::Connect(connect) = packet else {
-            // The first packet must be CONNECT [MQTT-3.1.0-1].
-            let what = format!(
-                "{}: the first packet was {} and not CONNECT; the connection was closed",
-                self.describe(key),
-                packet.packet_type().name(),
-            );
-            self.journal
-                .warn("first packet is not CONNECT", what, self.now);
-            self.close(key);
-            return;
+            return self.not_connect(key, raw);
         };
         let connection = &mut self.connections[key];
         connection.version = connect.version;
@@ -101,12 +93,7 @@ impl EventLoop {
         match verdict {
             Verdict::Refuse(reason) => {
                 connection.state = State::Closing(false);
-                self.broker.refuse_connect(
-                    id,
-                    connect,
-                    reason,
-                    "the server does not let this client in with these credentials",
-                );
+                self.broker.refuse_connect(id, connect, reason, TURNED_AWAY);
             }
             Verdict::Admit(permissions) => {
                 let home = if connect.client_id.is_empty() {
@@ -134,8 +121,26 @@ impl EventLoop {
         }
     }
 
+    /// The first packet is no CONNECT, or no packet at all: closed without an answer
+    /// [MQTT-3.1.0-1], but not without a word in the log.
+    pub(crate) fn not_connect(&mut self, key: usize, bytes: &[u8]) {
+        let what = match FirstBytes::of(bytes) {
+            Some(FirstBytes::Tls) => {
+                "TLS came to the plain port; point the device to the `mqtts` port, or switch its \
+                 TLS off"
+            }
+            Some(FirstBytes::Http) => {
+                "HTTP came to the MQTT port; web pages, OTA and WebSockets are on the `http` port"
+            }
+            _ => "the first packet was not CONNECT; the connection was closed",
+        };
+        let line = format!("{}: {what}", self.describe(key));
+        self.journal.warn("not MQTT", line, self.now);
+        self.close(key);
+    }
+
     /// Bytes that are no packet, before or after CONNECT.
-    pub(crate) fn malformed(&mut self, key: usize, error: DecodeError, bytes: &[u8]) {
+    pub(crate) fn malformed(&mut self, key: usize, error: DecodeError) {
         let now = self.time();
         let connection = &mut self.connections[key];
         let id = ConnectionId(key as u32);
@@ -146,22 +151,13 @@ impl EventLoop {
                 .handle_malformed(session, id, error.reason(), now);
             return;
         }
-        let what = match FirstBytes::of(bytes) {
-            Some(FirstBytes::Tls) => "TLS came to the plain port; point the device to the `mqtts` \
-                                      port, or switch its TLS off"
-                .to_owned(),
-            Some(FirstBytes::Http) => "HTTP came to the MQTT port; web pages, OTA and WebSockets \
-                                       are on the `http` port"
-                .to_owned(),
-            _ => format!("{error}; the connection was closed"),
-        };
-        let line = format!("{}: {what}", self.describe(key));
-        self.journal.warn("not MQTT", line, self.now);
+        let line = format!("{}: {error}; the connection was closed", self.describe(key));
+        self.journal.warn("bad CONNECT", line, self.now);
         // What said the protocol level gets its answer in that form; anything else is closed.
         let version = match error.level() {
-            0 => None,
             5.. => Some(Version::V5),
-            _ if error.reason() == ReasonCode::UnsupportedProtocolVersion => Some(Version::V311),
+            // 3.x knows one answer only: not this protocol level [MQTT-3.1.2-2].
+            _ if error.kind == DecodeErrorKind::ProtocolLevel => Some(Version::V311),
             _ => None,
         };
         if let Some(version) = version {
@@ -228,6 +224,10 @@ impl EventLoop {
         }
     }
 }
+
+/// What a client is told that the gatekeeper turned away.
+pub(crate) const TURNED_AWAY: &str =
+    "the server does not let this client in with these credentials";
 
 /// Where a socket's address is gone already.
 const UNKNOWN_PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);

@@ -29,7 +29,9 @@ pub(crate) struct Connection {
     pub(crate) dirty: bool,
     /// the socket took less than it was given; it will tell when it takes more
     pub(crate) full: bool,
-    /// there may be more to read than was read
+    /// listed for reading
+    pub(crate) listed: bool,
+    /// held back; there may be something to read
     pub(crate) unread: bool,
     /// the peer will send no more
     pub(crate) read_closed: bool,
@@ -110,6 +112,7 @@ impl Connection {
             layer,
             dirty: false,
             full: false,
+            listed: false,
             unread: false,
             read_closed: false,
             watch_drain: false,
@@ -235,5 +238,20 @@ pub(crate) fn recycle(buffer: &mut Vec<u8>, pool: &mut Vec<Vec<u8>>) {
     {
         buffer.clear();
         pool.push(buffer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_stays_small() {
+        // The budget for a whole connection, session included, is 490 bytes.
+        assert!(
+            size_of::<Connection>() <= 136,
+            "{}",
+            size_of::<Connection>()
+        );
     }
 }

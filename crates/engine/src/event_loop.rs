@@ -27,7 +27,7 @@ use crate::gatekeeper::Gatekeeper;
 use crate::journal::Journal;
 use crate::limits::{
     ACCEPT_PAUSE, ACCEPTS_IN_A_ROW, CLOSING, CONGESTED_AT, LONGEST_WAIT, PEER_BACKLOG, READ_BUFFER,
-    READS_IN_A_ROW, SHARE_INTERVAL, STOP_READING_AT, SYS_INTERVAL,
+    READ_PER_TURN, SHARE_INTERVAL, STOP_READING_AT, SYS_INTERVAL,
 };
 
 pub(crate) const WAKE: Token = Token(usize::MAX);
@@ -77,8 +77,8 @@ pub(crate) struct EventLoop {
     pub(crate) closing: VecDeque<Due>,
     /// connections with something to write
     dirty: Vec<usize>,
-    /// connections that were not read to the end
-    unread: Vec<usize>,
+    /// connections to read from, in turn
+    ready: VecDeque<usize>,
     /// slots to free at the end of the turn
     dead: Vec<usize>,
     /// by peer: what to send at the end of the turn
@@ -130,7 +130,7 @@ impl EventLoop {
             connecting: VecDeque::new(),
             closing: VecDeque::new(),
             dirty: Vec::new(),
-            unread: Vec::new(),
+            ready: VecDeque::new(),
             dead: Vec::new(),
             effects: Effects::default(),
             read_buffer: vec![0; READ_BUFFER],
@@ -174,9 +174,6 @@ impl EventLoop {
     fn turn(&mut self, events: &Events) {
         let mut accept = self.accept_at.is_some_and(|at| at <= self.now);
         let mut inbox = false;
-        for key in std::mem::take(&mut self.unread) {
-            self.readable(key);
-        }
         for event in events {
             match event.token() {
                 WAKE => inbox = true,
@@ -190,6 +187,7 @@ impl EventLoop {
         if accept {
             self.accept();
         }
+        self.read_ready();
         self.timeouts();
         self.flush();
         self.tell_peers();
@@ -209,7 +207,7 @@ impl EventLoop {
 
     fn longest_wait(&self) -> Duration {
         let accept = self.accept_at.is_some_and(|at| at <= self.now);
-        if accept || !self.dirty.is_empty() || !self.unread.is_empty() {
+        if accept || !self.dirty.is_empty() || !self.ready.is_empty() {
             return Duration::ZERO;
         }
         let broker = self
@@ -378,30 +376,33 @@ impl EventLoop {
             .iter()
             .map(|l| l.open.load(Ordering::Relaxed))
             .sum();
-        let limit = if all >= self.max_connections {
-            "server.max_connections"
-        } else if here >= listener.limits.max_connections {
-            "max_connections of the listener"
-        } else {
+        if all < self.max_connections && here < listener.limits.max_connections {
             listener.open.fetch_add(1, Ordering::Relaxed);
             let layer = listener
                 .tls
                 .clone()
                 .map(|tls| Wrapped::new(Layer::tls(tls)));
-            self.add(stream, index, layer);
+            let key = self.add(stream, index, layer);
+            // The first packet is often there already.
+            self.list_for_reading(key);
             return;
-        };
-        let what = format!(
-            "`{}`: a connection was closed at once, {limit} is reached",
-            listener.name
-        );
-        self.journal.warn("too many connections", what, self.now);
+        }
+        let name = &listener.name;
+        if self.journal.may_tell_once("too many connections", self.now) {
+            warn!(
+                target: "safeport::mqtt", open = all,
+                "new connections to `{name}` are closed at once: no more are allowed by \
+                 `{name}.max_connections` ({}) or by the limit of open files ({} connections; \
+                 raise LimitNOFILE= of the unit, or `ulimit -n`)",
+                listener.limits.max_connections, self.max_connections,
+            );
+        }
     }
 
     /// Descriptors have run out: the waiting client is accepted with the spare one and closed,
     /// so that it knows, and accepting rests for a moment.
     fn turn_away(&mut self, socket: &TcpListener, error: &io::Error) {
-        if self.journal.may_tell("descriptors", self.now) {
+        if self.journal.may_tell_once("descriptors", self.now) {
             warn!(
                 target: "safeport::mqtt", connections = self.connections.len(),
                 "cannot accept: {error}; connections wait until others close. Raise the limit of \
@@ -496,49 +497,65 @@ impl EventLoop {
             self.mark_dirty(key);
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
-            self.readable(key);
+            self.list_for_reading(key);
         }
     }
 
-    fn readable(&mut self, key: usize) {
+    fn list_for_reading(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if std::mem::replace(&mut connection.listed, true) {
+            return;
+        }
+        // A first packet waits for nobody: devices give up within a fraction of a second.
+        match connection.state {
+            State::Connecting => self.ready.push_front(key),
+            _ => self.ready.push_back(key),
+        }
+    }
+
+    /// Reads from those who have something, one after the other, as much as a turn may hold.
+    fn read_ready(&mut self) {
+        let mut left = READ_PER_TURN;
         let mut buffer = std::mem::take(&mut self.read_buffer);
-        for turn in 0.. {
-            let Some(connection) = self.connections.get_mut(key) else {
-                break;
-            };
-            if !connection.may_read() {
-                connection.unread = true;
-                break;
-            }
-            if turn == READS_IN_A_ROW {
-                self.unread.push(key);
-                break;
-            }
-            match connection.stream.read(&mut buffer) {
-                Ok(0) => {
-                    self.lost(key);
-                    break;
-                }
-                Ok(n) => {
-                    let drained = n < buffer.len() && !connection.read_closed;
-                    self.io.bytes_received += n as u64;
-                    self.received(key, &buffer[..n]);
-                    self.apply();
-                    // A short read has emptied the socket: the next bytes bring a new event.
-                    if drained {
-                        break;
-                    }
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => {
-                    self.lost(key);
-                    break;
-                }
+        while left > 0
+            && let Some(key) = self.ready.pop_front()
+        {
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.listed = false;
+                left = left.saturating_sub(self.read(key, &mut buffer));
             }
         }
         self.read_buffer = buffer;
+    }
+
+    /// Reads once; lists the connection again if there may be more. Returns the bytes read.
+    fn read(&mut self, key: usize, buffer: &mut [u8]) -> usize {
+        let connection = &mut self.connections[key];
+        if !connection.may_read() {
+            connection.unread = true;
+            return 0;
+        }
+        match connection.stream.read(buffer) {
+            Ok(0) => self.lost(key),
+            Ok(n) => {
+                // A short read has emptied the socket: the next bytes bring a new event.
+                let more = n == buffer.len() || connection.read_closed;
+                self.io.bytes_received += n as u64;
+                self.received(key, &buffer[..n]);
+                self.apply();
+                if more {
+                    self.list_for_reading(key);
+                }
+                return n;
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => self.list_for_reading(key),
+            Err(_) => self.lost(key),
+        }
         self.apply();
+        0
     }
 
     /// Bytes from the socket.
@@ -616,6 +633,11 @@ impl EventLoop {
                 State::Deciding(_) | State::Leaving(_) => break,
                 State::Closing(_) | State::Dead => return bytes.len(),
             }
+            if matches!(connection.state, State::Connecting) && bytes[at] & 0xF0 != CONNECT {
+                // Whatever it is, it will not become a CONNECT [MQTT-3.1.0-1].
+                self.not_connect(key, &bytes[at..]);
+                return bytes.len();
+            }
             match decode(&bytes[at..], connection.version, connection.max_packet) {
                 Ok(Decoded::Packet(packet, used)) => {
                     match connection.state {
@@ -632,7 +654,7 @@ impl EventLoop {
                     break;
                 }
                 Err(error) => {
-                    self.malformed(key, error, &bytes[at..]);
+                    self.malformed(key, error);
                     return bytes.len();
                 }
             }
@@ -654,7 +676,7 @@ impl EventLoop {
         if let Some(connection) = self.connections.get_mut(key)
             && std::mem::take(&mut connection.unread)
         {
-            self.unread.push(key);
+            self.list_for_reading(key);
         }
     }
 
@@ -790,7 +812,9 @@ impl EventLoop {
                 Err(_) => {
                     // The peer's last words (a DISCONNECT) may still be there to read.
                     connection.full = true;
-                    self.readable(key);
+                    let mut buffer = std::mem::take(&mut self.read_buffer);
+                    while self.read(key, &mut buffer) > 0 {}
+                    self.read_buffer = buffer;
                     self.lost(key);
                 }
             }
@@ -814,7 +838,7 @@ impl EventLoop {
                 let connection = &mut self.connections[key];
                 if connection.unread && connection.may_read() {
                     connection.unread = false;
-                    self.unread.push(key);
+                    self.list_for_reading(key);
                 }
             }
             State::Closing(false) => {
@@ -824,7 +848,7 @@ impl EventLoop {
                     return self.kill(key);
                 }
                 connection.state = State::Closing(true);
-                self.unread.push(key);
+                self.list_for_reading(key);
             }
             _ => {}
         }
@@ -892,7 +916,7 @@ impl EventLoop {
             let listener = &self.listeners[usize::from(connection.listener)];
             listener.open.fetch_sub(1, Ordering::Relaxed);
             self.io.sockets -= 1;
-            // The lists of dirty and unread connections may still name the slot. Whoever has it
+            // The lists of dirty and ready connections may still name the slot. Whoever has it
             // next is then flushed or read once in vain, which is cheaper than searching.
         }
         if self.connections.is_empty() {
@@ -931,6 +955,9 @@ impl EventLoop {
         }
     }
 }
+
+/// The first byte of a CONNECT, without its flags: the decoder judges those.
+const CONNECT: u8 = 0x10;
 
 impl Connection {
     /// A connection is not read while the gatekeeper thinks, and while its own answers pile up

@@ -8,7 +8,8 @@ use std::time::Instant;
 use safeport_broker::{ConnectionId, DisconnectCause, Event};
 use tracing::{debug, info, warn};
 
-use crate::limits::{CAUSE_PERIOD, LINES_PER_CAUSE};
+use crate::admission::TURNED_AWAY;
+use crate::limits::{CAUSE_PERIOD, LINES_FOR_SERVER, LINES_PER_CAUSE};
 
 /// Writes events to the log. After a few lines of one cause within a period the rest is counted
 /// and told in one line, so that ten thousand clients dropping at once do not fill a disk.
@@ -25,16 +26,25 @@ impl Journal {
 
     /// Whether one more line of this cause may be written.
     pub(crate) fn may_tell(&mut self, cause: &'static str, now: Instant) -> bool {
+        self.admit(cause, LINES_PER_CAUSE, now)
+    }
+
+    /// The same for causes that concern the whole server: one line says it all.
+    pub(crate) fn may_tell_once(&mut self, cause: &'static str, now: Instant) -> bool {
+        self.admit(cause, LINES_FOR_SERVER, now)
+    }
+
+    fn admit(&mut self, cause: &'static str, allowed: u32, now: Instant) -> bool {
         let (since, lines) = self.causes.entry(cause).or_insert((now, 0));
         if now.duration_since(*since) >= CAUSE_PERIOD {
-            let left_out = lines.saturating_sub(LINES_PER_CAUSE);
+            let left_out = lines.saturating_sub(allowed);
             if left_out > 0 {
                 info!(target: "safeport::mqtt", cause, left_out, "more of the same were not logged");
             }
             (*since, *lines) = (now, 0);
         }
         *lines += 1;
-        *lines <= LINES_PER_CAUSE
+        *lines <= allowed
     }
 
     /// A warning, if its cause has not been told too often.
@@ -72,7 +82,8 @@ impl Journal {
                 reason,
                 why,
             } => {
-                if self.may_tell("refused", now) {
+                // The gatekeeper's own refusals are its own to tell.
+                if **why != *TURNED_AWAY && self.may_tell("refused", now) {
                     warn!(
                         target: "safeport::mqtt", client = client_id, peer = peer(*connection).map(tracing::field::display),
                         reason = *reason as u8, "CONNECT refused ({reason}): {why}"

@@ -5,8 +5,9 @@ use std::time::Duration;
 /// Bytes read from one socket at once; a longer burst is read in several pieces.
 pub(crate) const READ_BUFFER: usize = 64 << 10;
 
-/// Pieces read from one connection before others get their turn.
-pub(crate) const READS_IN_A_ROW: usize = 4;
+/// Bytes read in one turn. What is left is read in the next turn, after new connections and
+/// first packets: a CONNECT is answered within a few milliseconds however much comes in.
+pub(crate) const READ_PER_TURN: usize = 1 << 20;
 
 /// Bytes waiting to be written to one connection at which it counts as congested: QoS 1 and 2
 /// then wait in the session's queue and QoS 0 in its own short one, with the broker's limits.
@@ -49,6 +50,8 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Log lines of one cause within one period; further ones are counted and summed up in one.
 pub(crate) const LINES_PER_CAUSE: u32 = 20;
+/// The same for causes that concern the whole server.
+pub(crate) const LINES_FOR_SERVER: u32 = 1;
 pub(crate) const CAUSE_PERIOD: Duration = Duration::from_secs(10);
 
 /// Messages on their way to one peer loop; beyond it QoS 0 is dropped and counted.
