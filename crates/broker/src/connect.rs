@@ -189,7 +189,7 @@ impl Broker {
                     ),
                 ));
             }
-            if will.topic.split('/').count() > usize::from(self.limits.max_topic_levels) {
+            if self.limits.is_too_deep(will.topic) {
                 return Err((
                     ReasonCode::TopicNameInvalid,
                     alloc::format!(

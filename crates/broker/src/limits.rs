@@ -53,6 +53,14 @@ pub struct Limits {
     pub max_sessions: u32,
 }
 
+impl Limits {
+    /// Whether a topic name or filter has more levels than allowed. Short ones cannot.
+    pub(crate) fn is_too_deep(&self, topic: &str) -> bool {
+        let most = usize::from(self.max_topic_levels);
+        topic.len() >= most && topic.bytes().filter(|byte| *byte == b'/').count() >= most
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

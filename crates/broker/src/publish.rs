@@ -193,7 +193,7 @@ impl Broker {
     }
 
     fn may_publish(&mut self, id: SessionId, topic: &str) -> Result<(), ReasonCode> {
-        if topic.split('/').count() > usize::from(self.limits.max_topic_levels) {
+        if self.limits.is_too_deep(topic) {
             self.limit_reached(id, "limits.max_topic_levels");
             return Err(ReasonCode::TopicNameInvalid);
         }

@@ -105,7 +105,7 @@ impl Broker {
         filter: &'a str,
     ) -> Result<TopicFilter<'a>, ReasonCode> {
         let parsed = TopicFilter::new(filter).map_err(|_| ReasonCode::TopicFilterInvalid)?;
-        if parsed.levels().count() > usize::from(self.limits.max_topic_levels) {
+        if self.limits.is_too_deep(parsed.filter()) {
             self.limit_reached(id, "limits.max_topic_levels");
             return Err(ReasonCode::TopicFilterInvalid);
         }

@@ -254,6 +254,13 @@ impl SubscriptionTree {
         let slot = list.len() as Slot;
         let subscribers = self.subscribers_mut(node, group_index);
         let position = subscribers.len() as u32;
+        // Most filters have one subscriber and most sessions one filter.
+        if subscribers.is_empty() {
+            subscribers.reserve_exact(1);
+        }
+        if list.is_empty() {
+            list.reserve_exact(1);
+        }
         subscribers.push(Subscriber {
             session,
             slot,
