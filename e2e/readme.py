@@ -92,7 +92,7 @@ def end(process: subprocess.Popen):
 
 def settle(text: str, process: subprocess.Popen):
     """Waits until a command in the background does its work: a server answers, another has had a moment."""
-    deadline = time.monotonic() + (600 if "cargo" in text else 30)
+    deadline = time.monotonic() + (1800 if "cargo" in text else 30)
     while " serve" in text and time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError):
             if urllib.request.urlopen(f"http://127.0.0.1:{PORTS[2]}/healthz", timeout=1).status == 200:

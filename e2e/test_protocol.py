@@ -76,6 +76,43 @@ def test_a_qos2_message_sent_again_with_dup_is_delivered_once(dial, topic):
     assert client.message().payload == b"second"
 
 
+@pytest.mark.parametrize("code", [0x80, 0x83, 0x97, 0x99])
+def test_a_client_may_refuse_a_message_and_is_not_asked_again(dial, name, topic, code):
+    """PUBACK and PUBREC with an error end the exchange [MQTT-4.3.3-4]; nothing comes again on a new connection."""
+    client = persistent(dial, V5, name, clean=True, props={"receive_maximum": 2})
+    client.subscribe(topic, qos=2)
+    other = dial()
+    for qos in (1, 2, 1, 2):
+        other.publish(topic, f"refused {qos}", qos)
+        got = client.expect(wire.PUBLISH)
+        client.send(wire.ack(wire.PUBACK if qos == 1 else wire.PUBREC, got.pid, code))
+        client.nothing()
+    client.reset()
+    again = persistent(dial, V5, name)
+    again.nothing()
+    other.publish(topic, "next", 2)
+    assert again.message().payload == b"next"
+
+
+@pytest.mark.slow
+def test_packet_identifiers_wrap_around_without_0_or_repeats_in_flight(dial, topic):
+    """[MQTT-2.2.1-3], [MQTT-2.2.1-4]: one identifier is held open while 70,000 others come and go."""
+    client, other = dial(keep_alive=0), dial(keep_alive=0)
+    client.subscribe(topic, qos=1)
+    other.publish(topic, "held", 1)
+    held = client.expect(wire.PUBLISH).pid
+    total, window = 70_000, 50
+    for start in range(0, total, window):
+        other.send(*(wire.publish(V5, topic, b"x", 1, pid) for pid in range(1, window + 1)))
+        seen = [client.expect(wire.PUBLISH).pid for _ in range(window)]
+        assert held not in seen and len(set(seen)) == window and 0 not in seen
+        client.send(*(wire.ack(wire.PUBACK, pid) for pid in seen))
+        for _ in range(window):
+            other.expect(wire.PUBACK)
+    client.send(wire.ack(wire.PUBACK, held))
+    client.alive()
+
+
 def test_overlapping_subscriptions_deliver_once_at_the_highest_qos_with_all_identifiers(dial, topic):
     """[MQTT-3.3.4-2], [MQTT-3.3.4-4]"""
     client = dial()
@@ -323,6 +360,18 @@ def test_a_half_sent_qos2_publish_of_the_client_survives_its_reconnect(dial, nam
     watcher.nothing()
 
 
+def test_a_clean_start_forgets_what_was_waiting(dial, name, topic):
+    """[MQTT-3.1.2-4]"""
+    client = persistent(dial, V5, name, clean=True)
+    client.subscribe(topic, qos=1)
+    client.bye()
+    dial().publish(topic, "old", 1)
+    client = persistent(dial, V5, name, clean=True)
+    assert not client.connack.session_present
+    dial().publish(topic, "new", 1)
+    client.nothing()
+
+
 def test_a_session_of_mqtt5_ends_with_its_connection_unless_asked_to_stay(dial, name, topic):
     client = dial(V5, name, clean=True)
     client.subscribe(topic)
@@ -452,6 +501,16 @@ def test_retain_handling_decides_when_retained_messages_are_sent(dial, topic, ha
         if wanted:
             assert client.message().retain
         client.nothing()
+
+
+@pytest.mark.parametrize("version", [V31, V311])
+def test_subscribing_again_sends_the_retained_messages_again(dial, topic, version):
+    """[MQTT-3.8.4-3] of 3.1.1"""
+    dial(version).publish(topic, "kept", 0, retain=True)
+    client = dial(version)
+    for _ in range(2):
+        client.subscribe(topic)
+        assert client.message().retain
 
 
 def test_send_if_new_counts_a_resumed_subscription_as_old(dial, name, topic):
