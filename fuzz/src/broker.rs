@@ -389,7 +389,7 @@ impl Crowd {
                 }
                 Effect::Tell { peers, message } => {
                     assert_eq!(peers, 2 >> at, "the other one");
-                    self.lines[1 - at].push_back(message);
+                    self.lines[1 - at].push_back(*message);
                 }
                 Effect::Event(event) => assert!(!format!("{event:?}").is_empty()),
             }

@@ -14,7 +14,7 @@ use safeport_mqtt::{
 
 use crate::delivery::WhenFull;
 use crate::effect::{ConnectionId, DisconnectCause, Effect, Effects, Event};
-use crate::limits::Limits;
+use crate::limits::{Limits, RESERVED};
 use crate::message::Publication;
 use crate::peers::Peers;
 use crate::permissions::Permissions;
@@ -104,15 +104,15 @@ impl Broker {
         let [seed, random] = setup.seed;
         Self {
             limits: setup.limits,
-            sessions: Vec::new(),
+            sessions: Vec::with_capacity(RESERVED),
             free: Vec::new(),
-            by_client: HashTable::new(),
+            by_client: HashTable::with_capacity(RESERVED),
             hasher: FixedState::with_seed(seed),
             random,
             tree: SubscriptionTree::new(seed.rotate_left(21)),
             retained: Retained::new(seed.rotate_left(42)),
             peers: Peers::new(setup.me, setup.brokers),
-            timers: BinaryHeap::new(),
+            timers: BinaryHeap::with_capacity(RESERVED),
             timers_mark: TIMERS_MARK,
             epoch: 0,
             effects: Effects::default(),
@@ -413,7 +413,10 @@ impl Broker {
         }
         self.effects
             .list
-            .push(Effect::Event(Event::Disconnected { client_id, cause }));
+            .push(Effect::Event(Box::new(Event::Disconnected {
+                client_id,
+                cause,
+            })));
         if expiry == 0 {
             self.end_session(id, now);
             return;
@@ -523,7 +526,7 @@ impl Broker {
     }
 
     pub(crate) fn event(&mut self, event: Event) {
-        self.effects.list.push(Effect::Event(event));
+        self.effects.list.push(Effect::Event(Box::new(event)));
     }
 
     pub(crate) fn limit_reached(&mut self, id: SessionId, limit: &'static str) {

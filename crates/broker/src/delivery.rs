@@ -1,5 +1,6 @@
 //! From a published message to everybody who is owed it.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::num::NonZeroU16;
@@ -649,12 +650,12 @@ impl Broker {
         if plain != 0 {
             self.effects.list.push(Effect::Tell {
                 peers: plain,
-                message: PeerMessage::Publish {
+                message: Box::new(PeerMessage::Publish {
                     message: handout.keep(),
                     ordinary: true,
                     groups: Vec::new(),
                     retain,
-                },
+                }),
             });
         }
         self.forward_to_groups(handout, &groups, true);
@@ -674,12 +675,12 @@ impl Broker {
             let here = groups.iter().filter(|(p, _)| *p == peer);
             self.effects.list.push(Effect::Tell {
                 peers: 1 << peer,
-                message: PeerMessage::Publish {
+                message: Box::new(PeerMessage::Publish {
                     message: handout.keep(),
                     ordinary,
                     groups: here.map(|(_, key)| key.clone()).collect(),
                     retain: ordinary && handout.out.retain,
-                },
+                }),
             });
         }
     }

@@ -77,10 +77,10 @@ pub enum Effect {
         /// One bit for each peer.
         peers: u64,
         /// What.
-        message: PeerMessage,
+        message: Box<PeerMessage>,
     },
     /// For the log, and later for the fleet.
-    Event(Event),
+    Event(Box<Event>),
 }
 
 /// What brokers say to each other. Loops of one process and nodes of a cluster use the same
@@ -221,5 +221,16 @@ impl Effects {
     /// The bytes of a frame, for tests and drivers that want a slice.
     pub fn bytes(&self, range: Range<usize>) -> &[u8] {
         &self.wire[range]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_effect_stays_small() {
+        // A fan-out makes one for each receiver.
+        assert!(size_of::<Effect>() <= 32, "{}", size_of::<Effect>());
     }
 }

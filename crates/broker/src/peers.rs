@@ -1,6 +1,7 @@
 //! Brokers next to this one: loops of the same process, later nodes of a cluster. They tell
 //! each other which filters they want and forward what matches.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -98,11 +99,11 @@ impl Broker {
         };
         self.effects.list.push(Effect::Tell {
             peers: self.peers.all,
-            message: PeerMessage::Interest {
+            message: Box::new(PeerMessage::Interest {
                 filter: filter.into(),
                 members,
                 sequence,
-            },
+            }),
         });
         sequence
     }
@@ -144,7 +145,7 @@ impl Broker {
                 if sequence != 0 {
                     self.effects.list.push(Effect::Tell {
                         peers: 1 << from,
-                        message: PeerMessage::InterestKnown { sequence },
+                        message: Box::new(PeerMessage::InterestKnown { sequence }),
                     });
                 }
             }
@@ -165,22 +166,22 @@ impl Broker {
         self.tree.local_interest(|filter, members| {
             effects.push(Effect::Tell {
                 peers: 1 << peer,
-                message: PeerMessage::Interest {
+                message: Box::new(PeerMessage::Interest {
                     filter: filter.into(),
                     members,
                     sequence: 0,
-                },
+                }),
             });
         });
         self.retained.all(|message: &Arc<Message>| {
             effects.push(Effect::Tell {
                 peers: 1 << peer,
-                message: PeerMessage::Publish {
+                message: Box::new(PeerMessage::Publish {
                     message: message.clone(),
                     ordinary: false,
                     groups: Vec::new(),
                     retain: true,
-                },
+                }),
             });
         });
     }

@@ -27,7 +27,7 @@ use crate::gatekeeper::Gatekeeper;
 use crate::journal::Journal;
 use crate::limits::{
     ACCEPT_PAUSE, ACCEPTS_IN_A_ROW, CLOSING, CONGESTED_AT, LONGEST_WAIT, PEER_BACKLOG, READ_BUFFER,
-    READ_PER_TURN, SHARE_INTERVAL, STOP_READING_AT, SYS_INTERVAL,
+    READ_PER_TURN, RESERVED, SHARE_INTERVAL, STOP_READING_AT, SYS_INTERVAL,
 };
 
 pub(crate) const WAKE: Token = Token(usize::MAX);
@@ -125,9 +125,9 @@ impl EventLoop {
             max_connections: parts.max_connections,
             version: parts.version,
             broker: Broker::new(setup),
-            connections: Slab::new(),
+            connections: Slab::with_capacity(RESERVED),
             serial: 0,
-            connecting: VecDeque::new(),
+            connecting: VecDeque::with_capacity(RESERVED),
             closing: VecDeque::new(),
             dirty: Vec::new(),
             ready: VecDeque::new(),
@@ -726,7 +726,7 @@ impl EventLoop {
                     let peer = peers.trailing_zeros() as usize;
                     peers &= peers - 1;
                     if let Some(batch) = self.outbound.get_mut(peer) {
-                        batch.push(message.clone());
+                        batch.push((*message).clone());
                     }
                 }
             }
@@ -918,9 +918,6 @@ impl EventLoop {
             self.io.sockets -= 1;
             // The lists of dirty and ready connections may still name the slot. Whoever has it
             // next is then flushed or read once in vain, which is cheaper than searching.
-        }
-        if self.connections.is_empty() {
-            self.connections.shrink_to_fit();
         }
     }
 

@@ -56,3 +56,7 @@ pub(crate) const CAUSE_PERIOD: Duration = Duration::from_secs(10);
 
 /// Messages on their way to one peer loop; beyond it QoS 0 is dropped and counted.
 pub(crate) const PEER_BACKLOG: usize = 1_000_000;
+
+/// Places reserved in the tables of connections: address space, not memory, until used. Tables
+/// that grow by doubling leave their old halves as holes in the heap.
+pub(crate) const RESERVED: usize = 1 << 16;

@@ -305,10 +305,10 @@ impl World {
                         for to in (0..64).filter(|to| peers & (1 << to) != 0) {
                             assert!(to < self.brokers.len() && to != at, "a peer");
                             let line = self.lines.entry((at, to)).or_default();
-                            line.push_back(message.clone());
+                            line.push_back((*message).clone());
                         }
                     }
-                    Effect::Event(event) => self.events.push(event),
+                    Effect::Event(event) => self.events.push(*event),
                 }
             }
             effects.clear();
