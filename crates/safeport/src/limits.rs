@@ -10,7 +10,8 @@ pub const LOG_CAUSES: usize = 1024;
 /// Threads that verify passwords. Two leave a core to the event loops on small boards, and one
 /// slow verification does not hold up the other.
 pub const VERIFIER_THREADS: usize = 2;
-/// Logins that may wait for a verifier; more are refused with 0x89 Server busy.
+/// Logins that may wait for a verifier; more are refused with 0x89 Server busy. As many refusals
+/// may wait for a look at the registry; more are final at once.
 pub const VERIFIER_QUEUE: usize = 1024;
 /// A login that waited longer than this is refused with 0x89 Server busy instead of verified: its
 /// device has given up (Tasmota waits 4 s for CONNACK) and the next ones should not.
@@ -38,6 +39,9 @@ pub const FAILURE_BUCKETS: usize = 16384;
 
 /// How often the registry is asked whether users or devices changed.
 pub const REVOCATION_INTERVAL: Duration = Duration::from_millis(250);
+/// Pause after a look at the registry before the next one, when a login that is about to be refused
+/// asks for it: wrong passwords cost twenty looks a second at most, whoever sends how many.
+pub const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Time from accepting an HTTP connection (or the end of the last answer) to the end of the next
 /// request's headers.

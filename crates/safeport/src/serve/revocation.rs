@@ -1,5 +1,6 @@
 //! Follows the registry: what `safeport user` and `safeport device` change in another process
-//! holds here within [`REVOCATION_INTERVAL`], and connections that lost their right end.
+//! holds here within 250 ms, for logins that would be refused otherwise at once, and connections
+//! that lost their right end.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,7 +9,6 @@ use safeport_engine::EngineHandle;
 use safeport_store::{Registry, StoreError, Version};
 
 use super::access::Access;
-use crate::limits::REVOCATION_INTERVAL;
 use crate::throttle::Throttle;
 
 /// Polls the registry until the engine's server ends. Runs on a thread of its own, because
@@ -21,7 +21,7 @@ pub fn follow(
 ) {
     let throttle = Throttle::default();
     loop {
-        std::thread::sleep(REVOCATION_INTERVAL);
+        let look = access.next_look();
         match changes(&mut registry, &mut seen, access) {
             Ok(revoked) => {
                 for name in revoked {
@@ -45,6 +45,8 @@ pub fn follow(
                 }
             }
         }
+        // After the disconnections: whoever is admitted by what was found stays.
+        access.looked(look);
     }
 }
 

@@ -1,7 +1,8 @@
 //! The decision at CONNECT, as a pure machine: no thread, no clock, no hash is computed here.
 //!
 //! [`Door::judge`] answers from memory or asks for a verification, [`Door::verified`] takes the
-//! outcome. Rules, in this order:
+//! outcome, and [`Door::count`] takes note of a refusal when it has become final. Rules, in this
+//! order:
 //!
 //! 1. No user name: admitted if anonymous clients are, else refused as not authorized.
 //! 2. Too many wrong logins under this name from this address: refused, whatever the password.
@@ -41,11 +42,13 @@ pub(super) struct Caller<'a> {
     pub(super) address: IpAddr,
 }
 
+/// The rights a login comes in with, or why it stays out.
+pub(super) type Decision = Result<Arc<Permissions>, Refusal>;
+
 /// What to do with a login.
 #[derive(Clone, Debug)]
 pub(super) enum Judgement {
-    Admit(Arc<Permissions>),
-    Refuse(Refusal),
+    Decided(Decision),
     /// Verify the password against this hash, then call [`Door::verified`]. `None`: no such
     /// login; verify against a hash that nothing matches.
     Verify(Option<Secret>),
@@ -81,6 +84,20 @@ impl Refusal {
             }
             Refusal::Busy => ReasonCode::ServerBusy,
             Refusal::Unreadable => ReasonCode::ServerUnavailable,
+        }
+    }
+
+    /// Whether a change of the registry could turn this refusal into an admission, so that it is
+    /// final only after a look at the registry that is younger than the login.
+    pub(super) fn rests_on_the_registry(&self) -> bool {
+        match self {
+            Refusal::WrongPassword
+            | Refusal::UnknownUser
+            | Refusal::Disabled
+            | Refusal::ClientIdOfDevice(_)
+            | Refusal::ClientIdOfLogin(_)
+            | Refusal::Unreadable => true,
+            Refusal::NoCredentials | Refusal::TooManyFailures | Refusal::Busy => false,
         }
     }
 
@@ -184,22 +201,22 @@ impl Door {
         now: Instant,
     ) -> Judgement {
         let Some(username) = caller.username else {
-            return match self.anonymous.clone() {
+            return Judgement::Decided(match self.anonymous.clone() {
                 Some(permissions) => self.admit(caller, None, permissions),
-                None => Judgement::Refuse(Refusal::NoCredentials),
-            };
+                None => Err(Refusal::NoCredentials),
+            });
         };
         if username.len() > USERNAME_BYTES {
-            return Judgement::Refuse(Refusal::UnknownUser);
+            return Judgement::Decided(Err(Refusal::UnknownUser));
         }
         if self.failures.name_is_over(caller.address, username, now) {
-            return Judgement::Refuse(Refusal::TooManyFailures);
+            return Judgement::Decided(Err(Refusal::TooManyFailures));
         }
         let account = self.accounts.get(username);
         if account.is_none()
             && let Some(permissions) = self.anonymous.clone()
         {
-            return self.admit(caller, None, permissions);
+            return Judgement::Decided(self.admit(caller, None, permissions));
         }
         let known_wrong = match caller.password {
             None => true,
@@ -208,44 +225,49 @@ impl Door {
         };
         let hash = account.map(|account| account.hash.clone());
         if known_wrong {
-            return self.refuse_wrong(caller, hash.is_some(), now);
+            return Judgement::Decided(Err(wrong(hash.is_some())));
         }
         if self.right.get(fingerprint).is_some() {
-            return self.admit_login(caller, username);
+            return Judgement::Decided(self.admit_login(caller, username));
         }
         if self.failures.address_is_over(caller.address, now) {
-            return Judgement::Refuse(Refusal::TooManyFailures);
+            return Judgement::Decided(Err(Refusal::TooManyFailures));
         }
         Judgement::Verify(hash)
     }
 
-    /// The outcome of the verification that `judge` asked for, against the hash it named. Never
-    /// asks for another one.
+    /// The outcome of the verification that `judge` asked for, against the hash it named. `None`
+    /// if that is no longer the login's hash: judge again.
     pub(super) fn verified(
         &mut self,
         caller: &Caller<'_>,
         fingerprint: Fingerprint,
         against: Option<&Secret>,
         found: Found,
-        now: Instant,
-    ) -> Judgement {
+    ) -> Option<Decision> {
         let username = caller.username.unwrap_or_default();
         let current = self.accounts.get(username).map(|account| &account.hash);
         if current != against {
-            // The registry changed while argon2 worked: what it found says nothing any more.
-            return Judgement::Refuse(Refusal::Busy);
+            return None;
         }
-        match (found, against) {
-            (Found::UnreadableHash, Some(_)) => Judgement::Refuse(Refusal::Unreadable),
+        Some(match (found, against) {
+            (Found::UnreadableHash, Some(_)) => Err(Refusal::Unreadable),
             (Found::Right, Some(_)) => {
                 self.right.insert(fingerprint, ());
                 self.admit_login(caller, username)
             }
             (_, against) => {
                 self.wrong.insert(fingerprint, ());
-                let known = against.is_some();
-                self.refuse_wrong(caller, known, now)
+                Err(wrong(against.is_some()))
             }
+        })
+    }
+
+    /// Takes note of a refusal that is final.
+    pub(super) fn count(&mut self, caller: &Caller<'_>, refusal: &Refusal, now: Instant) {
+        if matches!(refusal, Refusal::WrongPassword | Refusal::UnknownUser) {
+            let username = caller.username.unwrap_or_default();
+            self.failures.count(caller.address, username, now);
         }
     }
 
@@ -264,22 +286,12 @@ impl Door {
         self.right.len() + self.wrong.len()
     }
 
-    fn refuse_wrong(&mut self, caller: &Caller<'_>, known: bool, now: Instant) -> Judgement {
-        let username = caller.username.unwrap_or_default();
-        self.failures.count(caller.address, username, now);
-        Judgement::Refuse(if known {
-            Refusal::WrongPassword
-        } else {
-            Refusal::UnknownUser
-        })
-    }
-
-    fn admit_login(&mut self, caller: &Caller<'_>, username: &str) -> Judgement {
+    fn admit_login(&mut self, caller: &Caller<'_>, username: &str) -> Decision {
         let Some(account) = self.accounts.get(username) else {
-            return Judgement::Refuse(Refusal::UnknownUser);
+            return Err(Refusal::UnknownUser);
         };
         if !account.enabled {
-            return Judgement::Refuse(Refusal::Disabled);
+            return Err(Refusal::Disabled);
         }
         let permissions = account.permissions.clone();
         self.admit(caller, Some(username), permissions)
@@ -291,10 +303,10 @@ impl Door {
         caller: &Caller<'_>,
         login: Option<&str>,
         permissions: Arc<Permissions>,
-    ) -> Judgement {
+    ) -> Decision {
         // The server makes up an id of its own for an empty one [MQTT-3.1.3-6].
         if caller.client_id.is_empty() {
-            return Judgement::Admit(permissions);
+            return Ok(permissions);
         }
         let device = login
             .and_then(|login| self.accounts.get(login))
@@ -302,7 +314,7 @@ impl Door {
         if let Some(owner) = self.accounts.owner(caller.client_id)
             && device.as_ref() != Some(&owner)
         {
-            return Judgement::Refuse(Refusal::ClientIdOfDevice(owner));
+            return Err(Refusal::ClientIdOfDevice(owner));
         }
         let is_person = login.is_some() && device.is_none();
         if let Some(claim) = self.claims.get(caller.client_id)
@@ -310,13 +322,21 @@ impl Door {
             && !is_person
             && self.accounts.get(claim).is_some()
         {
-            return Judgement::Refuse(Refusal::ClientIdOfLogin(claim.clone()));
+            return Err(Refusal::ClientIdOfLogin(claim.clone()));
         }
         if let Some(login) = login {
             self.claims
                 .insert(caller.client_id.to_owned(), login.to_owned());
         }
-        Judgement::Admit(permissions)
+        Ok(permissions)
+    }
+}
+
+fn wrong(known: bool) -> Refusal {
+    if known {
+        Refusal::WrongPassword
+    } else {
+        Refusal::UnknownUser
     }
 }
 
@@ -364,21 +384,20 @@ mod tests {
         now: Instant,
     ) -> Result<Option<String>, Refusal> {
         let print = fingerprint(caller);
-        let judgement = match door.judge(caller, &print, now) {
+        let decision = match door.judge(caller, &print, now) {
             Judgement::Verify(hash) => {
                 let right = hash
                     .as_ref()
                     .is_some_and(|hash| hash.expose().as_bytes() == caller.password.unwrap());
                 let found = if right { Found::Right } else { Found::Wrong };
-                door.verified(caller, print, hash.as_ref(), found, now)
+                door.verified(caller, print, hash.as_ref(), found)
+                    .expect("the hash is the same")
             }
-            known => known,
+            Judgement::Decided(decision) => decision,
         };
-        match judgement {
-            Judgement::Admit(permissions) => Ok(permissions.user.clone()),
-            Judgement::Refuse(refusal) => Err(refusal),
-            Judgement::Verify(_) => panic!("verified twice"),
-        }
+        decision
+            .map(|permissions| permissions.user.clone())
+            .inspect_err(|refusal| door.count(caller, refusal, now))
     }
 
     #[test]
@@ -574,10 +593,10 @@ mod tests {
             panic!("nothing to verify");
         };
         let _ = door.replace(snapshot(&[], &[]));
-        assert!(matches!(
-            door.verified(&anna, print, against.as_ref(), Found::Right, now),
-            Judgement::Refuse(Refusal::Busy)
-        ));
+        assert!(
+            door.verified(&anna, print, against.as_ref(), Found::Right)
+                .is_none()
+        );
     }
 
     #[test]
@@ -594,7 +613,7 @@ mod tests {
             };
             assert!(matches!(
                 door.judge(&caller, &[0; 32], now),
-                Judgement::Refuse(Refusal::WrongPassword)
+                Judgement::Decided(Err(Refusal::WrongPassword))
             ));
         }
     }

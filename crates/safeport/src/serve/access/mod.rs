@@ -1,9 +1,16 @@
 //! Who may come in: answers the engine's logins from memory where it can, and from two threads
 //! that compute argon2 where it cannot.
+//!
+//! The registry is another process's to change, so what is in memory may be a moment old. That is
+//! no matter for those who are let in: a change that takes rights away ends their connections when
+//! it is seen. A refusal would last, since a device that is refused may stay away for minutes; so
+//! a refusal that the registry could have made wrong waits for one more look at it ([`Look`]) and
+//! is then judged again.
 
 mod accounts;
 mod door;
 mod failures;
+mod looks;
 mod recent;
 #[cfg(test)]
 mod rows;
@@ -11,7 +18,7 @@ mod rows;
 use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -22,9 +29,12 @@ use safeport_store::{Secret, Snapshot};
 
 use accounts::Accounts;
 pub(crate) use accounts::device;
-use door::{Caller, Door, Fingerprint, Found, Judgement, Refusal};
+use door::{Caller, Decision, Door, Fingerprint, Found, Judgement, Refusal};
+use looks::Looks;
 
-use crate::limits::{VERIFIER_PATIENCE, VERIFIER_QUEUE, VERIFIER_THREADS};
+use crate::limits::{
+    LOOK_PAUSE, REVOCATION_INTERVAL, VERIFIER_PATIENCE, VERIFIER_QUEUE, VERIFIER_THREADS,
+};
 use crate::password::{self, Cost};
 use crate::tasks::Tasks;
 use crate::throttle::Throttle;
@@ -73,16 +83,27 @@ pub struct Access {
     /// What an unknown name is verified against: no password is known for it.
     nobody: Secret,
     queue: SyncSender<Job>,
+    looks: Looks<Job>,
     throttle: Throttle,
     counts: LoginCounts,
 }
 
+/// A look at the registry that is being made, and the logins that wait for what it finds.
+#[derive(Debug)]
+pub struct Look(looks::Look<Job>);
+
+/// A login that is not answered yet.
 struct Job {
     login: OwnedLogin,
     fingerprint: Fingerprint,
-    against: Option<Secret>,
     asked: Instant,
     answer: Box<dyn FnOnce(Verdict) + Send>,
+}
+
+impl std::fmt::Debug for Job {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Job").finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for Access {
@@ -138,10 +159,18 @@ impl Access {
             key,
             nobody,
             queue,
+            looks: Looks::new(VERIFIER_QUEUE, Instant::now()),
             throttle: Throttle::default(),
             counts: LoginCounts::default(),
         };
         Ok((access, jobs))
+    }
+
+    /// Blocks until the registry is to be looked at: every [`REVOCATION_INTERVAL`], and sooner,
+    /// but [`LOOK_PAUSE`] after the last look, when a login is about to be refused. To be followed
+    /// by [`Access::replace`] if it has changed, and by [`Access::looked`] in any case.
+    pub fn next_look(&self) -> Look {
+        Look(self.looks.next(REVOCATION_INTERVAL, LOOK_PAUSE))
     }
 
     /// Takes over what the registry says now and forgets every verdict. Returns the logins whose
@@ -152,6 +181,13 @@ impl Access {
             tracing::error!(target: "safeport::access", "{row}");
         }
         revoked
+    }
+
+    /// The look is over: logins that waited for it are judged by what is known now.
+    pub fn looked(&self, look: Look) {
+        for job in self.looks.done(look.0) {
+            self.judge(job);
+        }
     }
 
     /// How many logins exist.
@@ -184,47 +220,92 @@ impl Access {
         }
     }
 
-    fn verify(&self, job: Job) {
-        let caller = caller_of(&job.login);
-        if job.asked.elapsed() > VERIFIER_PATIENCE {
-            return (job.answer)(self.settle(&caller, Judgement::Refuse(Refusal::Busy)));
+    /// Answers from memory, or hands the login to the verifiers.
+    fn judge(&self, job: Job) {
+        let mut door = self.door();
+        match door.judge(&caller_of(&job.login), &job.fingerprint, Instant::now()) {
+            Judgement::Decided(decision) => self.conclude(door, job, decision),
+            Judgement::Verify(_) => {
+                if let Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) =
+                    self.queue.try_send(job)
+                {
+                    self.conclude(door, job, Err(Refusal::Busy));
+                }
+            }
         }
-        let against = job.against.as_ref().unwrap_or(&self.nobody);
-        let password = job.login.password.as_deref().unwrap_or_default();
-        let found = match password::verify(password, against.expose()) {
+    }
+
+    fn verify(&self, job: Job) {
+        loop {
+            let caller = caller_of(&job.login);
+            let mut door = self.door();
+            let now = Instant::now();
+            if now.saturating_duration_since(job.asked) > VERIFIER_PATIENCE {
+                return self.conclude(door, job, Err(Refusal::Busy));
+            }
+            // Judged once more: another job with the same password may have been verified while
+            // this one waited, and an address may have used up its wrong logins.
+            let against = match door.judge(&caller, &job.fingerprint, now) {
+                Judgement::Verify(against) => against,
+                Judgement::Decided(decision) => return self.conclude(door, job, decision),
+            };
+            drop(door);
+            let found = self.compare(&job.login, against.as_ref());
+            let mut door = self.door();
+            // The registry may have changed while argon2 worked; what it found says nothing then.
+            if let Some(decision) = door.verified(&caller, job.fingerprint, against.as_ref(), found)
+            {
+                return self.conclude(door, job, decision);
+            }
+        }
+    }
+
+    fn compare(&self, login: &OwnedLogin, against: Option<&Secret>) -> Found {
+        let against = against.unwrap_or(&self.nobody);
+        let password = login.password.as_deref().unwrap_or_default();
+        match password::verify(password, against.expose()) {
             Ok(true) => Found::Right,
             Ok(false) => Found::Wrong,
             Err(_) => Found::UnreadableHash,
-        };
-        let mut door = self.door();
-        let judgement = door.verified(
-            &caller,
-            job.fingerprint,
-            job.against.as_ref(),
-            found,
-            Instant::now(),
-        );
-        let verdict = self.settle(&caller, judgement);
-        // Answered under the lock: a revocation that comes after this verdict must also reach the
-        // loops after it, or it would find nobody to disconnect.
-        (job.answer)(verdict);
-        drop(door);
+        }
     }
 
-    /// Counts, logs and translates what was decided.
-    fn settle(&self, caller: &Caller<'_>, judgement: Judgement) -> Verdict {
-        match judgement {
-            Judgement::Admit(permissions) => {
+    /// Answers, unless it is a refusal that must wait for a look at the registry.
+    fn conclude(&self, door: MutexGuard<'_, Door>, job: Job, decision: Decision) {
+        let refusal = match decision {
+            Ok(permissions) => {
                 self.counts.admitted.fetch_add(1, Ordering::Relaxed);
-                Verdict::Admit(permissions)
+                // Answered under the lock: a revocation that comes after this verdict must also
+                // reach the loops after it, or it would find nobody to disconnect.
+                (job.answer)(Verdict::Admit(permissions));
+                drop(door);
+                return;
             }
-            Judgement::Refuse(refusal) => {
-                self.tell(caller, &refusal);
-                Verdict::Refuse(refusal.reason())
-            }
-            // `Door::verified` asks for no second verification.
-            Judgement::Verify(_) => Verdict::Refuse(Refusal::Busy.reason()),
+            Err(refusal) => refusal,
+        };
+        let mut job = job;
+        if refusal.rests_on_the_registry() {
+            let asked = job.asked;
+            job = match self.looks.keep(job, asked) {
+                Ok(()) => return,
+                Err(job) => job,
+            };
         }
+        let verdict = self.refuse(door, &caller_of(&job.login), &refusal);
+        (job.answer)(verdict);
+    }
+
+    /// Counts and logs a refusal that is final.
+    fn refuse(
+        &self,
+        mut door: MutexGuard<'_, Door>,
+        caller: &Caller<'_>,
+        refusal: &Refusal,
+    ) -> Verdict {
+        door.count(caller, refusal, Instant::now());
+        drop(door);
+        self.tell(caller, refusal);
+        Verdict::Refuse(refusal.reason())
     }
 
     fn tell(&self, caller: &Caller<'_>, refusal: &Refusal) {
@@ -270,42 +351,26 @@ impl Gatekeeper for Access {
             address: login.peer.ip(),
         };
         let fingerprint = self.fingerprint(&caller);
-        let judgement = self.door().judge(&caller, &fingerprint, Instant::now());
-        match judgement {
+        let mut door = self.door();
+        match door.judge(&caller, &fingerprint, Instant::now()) {
             Judgement::Verify(_) => None,
-            known => Some(self.settle(&caller, known)),
+            Judgement::Decided(Ok(permissions)) => {
+                self.counts.admitted.fetch_add(1, Ordering::Relaxed);
+                Some(Verdict::Admit(permissions))
+            }
+            Judgement::Decided(Err(refusal)) if refusal.rests_on_the_registry() => None,
+            Judgement::Decided(Err(refusal)) => Some(self.refuse(door, &caller, &refusal)),
         }
     }
 
     fn decide(&self, login: OwnedLogin, answer: Box<dyn FnOnce(Verdict) + Send>) {
-        let caller = caller_of(&login);
-        let fingerprint = self.fingerprint(&caller);
-        let now = Instant::now();
-        let mut door = self.door();
-        let against = match door.judge(&caller, &fingerprint, now) {
-            Judgement::Verify(against) => against,
-            // The verdict was found between the two calls.
-            known => {
-                let verdict = self.settle(&caller, known);
-                answer(verdict);
-                return;
-            }
-        };
-        drop(door);
-        let job = Job {
+        let fingerprint = self.fingerprint(&caller_of(&login));
+        self.judge(Job {
             login,
             fingerprint,
-            against,
-            asked: now,
+            asked: Instant::now(),
             answer,
-        };
-        if let Err(refused) = self.queue.try_send(job) {
-            let (std::sync::mpsc::TrySendError::Full(job)
-            | std::sync::mpsc::TrySendError::Disconnected(job)) = refused;
-            let caller = caller_of(&job.login);
-            let verdict = self.settle(&caller, Judgement::Refuse(Refusal::Busy));
-            (job.answer)(verdict);
-        }
+        });
     }
 }
 
@@ -378,6 +443,12 @@ mod tests {
         verdict
     }
 
+    /// What the registry's follower does when nothing has changed.
+    fn look(access: &Access) {
+        let look = access.next_look();
+        access.looked(look);
+    }
+
     fn refused(verdict: &Receiver<Verdict>) -> Option<ReasonCode> {
         match verdict.try_recv().expect("a verdict") {
             Verdict::Admit(_) => None,
@@ -443,7 +514,85 @@ mod tests {
         let (access, jobs) = access();
         let verdict = ask(&access, login("nobody", "secret"));
         access.verify(jobs.try_recv().expect("a verification"));
+        look(&access);
         assert_eq!(refused(&verdict), Some(ReasonCode::BadUserNameOrPassword));
+    }
+
+    /// A snapshot in which these users have the password `secret`.
+    fn snapshot_of(names: &[&str]) -> Snapshot {
+        let hash = password::hash(b"secret", Cost::Generated).expect("a hash");
+        let users: Vec<_> = names.iter().map(|name| (*name, hash.expose())).collect();
+        rows::snapshot(&users, &[])
+    }
+
+    #[test]
+    fn a_login_that_was_added_a_moment_ago_comes_in_by_the_look_that_its_refusal_waits_for() {
+        let (access, jobs) = access();
+        let verdict = ask(&access, login("bert", "secret"));
+        access.verify(jobs.try_recv().expect("a verification"));
+        assert!(verdict.try_recv().is_err(), "refused before the look");
+        let look = access.next_look();
+        let _ = access.replace(snapshot_of(&["anna", "bert"]));
+        access.looked(look);
+        access.verify(jobs.try_recv().expect("another verification"));
+        assert_eq!(refused(&verdict), None);
+        assert_eq!(
+            access
+                .counts()
+                .refused()
+                .map(|(_, count)| count)
+                .sum::<u64>(),
+            0
+        );
+    }
+
+    #[test]
+    fn a_password_that_is_known_to_be_wrong_is_right_after_it_was_set() {
+        let (access, jobs) = access();
+        for _ in 0..2 {
+            let verdict = ask(&access, login("anna", "new"));
+            if let Ok(job) = jobs.try_recv() {
+                access.verify(job);
+            }
+            look(&access);
+            assert_eq!(refused(&verdict), Some(ReasonCode::BadUserNameOrPassword));
+        }
+        let verdict = ask(&access, login("anna", "new"));
+        assert!(verdict.try_recv().is_err(), "refused from memory");
+        let look = access.next_look();
+        let hash = password::hash(b"new", Cost::Generated).expect("a hash");
+        let _ = access.replace(rows::snapshot(&[("anna", hash.expose())], &[]));
+        access.looked(look);
+        access.verify(jobs.try_recv().expect("a verification"));
+        assert_eq!(refused(&verdict), None);
+    }
+
+    #[test]
+    fn a_change_of_the_registry_during_a_verification_leads_to_another_one_and_not_to_busy() {
+        let (access, jobs) = access();
+        let verdict = ask(&access, login("bert", "secret"));
+        // Judged as unknown when it came, known when a verifier takes it.
+        let _ = access.replace(snapshot_of(&["bert"]));
+        access.verify(jobs.try_recv().expect("a verification"));
+        assert_eq!(refused(&verdict), None);
+    }
+
+    #[test]
+    fn a_final_refusal_counts_as_one_failure_however_often_it_was_judged() {
+        let (access, jobs) = access();
+        // 30 a minute from an address, a third of them under one name.
+        for number in 0..10 {
+            let verdict = ask(&access, login("anna", &format!("guess {number}")));
+            access.verify(jobs.try_recv().expect("a verification"));
+            look(&access);
+            assert_eq!(
+                refused(&verdict),
+                Some(ReasonCode::BadUserNameOrPassword),
+                "{number}"
+            );
+        }
+        let verdict = ask(&access, login("anna", "secret"));
+        assert_eq!(refused(&verdict), Some(ReasonCode::ConnectionRateExceeded));
     }
 
     #[test]
