@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::program::{self, quoted};
 use crate::text::Texts;
 use crate::{lan, say};
 
@@ -108,6 +109,7 @@ impl Banner {
             let host = lan::advertised_host(listening.address);
             format!("-h {host} -p {}", listening.address.port())
         });
+        let program = program::name();
         let mut lines = Vec::new();
         if self.anonymous {
             if self.is_loopback() {
@@ -119,24 +121,27 @@ impl Banner {
                 lines.push(say!(texts, "next-try"));
                 lines.push(format!("  mosquitto_sub {to} -v -t '#'"));
                 lines.push(format!("  mosquitto_pub {to} -t hello -m world"));
-                let host = lan::advertised_host(mqtt.address);
-                let port = mqtt.address.port();
                 lines.push(format!(
-                    "  safeport simulate tasmota --count 1 --host {host} --port {port}"
+                    "  {program} simulate tasmota{}",
+                    route(mqtt.address)
                 ));
             }
         } else if self.logins == 0 {
             lines.push(say!(texts, "next-first-login"));
             lines.push(say!(texts, "next-device"));
-            lines.push(format!("  safeport device add tasmota --name plug-1{data}"));
+            lines.push(format!(
+                "  {program} device add tasmota --name plug-1{data}"
+            ));
             lines.push(say!(texts, "next-user"));
-            lines.push(format!("  safeport user add me{data}"));
+            lines.push(format!("  {program} user add me{data}"));
             if let Some(to) = to {
                 lines.push(format!("  mosquitto_sub {to} -u me -P PASSWORD -v -t '#'"));
             }
         } else {
             lines.push(say!(texts, "next-more"));
-            lines.push(format!("  safeport device add tasmota --name plug-1{data}"));
+            lines.push(format!(
+                "  {program} device add tasmota --name plug-1{data}"
+            ));
             if let Some(to) = to {
                 lines.push(say!(texts, "next-watch"));
                 lines.push(format!(
@@ -148,14 +153,17 @@ impl Banner {
     }
 }
 
-/// `text` as one word of a shell.
-fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
+/// The options that lead `safeport simulate` to `bound`; none where its defaults do.
+fn route(bound: SocketAddr) -> String {
+    let host = lan::advertised_host(bound);
+    let mut options = String::new();
+    if !host.is_loopback() || host.is_ipv6() {
+        let _ = write!(options, " --host {host}");
     }
+    if bound.port() != 1883 {
+        let _ = write!(options, " --port {}", bound.port());
+    }
+    options
 }
 
 #[cfg(test)]
@@ -187,7 +195,7 @@ mod tests {
         for language in [Language::English, Language::Chinese] {
             let text = banner().text(&Texts::new(language));
             assert!(
-                text.contains("safeport device add tasmota --name plug-1 --data '/tmp/my data'"),
+                text.contains(" device add tasmota --name plug-1 --data '/tmp/my data'"),
                 "{text}"
             );
             assert!(
@@ -206,7 +214,16 @@ mod tests {
             text.contains("mosquitto_sub -h 127.0.0.1 -p 1883 -v -t '#'"),
             "{text}"
         );
-        assert!(text.contains("simulate tasmota"), "{text}");
+        assert!(text.ends_with(" simulate tasmota"), "{text}");
+    }
+
+    #[test]
+    fn the_pretend_plug_is_told_only_what_its_defaults_do_not_say() {
+        let route = |bound: &str| route(bound.parse().expect("an address"));
+        assert_eq!(route("127.0.0.1:1883"), "");
+        assert_eq!(route("127.0.0.1:2883"), " --port 2883");
+        assert_eq!(route("192.168.1.20:1883"), " --host 192.168.1.20");
+        assert_eq!(route("[::1]:1883"), " --host ::1");
     }
 
     #[test]

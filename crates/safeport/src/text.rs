@@ -11,6 +11,8 @@ use fluent_bundle::concurrent::FluentBundle;
 use fluent_bundle::{FluentArgs, FluentResource};
 use unic_langid::LanguageIdentifier;
 
+use crate::program;
+
 const ENGLISH: &str = include_str!("../i18n/en.ftl");
 const CHINESE: &str = include_str!("../i18n/zh-CN.ftl");
 
@@ -106,7 +108,9 @@ impl Texts {
         let Some(pattern) = self.bundle.get_message(id).and_then(|m| m.value()) else {
             return id.to_owned();
         };
-        let mut values = FluentArgs::with_capacity(arguments.len());
+        let mut values = FluentArgs::with_capacity(arguments.len() + 1);
+        // For commands to type: `{ $program } user add me`.
+        values.set("program", program::name());
         for (name, value) in arguments {
             values.set((*name).to_owned(), value.to_string());
         }

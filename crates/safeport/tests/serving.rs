@@ -5,6 +5,7 @@ mod support;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -43,14 +44,34 @@ fn a_server_without_logins_refuses_everyone_and_says_how_to_add_one() {
         server.mqtt().login("plug", Some(("a", "b"))),
         BAD_USER_NAME_OR_PASSWORD
     );
-    server.says("safeport device add");
+    server.says("safeport device add` or `");
 }
 
 #[test]
-fn the_banner_names_listeners_data_folder_and_the_next_command() {
+fn the_banner_names_listeners_data_folder_and_the_next_command_as_the_server_was_called() {
+    let path = Path::new(env!("CARGO_BIN_EXE_safeport"));
+    for program in [path, Path::new("safeport")] {
+        let said = banner(program, path.parent().expect("its folder"));
+        assert!(said.contains("Data folder: "), "{said}");
+        for command in ["device add tasmota --name plug-1", "user add me"] {
+            let line = format!("\n  {} {command} --data ", program.display());
+            assert!(said.contains(&line), "no {line:?} in\n{said}");
+        }
+    }
+}
+
+/// What `program serve` says when it is up, with `search` as the place where programs are found.
+fn banner(program: &Path, search: &Path) -> String {
     let folder = Folder::new();
-    let mut command = folder.safeport(&["serve"]);
+    let mut command = std::process::Command::new(program);
     command
+        .arg("serve")
+        .env_clear()
+        .env("PATH", search)
+        .env("HOME", folder.path())
+        .env("LANG", "C")
+        .env("SAFEPORT__SERVER__DATA", folder.data())
+        .current_dir(folder.path())
         .env("SAFEPORT__MQTT__BIND", "127.0.0.1:0")
         .env("SAFEPORT__MQTTS__ENABLED", "false")
         .env("SAFEPORT__HTTP__BIND", "127.0.0.1:0")
@@ -66,12 +87,7 @@ fn the_banner_names_listeners_data_folder_and_the_next_command() {
     }
     child.kill().expect("killed");
     child.wait().expect("ended");
-    assert!(said.contains("Data folder: "), "{said}");
-    assert!(
-        said.contains("safeport device add tasmota --name plug-1 --data "),
-        "{said}"
-    );
-    assert!(said.contains("safeport user add me --data "), "{said}");
+    said
 }
 
 #[test]

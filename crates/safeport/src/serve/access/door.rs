@@ -28,6 +28,7 @@ use super::accounts::{Accounts, UnreadableDevice};
 use super::failures::Failures;
 use super::recent::Recent;
 use crate::limits::{CLAIMS, PASSWORD_BYTES, USERNAME_BYTES, VERDICTS};
+use crate::program;
 
 /// A keyed hash of user name and password: what verdicts are remembered by. The key is drawn at
 /// start and never leaves the process.
@@ -117,22 +118,21 @@ impl Refusal {
 
     /// What happened and what to do, for the log.
     pub(super) fn advice(&self) -> String {
+        let program = program::name();
         match self {
-            Refusal::NoCredentials => "no user name was sent and anonymous clients are not \
-                admitted; give the client a login with `safeport device add` or `safeport user \
-                add`"
-                .to_owned(),
-            Refusal::WrongPassword => {
-                "the password is wrong; set a new one with `safeport user passwd NAME`, or for a \
-                 device `safeport device passwd NAME`"
-                    .to_owned()
-            }
-            Refusal::UnknownUser => {
-                "there is no such login; add it with `safeport device add` or `safeport user add`"
-                    .to_owned()
-            }
+            Refusal::NoCredentials => format!(
+                "no user name was sent and anonymous clients are not admitted; give the client a \
+                 login with `{program} device add` or `{program} user add`"
+            ),
+            Refusal::WrongPassword => format!(
+                "the password is wrong; set a new one with `{program} user passwd NAME`, or for a \
+                 device `{program} device passwd NAME`"
+            ),
+            Refusal::UnknownUser => format!(
+                "there is no such login; add it with `{program} device add` or `{program} user add`"
+            ),
             Refusal::Disabled => {
-                "this login is disabled; `safeport user enable NAME` lets it in again".to_owned()
+                format!("this login is disabled; `{program} user enable NAME` lets it in again")
             }
             Refusal::TooManyFailures => {
                 "too many wrong logins from this address; correct the client's password, it is let \
