@@ -1,7 +1,9 @@
 //! What this machine is called and where the home network reaches it: for the names in the
 //! server's certificate and for the address that devices are told.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use safeport_net::limits::CERTIFICATE_NAMES;
 
 /// The machine's host name without domain; `localhost` if it has none.
 pub fn host_name() -> String {
@@ -68,25 +70,42 @@ pub fn advertised_host(bind: SocketAddr) -> IpAddr {
 }
 
 /// The names and addresses that the server's certificate is for: host name, host name on mDNS,
-/// `localhost`, every local address. `extra` names come first.
+/// `localhost`, every local address; at most [`CERTIFICATE_NAMES`]. `extra` names come first. What
+/// the machine is called must not keep the server from starting, so a host name that cannot stand
+/// in a certificate is left out.
 pub fn certificate_names(extra: &[String]) -> Vec<String> {
-    let host = host_name();
+    let mut addresses: Vec<IpAddr> = best_address().into_iter().collect();
+    addresses.extend(local_addresses());
+    names_of(extra, &host_name(), &addresses)
+}
+
+fn names_of(extra: &[String], host: &str, addresses: &[IpAddr]) -> Vec<String> {
     let mut names = extra.to_vec();
-    names.push(host.clone());
-    names.push(format!("{host}.local"));
+    let own = [host.to_owned(), format!("{host}.local")];
+    names.extend(own.into_iter().filter(|name| is_dns_name(name)));
     names.push("localhost".to_owned());
     names.push(Ipv4Addr::LOCALHOST.to_string());
-    names.push("::1".to_owned());
-    let best = best_address();
-    names.extend(best.map(|address| address.to_string()));
-    names.extend(local_addresses().iter().map(IpAddr::to_string));
+    names.push(Ipv6Addr::LOCALHOST.to_string());
+    names.extend(addresses.iter().map(IpAddr::to_string));
     let mut seen = Vec::new();
     names.retain(|name| {
-        let is_new = !name.is_empty() && !seen.contains(name);
+        let is_new = !seen.contains(name);
         seen.push(name.clone());
         is_new
     });
+    names.truncate(CERTIFICATE_NAMES);
     names
+}
+
+/// Whether `name` can stand in a certificate as the name of a host.
+fn is_dns_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
 }
 
 #[cfg(test)]
@@ -121,5 +140,19 @@ mod tests {
         assert_eq!(names.iter().filter(|name| *name == "localhost").count(), 1);
         assert!(names.contains(&"safeport.home".to_owned()));
         assert!(names.contains(&"127.0.0.1".to_owned()));
+    }
+
+    #[test]
+    fn an_odd_host_name_or_very_many_addresses_keep_no_certificate_from_being_made() {
+        for odd in ["", "my box", "küche", "a..b", &"x".repeat(64), "-/-"] {
+            let names = names_of(&[], odd, &[]);
+            assert_eq!(names, ["localhost", "127.0.0.1", "::1"], "{odd:?}");
+        }
+        let addresses: Vec<IpAddr> = (0..1000_u32)
+            .map(|number| IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + number)))
+            .collect();
+        let names = names_of(&[], "hub", &addresses);
+        assert_eq!(names.len(), CERTIFICATE_NAMES);
+        assert_eq!(names[..3], ["hub", "hub.local", "localhost"]);
     }
 }

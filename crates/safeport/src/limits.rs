@@ -43,6 +43,10 @@ pub const REVOCATION_INTERVAL: Duration = Duration::from_millis(250);
 /// asks for it: wrong passwords cost twenty looks a second at most, whoever sends how many.
 pub const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
+/// How often the certificates are looked at: they are renewed in their last thirty days, and when
+/// the machine has got another name or address.
+pub const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+
 /// Time from accepting an HTTP connection (or the end of the last answer) to the end of the next
 /// request's headers.
 pub const HTTP_HEADER_TIMEOUT: Duration = Duration::from_secs(10);

@@ -22,10 +22,9 @@ use plan::{engine_settings, listener_specs, wanted_connections};
 use crate::banner::{Banner, Listening};
 use crate::console::{Console, Failure};
 use crate::descriptors::Descriptors;
-use crate::limits::SHUTDOWN_GRACE;
+use crate::limits::{CERTIFICATE_INTERVAL, SHUTDOWN_GRACE};
 use crate::log;
 use crate::reading::Read;
-use crate::say;
 use crate::serve::access::Access;
 use crate::serve::http::{self, Site};
 use crate::serve::metrics::Metrics;
@@ -33,6 +32,7 @@ use crate::serve::revocation;
 use crate::service_manager;
 use crate::tasks::{self, Ends, Tasks};
 use crate::text::Texts;
+use crate::{lan, say, serve};
 
 /// Runs a server until a signal ends it.
 ///
@@ -161,7 +161,11 @@ impl Server {
         let threads =
             |error: std::io::Error| Failure::new(say!(texts, "threads-failed")).detail(error);
         let listening = sockets.listening();
-        let specs = listener_specs(settings, &house.folder, sockets.mqtt, sockets.mqtts, texts)?;
+        let ca = match sockets.mqtts {
+            Some(_) => Some(certificates(&house.folder, texts)?),
+            None => None,
+        };
+        let specs = listener_specs(settings, ca.as_ref(), sockets.mqtt, sockets.mqtts, texts)?;
         let version = house.snapshot.version;
         let access = Access::start(
             house.snapshot,
@@ -198,6 +202,11 @@ impl Server {
                     tracing::error!(target: "safeport::http", "the HTTP listener failed: {error}");
                 }
             });
+        }
+        if let Some(ca) = ca {
+            let names = || lan::certificate_names(&[]);
+            let renewal = serve::certificates::renew(ca, CERTIFICATE_INTERVAL, names);
+            tasks.spawn("certificate renewal", renewal);
         }
         tasks.spawn("watchdog", service_manager::watch(engine.handle()));
         Ok(Server {

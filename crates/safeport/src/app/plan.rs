@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use safeport_engine::{EngineSettings, ListenerLimits, ListenerSpec};
+use safeport_net::PrivateCa;
 use safeport_settings::Settings;
-use safeport_store::DataFolder;
 
-use super::certificates;
 use crate::console::Failure;
 use crate::descriptors::Descriptors;
 use crate::say;
@@ -26,11 +25,11 @@ pub(super) fn wanted_connections(settings: &Settings) -> u64 {
     .sum()
 }
 
-/// The engine's listeners. `http` has none of its sockets: its connections come after their
+/// The engine's listeners; `mqtts` serves the `certificates`. `http` has none of its sockets: its connections come after their
 /// upgrade.
 pub(super) fn listener_specs(
     settings: &Settings,
-    folder: &DataFolder,
+    certificates: Option<&PrivateCa>,
     mqtt: Option<std::net::TcpListener>,
     mqtts: Option<std::net::TcpListener>,
     texts: &Texts,
@@ -44,8 +43,8 @@ pub(super) fn listener_specs(
             limits: listener_limits(settings.mqtt.max_connections, settings.mqtt.max_packet.0),
         });
     }
-    if let Some(socket) = mqtts {
-        let tls = certificates(folder, texts)?
+    if let (Some(socket), Some(ca)) = (mqtts, certificates) {
+        let tls = ca
             .server_config()
             .map_err(|error| Failure::new(say!(texts, "certificates-failed")).detail(error))?;
         specs.push(ListenerSpec {

@@ -1,6 +1,7 @@
 //! Drivers: they move bytes, logins and effects between sockets, the registry and the engine.
 
 pub mod access;
+pub mod certificates;
 pub mod http;
 pub mod metrics;
 pub mod revocation;

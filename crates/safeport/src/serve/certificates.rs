@@ -1,0 +1,73 @@
+//! Keeps the server's certificates good while the server runs: they end after some 15 months, and
+//! the machine may get another name or address.
+
+use std::time::{Duration, SystemTime};
+
+use safeport_net::PrivateCa;
+
+/// Sees to the certificates of `ca` after every `interval`, for the `names` that this machine has
+/// by then. Handshakes that follow get the new ones; the keys, which devices pin, stay. Ends only
+/// with the runtime.
+pub async fn renew(mut ca: PrivateCa, interval: Duration, names: impl Fn() -> Vec<String>) {
+    loop {
+        tokio::time::sleep(interval).await;
+        let wanted = names();
+        // Signs and writes files: not for a thread that serves HTTP.
+        let renewed = tokio::task::spawn_blocking(move || {
+            let done = ca.ensure_leaf(&wanted, SystemTime::now());
+            (ca, done)
+        });
+        let Ok((returned, done)) = renewed.await else {
+            // It panicked and took the authority along: the end of this task stops the server.
+            return;
+        };
+        ca = returned;
+        if let Err(error) = done {
+            // The certificates are renewed a month before their end, so there are some thirty days
+            // in which to read this.
+            tracing::error!(
+                target: "safeport::serve",
+                "the certificates could not be renewed, the old ones stay in use: {error}"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[tokio::test]
+    async fn a_machine_that_gets_another_name_gets_other_certificates_with_the_same_keys() {
+        let folder =
+            std::env::temp_dir().join(format!("safeport-certificates-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let open = || PrivateCa::open_or_create(&folder, SystemTime::now()).expect("an authority");
+        let read = |name: &str| std::fs::read(folder.join(name)).expect("a file");
+        let mut ca = open();
+        ca.ensure_leaf(&["old.lan".to_owned()], SystemTime::now())
+            .expect("certificates");
+        let files = ["server-rsa.pem", "server-p256.pem"];
+        let (before, fingerprint) = (files.map(read), ca.tasmota_fingerprint());
+
+        // A name that cannot stand in a certificate is logged and outlived.
+        let asked = AtomicBool::new(false);
+        let names = || match asked.swap(true, Ordering::Relaxed) {
+            false => vec![String::new()],
+            true => vec!["new.lan".to_owned()],
+        };
+        let renewing = renew(ca, Duration::from_millis(20), names);
+        tokio::select! {
+            () = renewing => panic!("ended by itself"),
+            () = async {
+                while files.map(read) == before {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            } => {}
+            () = tokio::time::sleep(Duration::from_secs(20)) => panic!("not renewed"),
+        }
+        assert_eq!(open().tasmota_fingerprint(), fingerprint);
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+}
