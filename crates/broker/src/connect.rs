@@ -13,6 +13,7 @@ use crate::broker::{Admission, Alarm, Broker};
 use crate::effect::{ConnectionId, DisconnectCause, Effect, Event};
 use crate::message::{Message, Outgoing};
 use crate::permissions::Permissions;
+use crate::retained::is_own;
 use crate::session::{Extra, Session, SessionId, Will};
 use crate::time::Time;
 
@@ -180,7 +181,7 @@ impl Broker {
             ));
         }
         if let Some(will) = &connect.will {
-            if will.topic.starts_with("$SYS/") || !permissions.publish.allows_topic(will.topic) {
+            if is_own(will.topic) || !permissions.publish.allows_topic(will.topic) {
                 return Err((
                     ReasonCode::NotAuthorized,
                     alloc::format!(

@@ -11,6 +11,7 @@ use crate::effect::{Effect, PeerMessage};
 use crate::frame::{Alias, Encoded, Form};
 use crate::limits::{PUMP_BYTES, SHARE_FROM};
 use crate::message::{Message, Outgoing};
+use crate::retained::is_own;
 use crate::session::{Identifiers, InFlight, Owed, SessionId};
 use crate::subscriptions::{GroupChoice, Matches, Reach, Receiver};
 use crate::time::Time;
@@ -255,16 +256,19 @@ impl Broker {
             }
             return true;
         }
-        let old = self.retained.weight_of(out.topic);
-        let count = self.retained.len() + u64::from(old.is_none());
-        let bytes = self.retained.bytes() - old.unwrap_or(0) as u64 + out.weight() as u64;
-        if count > u64::from(self.limits.max_retained_messages)
-            || bytes > self.limits.max_retained_bytes
-        {
+        if !is_own(out.topic) && !self.has_room_to_retain(&out) {
             return false;
         }
         self.keep_retained(handout.keep());
         true
+    }
+
+    fn has_room_to_retain(&self, out: &Outgoing<'_>) -> bool {
+        let old = self.retained.weight_of(out.topic);
+        let count = self.retained.len() + u64::from(old.is_none());
+        let bytes = self.retained.bytes() - old.unwrap_or(0) as u64 + out.weight() as u64;
+        count <= u64::from(self.limits.max_retained_messages)
+            && bytes <= self.limits.max_retained_bytes
     }
 
     /// Remembers for a while that a topic's message was removed, so that an older one, still
@@ -343,12 +347,8 @@ impl Broker {
         let window = usize::from(session.window);
         let blocked = session.blocked;
         let flow = session.flow();
-        if qos != QoS::AtMostOnce
-            && online
-            && !blocked
-            && flow.is_open(window)
-            && let Some(packet_id) = flow.next_packet_id()
-        {
+        if qos != QoS::AtMostOnce && online && !blocked && flow.is_open(window) {
+            let packet_id = flow.next_packet_id();
             flow.inflight
                 .push_back(InFlight::Publish(packet_id, owed.clone()));
             if !self.send_kept(id, handout, &owed, packet_id, now) {
@@ -612,8 +612,8 @@ impl Broker {
         if flow.inflight.len() >= window {
             return None;
         }
-        let packet_id = flow.next_packet_id()?;
         let owed = flow.pop_queue()?;
+        let packet_id = flow.next_packet_id();
         flow.inflight
             .push_back(InFlight::Publish(packet_id, owed.clone()));
         let sent = self.send_publish(id, &owed, Some(packet_id), false, now);

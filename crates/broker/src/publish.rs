@@ -10,6 +10,7 @@ use crate::broker::Broker;
 use crate::delivery::{Outcome, WhenFull};
 use crate::effect::{ConnectionId, DisconnectCause, Event};
 use crate::message::Outgoing;
+use crate::retained::is_own;
 use crate::session::{Flow, InFlight, SessionId};
 use crate::time::Time;
 
@@ -198,7 +199,7 @@ impl Broker {
             return Err(ReasonCode::TopicNameInvalid);
         }
         let session = self.expect(id);
-        if !topic.starts_with("$SYS/") && session.permissions.publish.allows_topic(topic) {
+        if !is_own(topic) && session.permissions.publish.allows_topic(topic) {
             return Ok(());
         }
         let event = Event::NotAllowed {

@@ -70,7 +70,7 @@ impl Retained {
     /// Keeps a message, or with an empty payload the memory that there is none. Returns where,
     /// for [`Self::expire`].
     pub(crate) fn set(&mut self, message: Arc<Message>) -> NodeId {
-        if !is_tombstone(&message) {
+        if counts(&message) {
             self.count += 1;
             self.bytes += message.weight() as u64;
         }
@@ -167,7 +167,7 @@ impl Retained {
     }
 
     fn forget(&mut self, old: Option<Arc<Message>>) {
-        if let Some(old) = old.filter(|old| !is_tombstone(old)) {
+        if let Some(old) = old.filter(|old| counts(old)) {
             self.count -= 1;
             self.bytes -= old.weight() as u64;
         }
@@ -177,6 +177,16 @@ impl Retained {
 /// No retained message has an empty payload [MQTT-3.3.1-6]: one that has stands for a removal.
 fn is_tombstone(message: &Message) -> bool {
     message.payload().is_empty()
+}
+
+/// Whether a message counts against the limits: the server's own topics take nobody's place.
+fn counts(message: &Message) -> bool {
+    !is_tombstone(message) && !is_own(message.topic())
+}
+
+/// Topics that only the server publishes to.
+pub(crate) fn is_own(topic: &str) -> bool {
+    topic.starts_with("$SYS/")
 }
 
 #[cfg(test)]
@@ -212,6 +222,16 @@ mod tests {
         assert_eq!((retained.len(), retained.bytes()), (1, 3));
         retained.remove("a");
         assert!(retained.is_empty());
+    }
+
+    #[test]
+    fn the_servers_own_topics_take_nobodys_place() {
+        let mut retained = Retained::new(1);
+        retained.set(message("$SYS/broker/uptime", "1 seconds", 1, None));
+        retained.set(message("a", "1", 2, None));
+        assert_eq!((retained.len(), retained.bytes()), (1, 2));
+        retained.remove("$SYS/broker/uptime");
+        assert_eq!((retained.len(), retained.bytes()), (1, 2));
     }
 
     #[test]

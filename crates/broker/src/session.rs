@@ -128,7 +128,7 @@ impl InFlight {
 /// QoS 1 and 2 state in both directions, and the queue. Made on first use.
 #[derive(Debug, Default)]
 pub(crate) struct Flow {
-    /// in the order of sending, so in the order of packet ids (see `next_packet_id`)
+    /// in the order of sending
     pub(crate) inflight: VecDeque<InFlight>,
     /// how many at the end of `inflight` were sent on an earlier connection and not yet
     /// again on this one
@@ -144,23 +144,27 @@ pub(crate) struct Flow {
     /// this connection's Receive Maximum
     pub(crate) carried: usize,
     last_packet_id: u16,
+    /// `inflight` is not sorted by packet id
+    scattered: bool,
 }
 
 impl Flow {
-    /// A packet id that is free, or `None` while the oldest unacknowledged message still
-    /// holds the one that would come next. Ids are given in order and none is given again
-    /// past the oldest open one, which keeps `inflight` sorted by id.
-    pub(crate) fn next_packet_id(&mut self) -> Option<NonZeroU16> {
-        let next = match self.last_packet_id.wrapping_add(1) {
-            0 => 1,
-            id => id,
-        };
-        let id = NonZeroU16::new(next)?;
-        if self.inflight.front().is_some_and(|m| m.packet_id() == id) {
-            return None;
+    /// The next packet id that is not in flight. Ids are given in order, so `inflight` is sorted
+    /// by them (seen from its front) until one message has stayed unacknowledged for so long
+    /// that the ids come round to it.
+    pub(crate) fn next_packet_id(&mut self) -> NonZeroU16 {
+        self.scattered &= !self.inflight.is_empty();
+        loop {
+            self.last_packet_id = self.last_packet_id.wrapping_add(1);
+            let Some(id) = NonZeroU16::new(self.last_packet_id) else {
+                continue;
+            };
+            self.scattered |= self.inflight.front().is_some_and(|m| m.packet_id() == id);
+            // A window is smaller than the number of ids, so one is free.
+            if !self.scattered || self.position(id).is_none() {
+                return id;
+            }
         }
-        self.last_packet_id = next;
-        Some(id)
     }
 
     /// Where the message with this packet id is in `inflight`. Acknowledgements come in
@@ -169,6 +173,9 @@ impl Flow {
         let front = self.inflight.front()?.packet_id();
         if front == id {
             return Some(0);
+        }
+        if self.scattered {
+            return self.inflight.iter().position(|m| m.packet_id() == id);
         }
         let distance = |id: NonZeroU16| id.get().wrapping_sub(front.get()) as usize;
         // Passing 65535 skips the id 0: distances stay sorted, only with a gap.

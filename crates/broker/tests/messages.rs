@@ -193,10 +193,15 @@ fn an_id_that_is_still_open_is_not_given_to_another_message() {
     }
     w.read(p);
     w.read(c);
-    w.publish(p, msg("t", "waits").q1(1));
-    assert_eq!(w.read(c), NOTHING);
-    w.ack(c, Packet::PubAck, 1);
-    assert_eq!(w.read(c), ["PUBLISH t q1 #1: waits"]);
+    // Id 1 is passed over, and the client goes on hearing.
+    for id in [2, 3, 4] {
+        w.publish(p, msg("t", "later").q1(1));
+        assert_eq!(w.read(c), [format!("PUBLISH t q1 #{id}: later")]);
+    }
+    for id in [3, 1, 4, 2] {
+        w.ack(c, Packet::PubAck, id);
+    }
+    assert_eq!(w.brokers[0].stats().stored, 0);
 }
 
 #[test]
