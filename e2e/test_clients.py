@@ -261,6 +261,53 @@ def test_tls_offers_the_suite_that_devices_need(server):
         assert sock.cipher()[0] == "ECDHE-RSA-AES128-GCM-SHA256"
 
 
+def records_of(server, version, payload_size):
+    """What the server wrote: (content type, length) of every TLS record while a large message comes."""
+    import socket
+
+    import wire
+    context = server.tls_context()
+    context.minimum_version = context.maximum_version = version
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    seen = bytearray()
+    with socket.create_connection(server.mqtts, 5) as sock:
+        def until(action):
+            while True:
+                try:
+                    return action()
+                except ssl.SSLWantReadError:
+                    sock.sendall(outgoing.read())
+                    got = sock.recv(65536)
+                    assert got, "closed"
+                    seen.extend(got)
+                    incoming.write(got)
+
+        until(tls.do_handshake)
+        handshake = len(seen)
+        tls.write(wire.connect(wire.V311, "") + wire.subscribe(wire.V311, 1, [("big", 0)])
+                  + wire.publish(wire.V311, "big", bytes(payload_size)))
+        sock.sendall(outgoing.read())
+        wanted, got = payload_size + 10, 0
+        while got < wanted:
+            got += len(until(lambda: tls.read(65536)))
+    found, at = [], 0
+    while at < len(seen):
+        length = int.from_bytes(seen[at + 3:at + 5], "big")
+        found.append((seen[at], length, at < handshake))
+        at += 5 + length
+    return found
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+def test_tls_records_fit_the_buffer_of_a_small_device(server, version):
+    """A BearSSL buffer of 1 KiB dies on larger ones; the record may add at most a nonce and a tag."""
+    endpoint(server, "tls")
+    records = records_of(server, version, 30_000)
+    data = [length for kind, length, handshake in records if kind == 23 and not handshake]
+    assert len(data) >= 29 and max(data) <= 1024 + 25, max(data)
+
+
 # ----------------------------------------------------------------- aiomqtt
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
