@@ -12,17 +12,18 @@ use safeport_mqtt::{
     Ack, Disconnect, Packet, PacketType, Properties, PropertiesBuf, ReasonCode, Version,
 };
 
-use crate::delivery::WhenFull;
-use crate::effect::{ConnectionId, DisconnectCause, Effect, Effects, Event};
+use crate::effect::{DisconnectCause, Effect, Effects, Event};
+use crate::ids::{ConnectionId, SessionId};
 use crate::limits::{Limits, RESERVED};
-use crate::message::Publication;
+use crate::message::{Publication, WhenFull};
 use crate::peers::Peers;
 use crate::permissions::Permissions;
 use crate::retained::Retained;
-use crate::session::{Session, SessionId};
+use crate::session::Session;
 use crate::stats::Stats;
 use crate::subscriptions::{Matches, SubscriptionTree};
 use crate::time::Time;
+use crate::timers::{Alarm, Timer};
 
 /// What a broker is made with.
 #[derive(Debug, Clone)]
@@ -79,23 +80,6 @@ pub struct Broker {
     pub(crate) matches: Matches,
     pub(crate) properties: PropertiesBuf,
     pub(crate) stats: Stats,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Timer {
-    pub(crate) at: Time,
-    pub(crate) what: Alarm,
-    /// a session, or a node of the retained store
-    pub(crate) subject: u32,
-    pub(crate) epoch: u32,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Alarm {
-    KeepAlive,
-    Will,
-    SessionExpiry,
-    RetainedExpiry,
 }
 
 impl Broker {

@@ -9,13 +9,15 @@ use safeport_mqtt::{
     limits::MAX_PACKET,
 };
 
-use crate::broker::{Admission, Alarm, Broker};
-use crate::effect::{ConnectionId, DisconnectCause, Effect, Event};
+use crate::broker::{Admission, Broker};
+use crate::effect::{DisconnectCause, Effect, Event};
+use crate::ids::{ConnectionId, SessionId};
 use crate::message::{Message, Outgoing};
 use crate::permissions::Permissions;
 use crate::retained::is_own;
-use crate::session::{Extra, Session, SessionId, Will};
+use crate::session::{Extra, Session, Will};
 use crate::time::Time;
+use crate::timers::Alarm;
 
 impl Broker {
     /// A client said CONNECT and was let in. Answers CONNACK; returns its session, or `None`

@@ -6,15 +6,17 @@ use alloc::vec::Vec;
 use core::num::NonZeroU16;
 use safeport_mqtt::{Packet, QoS, ReasonCode, Version};
 
-use crate::broker::{Alarm, Broker, Timer};
+use crate::broker::Broker;
 use crate::effect::{Effect, PeerMessage};
 use crate::frame::{Alias, Encoded, Form};
+use crate::ids::SessionId;
 use crate::limits::{PUMP_BYTES, SHARE_FROM};
-use crate::message::{Message, Outgoing};
+use crate::message::{Message, Outgoing, WhenFull};
 use crate::retained::is_own;
-use crate::session::{Identifiers, InFlight, Owed, SessionId};
+use crate::session::{Identifiers, InFlight, Owed};
 use crate::subscriptions::{GroupChoice, Matches, Reach, Receiver};
 use crate::time::Time;
+use crate::timers::{Alarm, Timer};
 
 /// What became of a publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,16 +27,6 @@ pub(crate) enum Outcome {
     NobodyThere,
     /// Nobody got it, and the publisher is to know.
     Refused(ReasonCode),
-}
-
-/// What to do about a receiver whose queue is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum WhenFull {
-    /// Nobody gets the message, and its publisher hears so: it can try again.
-    Refuse,
-    /// That receiver goes without, which is counted and told to the operator. For messages
-    /// whose publisher cannot be asked to try again.
-    Drop,
 }
 
 /// One message while it is handed out: what was already made of it for earlier receivers.

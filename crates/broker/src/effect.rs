@@ -7,12 +7,8 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use safeport_mqtt::{ReasonCode, Version};
 
+use crate::ids::ConnectionId;
 use crate::message::Message;
-
-/// The driver's name for an open socket. May be used again once the broker was told that it
-/// closed, or has asked for it to be closed, and its effects were carried out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnectionId(pub u32);
 
 /// Bytes in [`Effects::wire`], encoded once and perhaps sent to many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -144,3 +144,13 @@ impl Publication {
         }
     }
 }
+
+/// What to do about a receiver whose queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WhenFull {
+    /// Nobody gets the message, and its publisher hears so: it can try again.
+    Refuse,
+    /// That receiver goes without, which is counted and told to the operator. For messages
+    /// whose publisher cannot be asked to try again.
+    Drop,
+}

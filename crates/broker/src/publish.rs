@@ -7,11 +7,12 @@ use safeport_mqtt::{
 };
 
 use crate::broker::Broker;
-use crate::delivery::{Outcome, WhenFull};
-use crate::effect::{ConnectionId, DisconnectCause, Event};
-use crate::message::Outgoing;
+use crate::delivery::Outcome;
+use crate::effect::{DisconnectCause, Event};
+use crate::ids::{ConnectionId, SessionId};
+use crate::message::{Outgoing, WhenFull};
 use crate::retained::is_own;
-use crate::session::{Flow, InFlight, SessionId};
+use crate::session::{Flow, InFlight};
 use crate::time::Time;
 
 impl Broker {

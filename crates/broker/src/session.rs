@@ -8,22 +8,12 @@ use alloc::vec::Vec;
 use core::num::NonZeroU16;
 use safeport_mqtt::{QoS, Version};
 
-use crate::effect::ConnectionId;
+use crate::ids::ConnectionId;
 use crate::limits::Limits;
 use crate::message::Message;
 use crate::permissions::Permissions;
 use crate::subscriptions::SubscriptionRef;
 use crate::time::Time;
-
-/// A session's place in its broker. Valid until the session ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SessionId(pub(crate) u32);
-
-impl SessionId {
-    pub(crate) fn index(self) -> usize {
-        self.0 as usize
-    }
-}
 
 pub(crate) struct Session {
     pub(crate) client_id: Box<str>,

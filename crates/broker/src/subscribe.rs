@@ -10,8 +10,9 @@ use safeport_mqtt::{
 
 use crate::broker::Broker;
 use crate::effect::Event;
+use crate::ids::SessionId;
 use crate::message::Message;
-use crate::session::{Identifiers, Owed, SessionId};
+use crate::session::{Identifiers, Owed};
 use crate::subscriptions::Options;
 use crate::time::Time;
 

@@ -10,7 +10,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use safeport_mqtt::{QoS, SubscribeOptions};
 
-use crate::session::SessionId;
+use crate::ids::SessionId;
 use crate::trie::{NONE, NodeId, ROOT, Trie};
 
 /// Index of a session's own list of subscriptions.

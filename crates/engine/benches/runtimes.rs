@@ -69,12 +69,12 @@ fn measure(relay: fn(TcpListener, Arc<AtomicBool>), window: usize) -> f64 {
 /// Writes blocks, each publisher having at most `window` under way, until time is over.
 fn load(address: SocketAddr, window: usize, stop: &AtomicBool) -> u64 {
     let mut subscriber = TcpStream::connect(address).expect("connects");
-    subscriber.write_all(&[b's']).expect("sent");
+    subscriber.write_all(b"s").expect("sent");
     let mut publishers: Vec<TcpStream> = (0..PUBLISHERS)
         .map(|_| {
             let mut stream = TcpStream::connect(address).expect("connects");
             stream.set_nodelay(true).expect("nodelay");
-            stream.write_all(&[b'p']).expect("sent");
+            stream.write_all(b"p").expect("sent");
             stream
         })
         .collect();

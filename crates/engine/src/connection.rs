@@ -7,8 +7,9 @@ use safeport_broker::SessionId;
 use safeport_mqtt::Version;
 use safeport_net::Layer;
 
-use crate::limits::{POOL_BUFFER_BYTES, POOL_BUFFERS, SLICES, WRAP_AT_ONCE};
+use crate::limits::{SLICES, WRAP_AT_ONCE};
 use crate::out_buffer::OutBuffer;
+use crate::pool::Pool;
 
 /// A connection. Idle it owns no buffer: only its socket, its session's name and flags.
 pub(crate) struct Connection {
@@ -120,7 +121,7 @@ impl Connection {
     }
 
     /// Writes what waits, as much as the socket takes. Returns the bytes written, too.
-    pub(crate) fn flush(&mut self, pool: &mut Vec<Vec<u8>>) -> io::Result<(Flushed, usize)> {
+    pub(crate) fn flush(&mut self, pool: &mut Pool) -> io::Result<(Flushed, usize)> {
         let result = match &mut self.layer {
             None => flush_plain(&mut self.stream, &mut self.out),
             Some(wrapped) => {
@@ -228,16 +229,6 @@ impl Wrapped {
         };
         out.advance(taken);
         Ok(())
-    }
-}
-
-/// Gives a buffer back for reuse, unless it grew too large or enough are kept.
-pub(crate) fn recycle(buffer: &mut Vec<u8>, pool: &mut Vec<Vec<u8>>) {
-    let mut buffer = std::mem::take(buffer);
-    if buffer.capacity() > 0 && buffer.capacity() <= POOL_BUFFER_BYTES && pool.len() < POOL_BUFFERS
-    {
-        buffer.clear();
-        pool.push(buffer);
     }
 }
 

@@ -6,18 +6,19 @@ use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use mio::{Poll, Waker};
 use rustls::ServerConfig;
-use safeport_broker::{BrokerSetup, Limits, MAX_PEERS, PeerMessage, Publication, Stats, home_of};
+use safeport_broker::{BrokerSetup, Limits, MAX_PEERS, Publication, Stats, home_of};
 use safeport_net::Layer;
 
-use crate::connection::{Leaving, Wrapped};
+use crate::connection::Wrapped;
 use crate::event_loop::{EventLoop, LoopParts};
-use crate::gatekeeper::{Gatekeeper, Verdict};
+use crate::gatekeeper::Gatekeeper;
+use crate::mailbox::{Command, Drained, Incoming, ListenerInfo, ListenerLimits, Mailbox};
 use crate::shared::Shared;
 
 /// How the engine runs.
@@ -48,24 +49,6 @@ impl Default for EngineSettings {
     }
 }
 
-/// Bounds of one listener.
-#[derive(Debug, Clone)]
-pub struct ListenerLimits {
-    /// Open sockets of this listener; default 1,000,000. Further ones are closed at once.
-    pub max_connections: usize,
-    /// Largest packet in bytes, with its fixed header; default 1 MiB.
-    pub max_packet: u32,
-}
-
-impl Default for ListenerLimits {
-    fn default() -> Self {
-        Self {
-            max_connections: 1_000_000,
-            max_packet: 1 << 20,
-        }
-    }
-}
-
 /// A bound socket and what it serves.
 pub struct ListenerSpec {
     /// Name for settings, logs and the gatekeeper: `mqtt`, `mqtts`.
@@ -79,77 +62,10 @@ pub struct ListenerSpec {
     pub limits: ListenerLimits,
 }
 
-pub(crate) struct ListenerInfo {
-    pub(crate) name: String,
-    pub(crate) tls: Option<Arc<ServerConfig>>,
-    pub(crate) limits: ListenerLimits,
-    /// open sockets, over all loops
-    pub(crate) open: AtomicUsize,
-}
-
-/// What other threads tell a loop.
-pub(crate) enum Command {
-    Verdict {
-        key: usize,
-        serial: u32,
-        verdict: Verdict,
-    },
-    Incoming(Box<Incoming>),
-    Peer {
-        from: u8,
-        batch: Vec<PeerMessage>,
-    },
-    Publish(Publication),
-    Deliver(String, Publication),
-    DisconnectUser(String),
-    DisconnectClient(String),
-    Shutdown {
-        deadline: Instant,
-    },
-}
-
-/// A connection on its way into a loop.
-pub(crate) struct Incoming {
-    pub(crate) stream: mio::net::TcpStream,
-    pub(crate) listener: u8,
-    pub(crate) layer: Option<Box<Wrapped>>,
-    /// protocol bytes already decoded from the layer
-    pub(crate) tail: Vec<u8>,
-    /// socket bytes that were read before the layer was put on
-    pub(crate) early: Vec<u8>,
-    pub(crate) admitted: Option<Box<Leaving>>,
-}
-
-/// The way into one loop from other threads.
-#[derive(Clone)]
-pub(crate) struct Mailbox {
-    pub(crate) sender: Sender<Command>,
-    pub(crate) waker: Arc<Waker>,
-    pub(crate) shared: Arc<Shared>,
-}
-
-impl Mailbox {
-    pub(crate) fn send(&self, command: Command) {
-        // A loop that is gone has nobody to tell; its end is reported by `healthy` and join.
-        if self.sender.send(command).is_ok() {
-            let _ = self.waker.wake();
-        }
-    }
-}
-
 /// Running event loops.
 pub struct Engine {
     handle: EngineHandle,
     threads: Vec<JoinHandle<Drained>>,
-}
-
-/// What a graceful stop came to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Drained {
-    /// Connections that were open when it began.
-    pub connections: usize,
-    /// Those that had not taken everything when the time was over.
-    pub cut_off: usize,
 }
 
 /// Steers the loops from any thread.

@@ -71,3 +71,7 @@ pub trait Gatekeeper: Send + Sync + 'static {
     /// thread; a connection that gets no answer is closed when its time to connect is over.
     fn decide(&self, login: OwnedLogin, answer: Box<dyn FnOnce(Verdict) + Send>);
 }
+
+/// What a client is told that the gatekeeper turned away.
+pub(crate) const TURNED_AWAY: &str =
+    "the server does not let this client in with these credentials";

@@ -8,7 +8,7 @@ use std::time::Instant;
 use safeport_broker::{ConnectionId, DisconnectCause, Event};
 use tracing::{debug, info, warn};
 
-use crate::admission::TURNED_AWAY;
+use crate::gatekeeper::TURNED_AWAY;
 use crate::limits::{CAUSE_PERIOD, LINES_FOR_SERVER, LINES_PER_CAUSE};
 
 /// Writes events to the log. After a few lines of one cause within a period the rest is counted

@@ -13,16 +13,18 @@
 //!      → timeouts → flush what was written to → batches to peers → free what was closed
 //! ```
 
-mod admission;
 mod connection;
 mod engine;
 mod event_loop;
 mod gatekeeper;
 mod journal;
 mod limits;
+mod mailbox;
 mod out_buffer;
+mod pool;
 mod shared;
 
-pub use engine::{Drained, Engine, EngineHandle, EngineSettings, ListenerLimits, ListenerSpec};
+pub use engine::{Engine, EngineHandle, EngineSettings, ListenerSpec};
 pub use gatekeeper::{Gatekeeper, Login, OwnedLogin, Verdict};
+pub use mailbox::{Drained, ListenerLimits};
 pub use safeport_broker::{Limits, Permissions, Publication, Stats, TopicRights};

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use safeport_broker::{Frame, Message};
 
+use crate::pool::Pool;
+
 /// Small packets are copied into one buffer; large payloads stay where they are and are written
 /// from there. Empty, it owns no memory.
 #[derive(Default)]
@@ -36,11 +38,9 @@ impl OutBuffer {
     }
 
     /// Appends an encoded packet. A buffer from `pool` is used where there was none.
-    pub(crate) fn push(&mut self, frame: &Frame, wire: &[u8], pool: &mut Vec<Vec<u8>>) {
-        if self.bytes.capacity() == 0
-            && let Some(buffer) = pool.pop()
-        {
-            self.bytes = buffer;
+    pub(crate) fn push(&mut self, frame: &Frame, wire: &[u8], pool: &mut Pool) {
+        if self.bytes.capacity() == 0 {
+            self.bytes = pool.take();
         }
         frame.write_to(wire, &mut self.bytes);
     }
@@ -56,7 +56,7 @@ impl OutBuffer {
         head: &Frame,
         wire: &[u8],
         message: Arc<Message>,
-        pool: &mut Vec<Vec<u8>>,
+        pool: &mut Pool,
     ) {
         self.push(head, wire, pool);
         let shared = self.shared.get_or_insert_default();
@@ -123,10 +123,10 @@ impl OutBuffer {
     }
 
     /// Gives the empty buffer back.
-    pub(crate) fn release(&mut self, pool: &mut Vec<Vec<u8>>) {
+    pub(crate) fn release(&mut self, pool: &mut Pool) {
         debug_assert!(self.is_empty());
         self.at = 0;
-        crate::connection::recycle(&mut self.bytes, pool);
+        pool.give(std::mem::take(&mut self.bytes));
     }
 }
 
@@ -199,7 +199,7 @@ mod tests {
             .collect();
         for step in [1usize, 2, 3, 7, 100, 1000, 4096, 100_000] {
             let effects = delivered(&payloads);
-            let mut pool = Vec::new();
+            let mut pool = Pool::default();
             let mut out = OutBuffer::default();
             let mut expected = Vec::new();
             for effect in &effects.list {

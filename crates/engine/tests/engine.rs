@@ -26,10 +26,10 @@ fn a_message_published_after_suback_reaches_subscribers_on_every_loop() {
     let mut publishers: Vec<Client> = (0..12)
         .map(|n| Client::connect(address, Version::V5, &format!("publisher-{n}"), true))
         .collect();
-    for from in 0..publishers.len() {
+    for (from, publisher) in publishers.iter_mut().enumerate() {
         for to in 0..clients.len() {
             if from != to {
-                publishers[from].publish(&format!("to/{to}/{from}"), b"x", false);
+                publisher.publish(&format!("to/{to}/{from}"), b"x", false);
             }
         }
     }

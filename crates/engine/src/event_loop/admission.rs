@@ -11,13 +11,14 @@ use safeport_mqtt::{
 use safeport_net::FirstBytes;
 
 use crate::connection::{Leaving, State};
-use crate::engine::Command;
-use crate::event_loop::EventLoop;
-use crate::gatekeeper::{Login, Verdict};
+use crate::gatekeeper::{Login, TURNED_AWAY, Verdict};
+use crate::mailbox::Command;
+
+use super::EventLoop;
 
 impl EventLoop {
     /// The first packet of a connection. `raw` are its bytes.
-    pub(crate) fn first_packet(&mut self, key: usize, packet: &Packet<'_>, raw: &[u8]) {
+    pub(super) fn first_packet(&mut self, key: usize, packet: &Packet<'_>, raw: &[u8]) {
         let Packet::Connect(connect) = packet else {
             return self.not_connect(key, raw);
         };
@@ -53,7 +54,7 @@ impl EventLoop {
     }
 
     /// The gatekeeper's answer for a connection that may be gone by now.
-    pub(crate) fn verdict(&mut self, key: usize, serial: u32, verdict: Verdict) {
+    pub(super) fn verdict(&mut self, key: usize, serial: u32, verdict: Verdict) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -71,7 +72,7 @@ impl EventLoop {
     /// A connection that another loop sent home. The gatekeeper is asked again: the login may
     /// have been revoked while the connection was between the loops, where no revocation finds
     /// it. A login that was just admitted is answered from memory.
-    pub(crate) fn arrive(&mut self, key: usize, admitted: &Leaving) {
+    pub(super) fn arrive(&mut self, key: usize, admitted: &Leaving) {
         if let Ok(Decoded::Packet(packet, _)) = decode(&admitted.connect, Version::V311, u32::MAX) {
             self.first_packet(key, &packet, &admitted.connect);
         }
@@ -123,7 +124,7 @@ impl EventLoop {
 
     /// The first packet is no CONNECT, or no packet at all: closed without an answer
     /// [MQTT-3.1.0-1], but not without a word in the log.
-    pub(crate) fn not_connect(&mut self, key: usize, bytes: &[u8]) {
+    pub(super) fn not_connect(&mut self, key: usize, bytes: &[u8]) {
         let what = match FirstBytes::of(bytes) {
             Some(FirstBytes::Tls) => {
                 "TLS came to the plain port; point the device to the `mqtts` port, or switch its \
@@ -140,7 +141,7 @@ impl EventLoop {
     }
 
     /// Bytes that are no packet, before or after CONNECT.
-    pub(crate) fn malformed(&mut self, key: usize, error: DecodeError) {
+    pub(super) fn malformed(&mut self, key: usize, error: DecodeError) {
         let now = self.time();
         let connection = &mut self.connections[key];
         let id = ConnectionId(key as u32);
@@ -172,7 +173,7 @@ impl EventLoop {
     }
 
     /// The peer and its listener, for a log line.
-    pub(crate) fn describe(&self, key: usize) -> String {
+    pub(super) fn describe(&self, key: usize) -> String {
         let Some(connection) = self.connections.get(key) else {
             return String::new();
         };
@@ -184,7 +185,7 @@ impl EventLoop {
     }
 
     /// Closes connections that have taken too long to say CONNECT, or to go.
-    pub(crate) fn close_overdue(&mut self, now: Instant) {
+    pub(super) fn close_overdue(&mut self, now: Instant) {
         while let Some(due) = self.connecting.front() {
             if due.at > now {
                 break;
@@ -224,10 +225,6 @@ impl EventLoop {
         }
     }
 }
-
-/// What a client is told that the gatekeeper turned away.
-pub(crate) const TURNED_AWAY: &str =
-    "the server does not let this client in with these credentials";
 
 /// Where a socket's address is gone already.
 const UNKNOWN_PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);

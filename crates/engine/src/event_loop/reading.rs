@@ -1,0 +1,225 @@
+//! Bytes from sockets to packets.
+
+use std::io::{self, Read};
+
+use mio::event::Event;
+use safeport_broker::ConnectionId;
+use safeport_mqtt::{Decoded, decode};
+use safeport_net::{FirstBytes, Received};
+
+use crate::connection::{Connection, State};
+use crate::limits::{READ_BUFFER, READ_PER_TURN, STOP_READING_AT};
+
+use super::EventLoop;
+
+/// The first byte of a CONNECT, without its flags: the decoder judges those.
+const CONNECT: u8 = 0x10;
+
+impl EventLoop {
+    pub(super) fn socket_event(&mut self, key: usize, event: &Event) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if event.is_read_closed() || event.is_error() {
+            connection.read_closed = true;
+        }
+        if event.is_writable() && connection.full {
+            connection.full = false;
+            self.mark_dirty(key);
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            self.list_for_reading(key);
+        }
+    }
+
+    pub(super) fn list_for_reading(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if std::mem::replace(&mut connection.listed, true) {
+            return;
+        }
+        // A first packet waits for nobody: devices give up within a fraction of a second.
+        match connection.state {
+            State::Connecting => self.ready.push_front(key),
+            _ => self.ready.push_back(key),
+        }
+    }
+
+    /// Reads from those who have something, one after the other, as much as a turn may hold.
+    pub(super) fn read_ready(&mut self) {
+        let mut left = READ_PER_TURN;
+        let mut buffer = std::mem::take(&mut self.read_buffer);
+        while left > 0
+            && let Some(key) = self.ready.pop_front()
+        {
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.listed = false;
+                left = left.saturating_sub(self.read(key, &mut buffer));
+            }
+        }
+        self.read_buffer = buffer;
+    }
+
+    /// Reads once; lists the connection again if there may be more. Returns the bytes read.
+    pub(super) fn read(&mut self, key: usize, buffer: &mut [u8]) -> usize {
+        let connection = &mut self.connections[key];
+        if !connection.may_read() {
+            connection.unread = true;
+            return 0;
+        }
+        match connection.stream.read(buffer) {
+            Ok(0) => self.lost(key),
+            Ok(n) => {
+                // A short read has emptied the socket: the next bytes bring a new event.
+                let more = n == buffer.len() || connection.read_closed;
+                self.io.bytes_received += n as u64;
+                self.received(key, &buffer[..n]);
+                self.apply();
+                if more {
+                    self.list_for_reading(key);
+                }
+                return n;
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => self.list_for_reading(key),
+            Err(_) => self.lost(key),
+        }
+        self.apply();
+        0
+    }
+
+    /// Bytes from the socket.
+    pub(super) fn received(&mut self, key: usize, bytes: &[u8]) {
+        let Some(wrapped) = &mut self.connections[key].layer else {
+            return self.protocol_bytes(key, bytes);
+        };
+        let mut plain = std::mem::take(&mut self.plain);
+        plain.clear();
+        let result = wrapped.layer.receive(bytes, &mut plain, &mut wrapped.raw);
+        if !wrapped.raw.is_empty() {
+            self.mark_dirty(key);
+        }
+        self.protocol_bytes(key, &plain);
+        plain.shrink_to(READ_BUFFER);
+        self.plain = plain;
+        match result {
+            Ok(Received::Open) => {}
+            Ok(Received::Closed) => self.gone(key),
+            Err(e) => {
+                let what = match FirstBytes::of(bytes) {
+                    Some(FirstBytes::Mqtt) if matches!(self.connections.get(key), Some(c) if matches!(c.state, State::Connecting)) => {
+                        "plain MQTT came to the TLS port; switch the device's TLS on, or point it \
+                         to the `mqtt` port"
+                            .to_owned()
+                    }
+                    _ => e.to_string(),
+                };
+                let line = format!("{}: {what}", self.describe(key));
+                self.journal.warn("layer", line, self.now);
+                self.gone(key);
+            }
+        }
+    }
+
+    /// Bytes of the protocol: packets, or pieces of them.
+    pub(super) fn protocol_bytes(&mut self, key: usize, bytes: &[u8]) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let mut tail = std::mem::take(&mut connection.tail);
+        if tail.is_empty() {
+            let used = self.packets(key, bytes);
+            if used < bytes.len() {
+                tail.extend_from_slice(&bytes[used..]);
+            }
+        } else {
+            tail.extend_from_slice(bytes);
+            if tail.len() >= connection.needed as usize {
+                let used = self.packets(key, &tail);
+                tail.drain(..used);
+            }
+        }
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if tail.is_empty() {
+            self.pool.give(std::mem::take(&mut tail));
+        }
+        connection.tail = tail;
+        if matches!(connection.state, State::Leaving(_)) {
+            self.send_home(key);
+        }
+    }
+
+    /// Decodes and handles packets; returns how many bytes were used.
+    pub(super) fn packets(&mut self, key: usize, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        let now = self.time();
+        while at < bytes.len() {
+            let connection = &mut self.connections[key];
+            connection.needed = 0;
+            match connection.state {
+                State::Live(_) | State::Connecting => {}
+                State::Deciding(_) | State::Leaving(_) => break,
+                State::Closing(_) | State::Dead => return bytes.len(),
+            }
+            if matches!(connection.state, State::Connecting) && bytes[at] & 0xF0 != CONNECT {
+                // Whatever it is, it will not become a CONNECT [MQTT-3.1.0-1].
+                self.not_connect(key, &bytes[at..]);
+                return bytes.len();
+            }
+            match decode(&bytes[at..], connection.version, connection.max_packet) {
+                Ok(Decoded::Packet(packet, used)) => {
+                    match connection.state {
+                        State::Live(session) => {
+                            let id = ConnectionId(key as u32);
+                            self.broker.handle_packet(session, id, &packet, now);
+                        }
+                        _ => self.first_packet(key, &packet, &bytes[at..at + used]),
+                    }
+                    at += used;
+                }
+                Ok(Decoded::Incomplete(needed)) => {
+                    connection.needed = needed as u32;
+                    break;
+                }
+                Err(error) => {
+                    self.malformed(key, error);
+                    return bytes.len();
+                }
+            }
+        }
+        at
+    }
+
+    /// Handles what waited while a connection was held back.
+    pub(super) fn go_on(&mut self, key: usize) {
+        self.apply();
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if !connection.tail.is_empty() {
+            connection.needed = 0;
+            self.protocol_bytes(key, &[]);
+            self.apply();
+        }
+        if let Some(connection) = self.connections.get_mut(key)
+            && std::mem::take(&mut connection.unread)
+        {
+            self.list_for_reading(key);
+        }
+    }
+}
+
+impl Connection {
+    /// A connection is not read while the gatekeeper thinks, and while its own answers pile up
+    /// unread.
+    pub(super) fn may_read(&self) -> bool {
+        match self.state {
+            State::Connecting | State::Closing(_) => true,
+            State::Live(_) => self.out.len() < STOP_READING_AT,
+            State::Deciding(_) | State::Leaving(_) | State::Dead => false,
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The broker's effects to bytes on sockets, and the ends of connections.
+
+use std::net::Shutdown;
+use std::sync::atomic::Ordering;
+
+use safeport_broker::{ConnectionId, Effect};
+use safeport_mqtt::{Packet, Version};
+
+use crate::connection::{Flushed, State};
+use crate::limits::{CLOSING, CONGESTED_AT};
+
+use super::{Due, EventLoop};
+
+impl EventLoop {
+    /// Carries out what the broker wants done.
+    pub(super) fn apply(&mut self) {
+        while self.broker.has_effects() {
+            let mut effects = std::mem::take(&mut self.effects);
+            self.broker.take_effects(&mut effects);
+            for effect in effects.list.drain(..) {
+                self.carry_out(effect, &effects.wire);
+            }
+            effects.clear();
+            self.effects = effects;
+        }
+    }
+
+    pub(super) fn carry_out(&mut self, effect: Effect, wire: &[u8]) {
+        match effect {
+            Effect::Send { to, frame } => {
+                let key = to.0 as usize;
+                if let Some(connection) = self.connections.get_mut(key) {
+                    connection.out.push(&frame, wire, &mut self.pool);
+                    self.written_to(key);
+                }
+            }
+            Effect::SendShared { to, head, message } => {
+                let key = to.0 as usize;
+                if let Some(connection) = self.connections.get_mut(key) {
+                    connection
+                        .out
+                        .push_shared(&head, wire, message, &mut self.pool);
+                    self.written_to(key);
+                }
+            }
+            Effect::WatchDrain { to } => {
+                let key = to.0 as usize;
+                if let Some(connection) = self.connections.get_mut(key) {
+                    connection.watch_drain = true;
+                    self.mark_dirty(key);
+                }
+            }
+            Effect::Close { to } => self.close(to.0 as usize),
+            Effect::Tell { mut peers, message } => {
+                while peers != 0 {
+                    let peer = peers.trailing_zeros() as usize;
+                    peers &= peers - 1;
+                    if let Some(batch) = self.outbound.get_mut(peer) {
+                        batch.push((*message).clone());
+                    }
+                }
+            }
+            Effect::Event(event) => {
+                let connections = &self.connections;
+                let peer = |connection: ConnectionId| {
+                    let connection = connections.get(connection.0 as usize)?;
+                    connection.stream.peer_addr().ok()
+                };
+                self.journal.event(&event, peer, self.now);
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn written_to(&mut self, key: usize) {
+        let connection = &self.connections[key];
+        let congested = connection.out.len() > CONGESTED_AT;
+        if !connection.dirty {
+            self.mark_dirty(key);
+        }
+        if congested {
+            self.relieve(key);
+        }
+    }
+
+    /// Much waits for one connection: try the socket now, and if it is full, tell the broker.
+    pub(super) fn relieve(&mut self, key: usize) {
+        let connection = &mut self.connections[key];
+        if !connection.full {
+            match connection.flush(&mut self.pool) {
+                Ok((_, written)) => self.io.bytes_sent += written as u64,
+                // The flush at the end of the turn finds the same error and acts on it.
+                Err(_) => return,
+            }
+        }
+        if connection.waiting() > CONGESTED_AT
+            && let State::Live(session) = connection.state
+        {
+            self.broker
+                .handle_congested(session, ConnectionId(key as u32));
+        }
+    }
+
+    pub(super) fn mark_dirty(&mut self, key: usize) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && !connection.dirty
+        {
+            connection.dirty = true;
+            self.dirty.push(key);
+        }
+    }
+
+    /// Writes a packet that is not the broker's (CONNACK before there is a session).
+    pub(super) fn write_packet(&mut self, key: usize, packet: &Packet<'_>, version: Version) {
+        let mut bytes = Vec::new();
+        if packet.encode(version, &mut bytes).is_ok() {
+            self.connections[key].out.push_bytes(&bytes);
+            self.mark_dirty(key);
+        }
+    }
+
+    /// Once a turn: everything that was written to goes to its sockets.
+    pub(super) fn flush(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for key in dirty.drain(..) {
+            let Some(connection) = self.connections.get_mut(key) else {
+                continue;
+            };
+            connection.dirty = false;
+            if connection.full || matches!(connection.state, State::Dead) {
+                continue;
+            }
+            match connection.flush(&mut self.pool) {
+                Ok((flushed, written)) => {
+                    self.io.bytes_sent += written as u64;
+                    if flushed == Flushed::All {
+                        self.emptied(key);
+                    }
+                }
+                Err(_) => {
+                    // The peer's last words (a DISCONNECT) may still be there to read.
+                    connection.full = true;
+                    let mut buffer = std::mem::take(&mut self.read_buffer);
+                    while self.read(key, &mut buffer) > 0 {}
+                    self.read_buffer = buffer;
+                    self.lost(key);
+                }
+            }
+        }
+        // What became dirty meanwhile waits for the next turn, which comes at once.
+        dirty.append(&mut self.dirty);
+        self.dirty = dirty;
+        self.apply();
+    }
+
+    /// Everything is with the kernel.
+    pub(super) fn emptied(&mut self, key: usize) {
+        let now = self.time();
+        let connection = &mut self.connections[key];
+        let id = ConnectionId(key as u32);
+        match connection.state {
+            State::Live(session) => {
+                if std::mem::take(&mut connection.watch_drain) {
+                    self.broker.handle_drained(session, id, now);
+                }
+                let connection = &mut self.connections[key];
+                if connection.unread && connection.may_read() {
+                    connection.unread = false;
+                    self.list_for_reading(key);
+                }
+            }
+            State::Closing(false) => {
+                // Closing a socket with unread data resets it, and the peer may never see our
+                // last words: say that no more comes, then read until it goes.
+                if connection.read_closed || connection.stream.shutdown(Shutdown::Write).is_err() {
+                    return self.kill(key);
+                }
+                connection.state = State::Closing(true);
+                self.list_for_reading(key);
+            }
+            _ => {}
+        }
+    }
+
+    /// We close: what waits is written first.
+    pub(super) fn close(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if matches!(connection.state, State::Closing(true) | State::Dead) {
+            return;
+        }
+        if connection.waiting() == 0 && connection.layer.is_none() {
+            return self.kill(key);
+        }
+        connection.state = State::Closing(false);
+        connection.tail = Vec::new();
+        self.closing.push_back(Due {
+            at: self.now + CLOSING,
+            key,
+            serial: connection.serial,
+        });
+        self.mark_dirty(key);
+    }
+
+    /// The peer said goodbye in the layer's way, or broke its rules: last words are written.
+    pub(super) fn gone(&mut self, key: usize) {
+        self.tell_lost(key);
+        self.close(key);
+    }
+
+    /// The socket is gone.
+    pub(super) fn lost(&mut self, key: usize) {
+        self.tell_lost(key);
+        self.kill(key);
+    }
+
+    pub(super) fn tell_lost(&mut self, key: usize) {
+        if let Some(connection) = self.connections.get(key)
+            && let State::Live(session) = connection.state
+        {
+            let now = self.time();
+            self.broker
+                .handle_closed(session, ConnectionId(key as u32), now);
+        }
+    }
+
+    /// Frees the connection at the end of this turn, when no event of it can be left.
+    pub(super) fn kill(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if !matches!(connection.state, State::Dead) {
+            connection.state = State::Dead;
+            self.dead.push(key);
+        }
+    }
+
+    pub(super) fn bury(&mut self) {
+        for key in self.dead.drain(..) {
+            let connection = self.connections.remove(key);
+            let listener = &self.listeners[usize::from(connection.listener)];
+            listener.open.fetch_sub(1, Ordering::Relaxed);
+            self.io.sockets -= 1;
+            // The lists of dirty and ready connections may still name the slot. Whoever has it
+            // next is then flushed or read once in vain, which is cheaper than searching.
+        }
+    }
+}
