@@ -215,7 +215,7 @@ settings! {
     engine: Engine {
         /// Event loops, one thread each. One carries a house; more pay off when one
         /// thread is busy all the time.
-        loops: u16 = "1", "1" to "256";
+        loops: u16 = "1", "1" to "64";
     }
 
     /// What is written to stderr.
