@@ -1,17 +1,22 @@
 //! Bytes to packets. Nothing here allocates.
 
+mod connect;
+
 use core::str;
 
+use self::connect::connect;
 use crate::error::{DecodeError, DecodeErrorKind as Kind, Fault};
+use crate::filters::{SubscribeFilters, UnsubscribeFilters};
 use crate::packet::{
-    Ack, Auth, ConnAck, Connect, Disconnect, Packet, PacketId, PacketType, Publish, QoS, SubAck,
-    Subscribe, SubscribeFilters, SubscribeOptions, UnsubAck, Unsubscribe, UnsubscribeFilters,
-    Version, Will,
+    Ack, Auth, ConnAck, Disconnect, Packet, Publish, SubAck, Subscribe, UnsubAck, Unsubscribe, Will,
 };
-use crate::properties::{Place, Properties};
+use crate::properties::Properties;
+use crate::property::Place;
 use crate::read::Reader;
 use crate::reason::ReasonCode;
-use crate::topic::{check_filter, check_name};
+use crate::rules::{check_codes, check_empty_topic};
+use crate::topic::check_name;
+use crate::wire::{PacketType, QoS, Version};
 
 /// What [`decode`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,9 +172,9 @@ fn publish(first: u8, body: &[u8], version: Version) -> Result<Publish<'_>, Faul
     // Only at QoS 1 and 2 [MQTT-2.2.1-2], [MQTT-2.2.1-3].
     let packet_id = match qos {
         QoS::AtMostOnce => None,
-        _ => Some(packet_id(&mut reader)?),
+        _ => Some(reader.packet_id()?),
     };
-    let properties = properties(&mut reader, version, Place::Publish)?;
+    let properties = Properties::read(&mut reader, version, Place::Publish)?;
     if topic.is_empty() {
         check_empty_topic(version, properties)?;
     }
@@ -183,185 +188,6 @@ fn publish(first: u8, body: &[u8], version: Version) -> Result<Publish<'_>, Faul
         properties,
         payload: reader.rest(),
     })
-}
-
-/// An empty topic name needs an alias (section 3.3.2.1); before MQTT 5 it is never right
-/// [MQTT-4.7.3-1].
-#[cold]
-pub(crate) fn check_empty_topic(version: Version, properties: Properties<'_>) -> Result<(), Kind> {
-    if version != Version::V5 {
-        return Err(Kind::EmptyTopicName);
-    }
-    match properties.topic_alias() {
-        Some(_) => Ok(()),
-        None => Err(Kind::EmptyTopicNameWithoutAlias),
-    }
-}
-
-/// Properties with their length in front; none before MQTT 5 [MQTT-2.2.2-1].
-#[inline]
-fn properties<'a>(
-    reader: &mut Reader<'a>,
-    version: Version,
-    place: Place,
-) -> Result<Properties<'a>, Fault> {
-    if version != Version::V5 {
-        return Ok(Properties::EMPTY);
-    }
-    let len = reader.variable_integer()?;
-    Properties::checked(reader.take(len as usize)?, place)
-}
-
-#[inline]
-fn packet_id(reader: &mut Reader<'_>) -> Result<PacketId, Kind> {
-    PacketId::new(reader.u16()?).ok_or(Kind::PacketIdZero)
-}
-
-#[inline(never)]
-fn connect(body: &[u8], padded: bool) -> Result<Connect<'_>, DecodeError> {
-    let fail = |fault, level| DecodeError::new(fault, PacketType::Connect as u8, level);
-    let mut reader = Reader::new(body);
-    let level = protocol_level(&mut reader).map_err(|(fault, level)| fail(fault, level))?;
-    let version = level.version;
-    if padded && version == Version::V5 {
-        return Err(fail(Kind::VariableIntegerNotMinimal.into(), version as u8));
-    }
-    connect_fields(&mut reader, level).map_err(|fault| fail(fault, version as u8))
-}
-
-struct Level {
-    version: Version,
-    bridge: bool,
-}
-
-/// Protocol name and level. A wrong one is told apart from a broken packet, since it is answered:
-/// CONNACK 0x84, or return code 1 of MQTT 3 [MQTT-3.1.2-1], [MQTT-3.1.2-2].
-fn protocol_level(reader: &mut Reader<'_>) -> Result<Level, (Fault, u8)> {
-    let name = reader.binary().map_err(|kind| (kind.into(), 0))?;
-    if name != b"MQTT" && name != b"MQIsdp" {
-        return Err((Kind::ProtocolName.into(), 0));
-    }
-    let level = reader.u8().map_err(|kind| (kind.into(), 0))?;
-    let (version, bridge) = match (name, level) {
-        (b"MQIsdp", 3) => (Version::V31, false),
-        (b"MQIsdp", 0x83) => (Version::V31, true),
-        (b"MQTT", 4) => (Version::V311, false),
-        (b"MQTT", 0x84) => (Version::V311, true),
-        (b"MQTT", 5) => (Version::V5, false),
-        _ => return Err((Kind::ProtocolLevel.found(level), level)),
-    };
-    Ok(Level { version, bridge })
-}
-
-fn connect_fields<'a>(reader: &mut Reader<'a>, level: Level) -> Result<Connect<'a>, Fault> {
-    let Level { version, bridge } = level;
-    let flags = ConnectFlags(reader.u8()?);
-    flags.check(version)?;
-    let keep_alive = reader.u16()?;
-    let properties = properties(reader, version, Place::Connect)?;
-    // In this order [MQTT-3.1.3-1]; the client identifier is never left out [MQTT-3.1.3-3].
-    let client_id = reader.string()?;
-    let will = match flags.will() {
-        true => Some(will(reader, flags, version)?),
-        false => None,
-    };
-    // MQTT 3.1 lets the remaining length win over the flags, for clients older than them.
-    let announced =
-        |flag: bool, reader: &Reader<'_>| flag && !(version == Version::V31 && reader.is_empty());
-    let username = match announced(flags.username(), reader) {
-        true => Some(reader.string()?),
-        false => None,
-    };
-    let password = match announced(flags.password(), reader) {
-        true => Some(reader.binary()?),
-        false => None,
-    };
-    reader.end()?;
-    Ok(Connect {
-        version,
-        clean_start: flags.clean_start(),
-        keep_alive,
-        client_id,
-        will,
-        username,
-        password,
-        properties,
-        bridge,
-    })
-}
-
-fn will<'a>(
-    reader: &mut Reader<'a>,
-    flags: ConnectFlags,
-    version: Version,
-) -> Result<Will<'a>, Fault> {
-    let properties = properties(reader, version, Place::Will)?;
-    // [MQTT-3.1.3-11]
-    let topic = reader.string_unchecked()?;
-    if topic.is_empty() {
-        return Err(Kind::EmptyTopicName.into());
-    }
-    check_name(topic)?;
-    Ok(Will {
-        topic,
-        payload: reader.binary()?,
-        // [MQTT-3.1.2-12] (3.1.1: [MQTT-3.1.2-14])
-        qos: QoS::from_u8(flags.will_qos()).ok_or(Kind::WillQosThree)?,
-        retain: flags.will_retain(),
-        properties,
-    })
-}
-
-#[derive(Clone, Copy)]
-struct ConnectFlags(u8);
-
-impl ConnectFlags {
-    fn check(self, version: Version) -> Result<(), Fault> {
-        // MQTT 3.1 does not use the lowest bit, and ignores the will's bits without a will.
-        if version != Version::V31 {
-            // [MQTT-3.1.2-3]
-            if self.0 & 1 != 0 {
-                return Err(Kind::ReservedConnectFlag.found(self.0));
-            }
-            // [MQTT-3.1.2-11], [MQTT-3.1.2-13] (3.1.1: [MQTT-3.1.2-13], [MQTT-3.1.2-15])
-            if !self.will() && (self.will_qos() != 0 || self.will_retain()) {
-                return Err(Kind::WillFlagsWithoutWill.found(self.0));
-            }
-        }
-        // [MQTT-3.1.2-12] (3.1.1: [MQTT-3.1.2-14])
-        if self.will() && self.will_qos() == 3 {
-            return Err(Kind::WillQosThree.found(self.0));
-        }
-        // [MQTT-3.1.2-22] of 3.1.1
-        if version != Version::V5 && self.password() && !self.username() {
-            return Err(Kind::PasswordWithoutUsername.found(self.0));
-        }
-        Ok(())
-    }
-
-    fn clean_start(self) -> bool {
-        self.0 & 0b10 != 0
-    }
-
-    fn will(self) -> bool {
-        self.0 & 0b100 != 0
-    }
-
-    fn will_qos(self) -> u8 {
-        self.0 >> 3 & 3
-    }
-
-    fn will_retain(self) -> bool {
-        self.0 & 0b10_0000 != 0
-    }
-
-    fn password(self) -> bool {
-        self.0 & 0b100_0000 != 0
-    }
-
-    fn username(self) -> bool {
-        self.0 & 0b1000_0000 != 0
-    }
 }
 
 /// Every packet but CONNECT.
@@ -407,7 +233,7 @@ fn ack<'a>(
     packet_type: PacketType,
     version: Version,
 ) -> Result<Ack<'a>, Fault> {
-    let packet_id = packet_id(reader)?;
+    let packet_id = reader.packet_id()?;
     // Reason code and properties may be left out (section 3.4.2.1 and its three sisters).
     let code = match version == Version::V5 && !reader.is_empty() {
         true => reason_code(reader, packet_type)?,
@@ -429,63 +255,26 @@ fn optional_properties<'a>(
     if reader.is_empty() {
         return Ok(Properties::EMPTY);
     }
-    properties(reader, version, place)
+    Properties::read(reader, version, place)
 }
 
 fn subscribe<'a>(reader: &mut Reader<'a>, version: Version) -> Result<Subscribe<'a>, Fault> {
-    let packet_id = packet_id(reader)?;
-    let properties = properties(reader, version, Place::Subscribe)?;
-    let bytes = reader.rest();
-    // [MQTT-3.8.3-2] (3.1.1: [MQTT-3.8.3-3])
-    if bytes.is_empty() {
-        return Err(Kind::NoTopicFilters.into());
-    }
-    let mut reader = Reader::new(bytes);
-    while !reader.is_empty() {
-        let filter = check_filter(reader.string_unchecked()?)?;
-        let options = reader.u8()?;
-        let reserved = match version {
-            Version::V5 => 0b1100_0000,
-            _ => 0b1111_1100,
-        };
-        // [MQTT-3.8.3-5] (3.1.1: [MQTT-3-8.3-4])
-        if options & reserved != 0 {
-            return Err(Kind::SubscribeReservedBits.found(options));
-        }
-        if options & 0b11 == 0b11 {
-            return Err(Kind::SubscribeQosThree.found(options));
-        }
-        let Some(parsed) = SubscribeOptions::from_u8(options) else {
-            return Err(Kind::RetainHandlingThree.found(options));
-        };
-        // [MQTT-3.8.3-4]
-        if parsed.no_local && filter.share_group().is_some() {
-            return Err(Kind::NoLocalOnShared.into());
-        }
-    }
+    let packet_id = reader.packet_id()?;
+    let properties = Properties::read(reader, version, Place::Subscribe)?;
     Ok(Subscribe {
         packet_id,
         properties,
-        filters: SubscribeFilters { bytes },
+        filters: SubscribeFilters::checked(reader.rest(), version)?,
     })
 }
 
 fn unsubscribe<'a>(reader: &mut Reader<'a>, version: Version) -> Result<Unsubscribe<'a>, Fault> {
-    let packet_id = packet_id(reader)?;
-    let properties = properties(reader, version, Place::Unsubscribe)?;
-    let bytes = reader.rest();
-    // [MQTT-3.10.3-2]
-    if bytes.is_empty() {
-        return Err(Kind::NoTopicFilters.into());
-    }
-    let mut reader = Reader::new(bytes);
-    while !reader.is_empty() {
-        check_filter(reader.string_unchecked()?)?;
-    }
+    let packet_id = reader.packet_id()?;
+    let properties = Properties::read(reader, version, Place::Unsubscribe)?;
     Ok(Unsubscribe {
         packet_id,
         properties,
-        filters: UnsubscribeFilters { bytes },
+        filters: UnsubscribeFilters::checked(reader.rest())?,
     })
 }
 
@@ -510,7 +299,7 @@ fn auth<'a>(reader: &mut Reader<'a>) -> Result<Auth<'a>, Fault> {
         });
     }
     let code = reason_code(reader, PacketType::Auth)?;
-    let properties = properties(reader, Version::V5, Place::Auth)?;
+    let properties = Properties::read(reader, Version::V5, Place::Auth)?;
     if properties.is_empty() {
         return Err(Kind::AuthenticationMethodMissing.into());
     }
@@ -539,13 +328,13 @@ fn conn_ack<'a>(reader: &mut Reader<'a>, version: Version) -> Result<ConnAck<'a>
     Ok(ConnAck {
         session_present,
         code,
-        properties: properties(reader, version, Place::ConnAck)?,
+        properties: Properties::read(reader, version, Place::ConnAck)?,
     })
 }
 
 fn sub_ack<'a>(reader: &mut Reader<'a>, version: Version) -> Result<SubAck<'a>, Fault> {
-    let packet_id = packet_id(reader)?;
-    let properties = properties(reader, version, Place::SubAck)?;
+    let packet_id = reader.packet_id()?;
+    let properties = Properties::read(reader, version, Place::SubAck)?;
     let codes = reader.rest();
     check_codes(codes, PacketType::SubAck, version)?;
     Ok(SubAck {
@@ -556,8 +345,8 @@ fn sub_ack<'a>(reader: &mut Reader<'a>, version: Version) -> Result<SubAck<'a>, 
 }
 
 fn unsub_ack<'a>(reader: &mut Reader<'a>, version: Version) -> Result<UnsubAck<'a>, Fault> {
-    let packet_id = packet_id(reader)?;
-    let properties = properties(reader, version, Place::UnsubAck)?;
+    let packet_id = reader.packet_id()?;
+    let properties = Properties::read(reader, version, Place::UnsubAck)?;
     // Before MQTT 5 there is no payload (section 3.11.3 of 3.1.1).
     let codes: &[u8] = match version {
         Version::V5 => reader.rest(),
@@ -571,30 +360,6 @@ fn unsub_ack<'a>(reader: &mut Reader<'a>, version: Version) -> Result<UnsubAck<'
         properties,
         codes,
     })
-}
-
-/// The payload of SUBACK and UNSUBACK: [MQTT-3.9.3-2], [MQTT-3.11.3-2]. Before MQTT 5 the only
-/// failure is 0x80.
-pub(crate) fn check_codes(
-    codes: &[u8],
-    packet_type: PacketType,
-    version: Version,
-) -> Result<(), Fault> {
-    if codes.is_empty() {
-        return Err(Kind::NoReasonCodes.into());
-    }
-    for byte in codes {
-        let allowed = match version {
-            Version::V5 => {
-                ReasonCode::from_u8(*byte).is_some_and(|code| code.is_allowed_in(packet_type))
-            }
-            _ => matches!(byte, 0..=2 | 0x80),
-        };
-        if !allowed {
-            return Err(Kind::ReasonCodeNotAllowed.found(*byte));
-        }
-    }
-    Ok(())
 }
 
 impl Publish<'_> {

@@ -4,9 +4,8 @@ use core::fmt;
 
 use thiserror::Error;
 
-use crate::packet::{PacketType, Version};
 use crate::reason::ReasonCode;
-use crate::topic::TopicError;
+use crate::wire::{PacketType, Version};
 
 macro_rules! rules {
     ($( $name:ident => $reason:ident, $text:literal, $v3:literal, $v5:literal; )*) => {
@@ -249,19 +248,5 @@ impl From<DecodeErrorKind> for EncodeError {
 impl From<Fault> for EncodeError {
     fn from(fault: Fault) -> EncodeError {
         EncodeError::Refused(fault.kind)
-    }
-}
-
-impl From<TopicError> for EncodeError {
-    fn from(error: TopicError) -> EncodeError {
-        match error {
-            TopicError::TooLong { len } => EncodeError::FieldTooLong { len },
-            TopicError::Empty => DecodeErrorKind::EmptyTopicFilter.into(),
-            TopicError::NullCharacter => DecodeErrorKind::NullCharacter.into(),
-            TopicError::Wildcard => DecodeErrorKind::WildcardInTopicName.into(),
-            TopicError::MisplacedWildcard => DecodeErrorKind::MisplacedWildcard.into(),
-            TopicError::MalformedShare => DecodeErrorKind::MalformedShare.into(),
-            TopicError::TooDeep => DecodeErrorKind::TopicFilterTooDeep.into(),
-        }
     }
 }

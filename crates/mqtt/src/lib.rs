@@ -33,21 +33,30 @@ extern crate alloc;
 mod decode;
 mod encode;
 mod error;
+mod filters;
 pub mod limits;
 mod packet;
 mod properties;
+mod property;
 mod read;
 mod reason;
+mod rules;
 mod topic;
+mod wire;
+mod write;
 
 pub use decode::{Decoded, decode};
-pub use encode::{SubscribeBuf, UnsubscribeBuf};
 pub use error::{DecodeError, DecodeErrorKind, EncodeError};
-pub use packet::{
-    Ack, AckKind, Auth, ConnAck, Connect, Disconnect, Packet, PacketId, PacketType, Publish, QoS,
-    RetainHandling, SubAck, Subscribe, SubscribeFilters, SubscribeOptions, UnsubAck, Unsubscribe,
-    UnsubscribeFilters, Version, Will,
+pub use filters::{
+    RetainHandling, SubscribeBuf, SubscribeFilters, SubscribeOptions, UnsubscribeBuf,
+    UnsubscribeFilters,
 };
-pub use properties::{Properties, PropertiesBuf, Property};
+pub use packet::{
+    Ack, Auth, ConnAck, Connect, Disconnect, Packet, Publish, SubAck, Subscribe, UnsubAck,
+    Unsubscribe, Will,
+};
+pub use properties::{Properties, PropertiesBuf};
+pub use property::Property;
 pub use reason::ReasonCode;
 pub use topic::{TopicError, TopicFilter, TopicName};
+pub use wire::{AckKind, PacketId, PacketType, QoS, Version};

@@ -1,157 +1,17 @@
-//! The properties of MQTT 5 (section 2.2.2).
+//! The properties of one packet of MQTT 5 (section 2.2.2), read or built.
 
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::encode::{put_binary, put_u16, put_u32, put_variable_integer};
 use crate::error::{DecodeErrorKind as Kind, EncodeError, Fault};
 use crate::limits::MAX_VARIABLE_INTEGER;
+use crate::property::{Place, Property, SUBSCRIPTION_IDENTIFIER, USER_PROPERTY, places};
 use crate::read::Reader;
-use crate::topic::check_name;
-
-/// One property, named as in section 2.2.2.2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Property<'a> {
-    /// 0x01, PUBLISH and will: whether the payload is UTF-8 text.
-    PayloadFormatIndicator(bool),
-    /// 0x02, PUBLISH and will: lifetime of the message in seconds.
-    MessageExpiryInterval(u32),
-    /// 0x03, PUBLISH and will: what the payload is, by agreement of the applications.
-    ContentType(&'a str),
-    /// 0x08, PUBLISH and will: topic name for the answer.
-    ResponseTopic(&'a str),
-    /// 0x09, PUBLISH and will: which request an answer belongs to.
-    CorrelationData(&'a [u8]),
-    /// 0x0B, SUBSCRIBE and PUBLISH: 1 to 268,435,455. Several times only in PUBLISH.
-    SubscriptionIdentifier(u32),
-    /// 0x11, CONNECT, CONNACK, DISCONNECT: seconds that the session outlives the connection;
-    /// 0xFFFF_FFFF means for ever.
-    SessionExpiryInterval(u32),
-    /// 0x12, CONNACK: the client identifier that the server chose.
-    AssignedClientIdentifier(&'a str),
-    /// 0x13, CONNACK: keep alive that the client must use, in seconds.
-    ServerKeepAlive(u16),
-    /// 0x15, CONNECT, CONNACK, AUTH: name of the method.
-    AuthenticationMethod(&'a str),
-    /// 0x16, CONNECT, CONNACK, AUTH: data of the method.
-    AuthenticationData(&'a [u8]),
-    /// 0x17, CONNECT: whether reason strings and user properties are welcome. Default true.
-    RequestProblemInformation(bool),
-    /// 0x18, will: seconds between the loss of the client and its will. Default 0.
-    WillDelayInterval(u32),
-    /// 0x19, CONNECT: whether response information is wanted. Default false.
-    RequestResponseInformation(bool),
-    /// 0x1A, CONNACK: basis for response topics.
-    ResponseInformation(&'a str),
-    /// 0x1C, CONNACK, DISCONNECT: another server to use.
-    ServerReference(&'a str),
-    /// 0x1F, every answer: for people, not for programs.
-    ReasonString(&'a str),
-    /// 0x21, CONNECT, CONNACK: unacknowledged QoS 1 and 2 messages taken at once, 1 to 65,535.
-    /// Default 65,535.
-    ReceiveMaximum(u16),
-    /// 0x22, CONNECT, CONNACK: highest topic alias taken. Default 0.
-    TopicAliasMaximum(u16),
-    /// 0x23, PUBLISH: 1 to 65,535.
-    TopicAlias(u16),
-    /// 0x24, CONNACK: 0 or 1; a server without it takes QoS 2.
-    MaximumQoS(u8),
-    /// 0x25, CONNACK: default true.
-    RetainAvailable(bool),
-    /// 0x26, everywhere but in PINGREQ and PINGRESP, any number of times: name and value.
-    UserProperty(&'a str, &'a str),
-    /// 0x27, CONNECT, CONNACK: largest packet taken, in bytes, at least 1. Default: no limit.
-    MaximumPacketSize(u32),
-    /// 0x28, CONNACK: default true.
-    WildcardSubscriptionAvailable(bool),
-    /// 0x29, CONNACK: default true.
-    SubscriptionIdentifierAvailable(bool),
-    /// 0x2A, CONNACK: default true.
-    SharedSubscriptionAvailable(bool),
-}
-
-impl Property<'_> {
-    /// The identifier on the wire.
-    pub const fn id(&self) -> u8 {
-        match self {
-            Property::PayloadFormatIndicator(_) => 0x01,
-            Property::MessageExpiryInterval(_) => 0x02,
-            Property::ContentType(_) => 0x03,
-            Property::ResponseTopic(_) => 0x08,
-            Property::CorrelationData(_) => 0x09,
-            Property::SubscriptionIdentifier(_) => 0x0B,
-            Property::SessionExpiryInterval(_) => 0x11,
-            Property::AssignedClientIdentifier(_) => 0x12,
-            Property::ServerKeepAlive(_) => 0x13,
-            Property::AuthenticationMethod(_) => 0x15,
-            Property::AuthenticationData(_) => 0x16,
-            Property::RequestProblemInformation(_) => 0x17,
-            Property::WillDelayInterval(_) => 0x18,
-            Property::RequestResponseInformation(_) => 0x19,
-            Property::ResponseInformation(_) => 0x1A,
-            Property::ServerReference(_) => 0x1C,
-            Property::ReasonString(_) => 0x1F,
-            Property::ReceiveMaximum(_) => 0x21,
-            Property::TopicAliasMaximum(_) => 0x22,
-            Property::TopicAlias(_) => 0x23,
-            Property::MaximumQoS(_) => 0x24,
-            Property::RetainAvailable(_) => 0x25,
-            Property::UserProperty(..) => 0x26,
-            Property::MaximumPacketSize(_) => 0x27,
-            Property::WildcardSubscriptionAvailable(_) => 0x28,
-            Property::SubscriptionIdentifierAvailable(_) => 0x29,
-            Property::SharedSubscriptionAvailable(_) => 0x2A,
-        }
-    }
-}
-
-/// Where properties stand. The will's are a place of their own inside CONNECT.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u16)]
-pub(crate) enum Place {
-    Connect = 1,
-    Will = 1 << 1,
-    ConnAck = 1 << 2,
-    Publish = 1 << 3,
-    /// PUBACK, PUBREC, PUBREL and PUBCOMP allow the same.
-    Ack = 1 << 4,
-    Subscribe = 1 << 5,
-    SubAck = 1 << 6,
-    Unsubscribe = 1 << 7,
-    UnsubAck = 1 << 8,
-    Disconnect = 1 << 9,
-    Auth = 1 << 10,
-}
-
-/// Table 2-4: in which places a property may stand, one bit each. 0: no such property.
-const fn places(id: u8) -> u16 {
-    const CONNECT: u16 = Place::Connect as u16;
-    const WILL: u16 = Place::Will as u16;
-    const CONNACK: u16 = Place::ConnAck as u16;
-    const PUBLISH: u16 = Place::Publish as u16;
-    const SUBSCRIBE: u16 = Place::Subscribe as u16;
-    const DISCONNECT: u16 = Place::Disconnect as u16;
-    const AUTH: u16 = Place::Auth as u16;
-    const EVERYWHERE: u16 = (1 << 11) - 1;
-    match id {
-        0x01..=0x03 | 0x08 | 0x09 => PUBLISH | WILL,
-        0x0B => PUBLISH | SUBSCRIBE,
-        0x11 => CONNECT | CONNACK | DISCONNECT,
-        0x15 | 0x16 => CONNECT | CONNACK | AUTH,
-        0x12 | 0x13 | 0x1A | 0x24 | 0x25 | 0x28..=0x2A => CONNACK,
-        0x17 | 0x19 => CONNECT,
-        0x18 => WILL,
-        0x1C => CONNACK | DISCONNECT,
-        0x1F => EVERYWHERE & !(CONNECT | WILL | PUBLISH | SUBSCRIBE | Place::Unsubscribe as u16),
-        0x21 | 0x22 | 0x27 => CONNECT | CONNACK,
-        0x23 => PUBLISH,
-        0x26 => EVERYWHERE,
-        _ => 0,
-    }
-}
-
-const USER_PROPERTY: u8 = 0x26;
-const SUBSCRIPTION_IDENTIFIER: u8 = 0x0B;
+use crate::wire::Version;
+use crate::write::{
+    field_len, put_binary, put_u16, put_u32, put_variable_integer, text_len, variable_integer_len,
+    within_limit,
+};
 
 /// Properties of one packet: checked bytes, without the length in front of them. Reading one
 /// walks over those before it; there are rarely more than three.
@@ -164,8 +24,21 @@ impl<'a> Properties<'a> {
     /// No properties.
     pub const EMPTY: Properties<'static> = Properties { bytes: &[] };
 
-    /// Checks the rules of every property for `place`.
-    pub(crate) fn checked(bytes: &'a [u8], place: Place) -> Result<Properties<'a>, Fault> {
+    /// Properties with their length in front; none before MQTT 5 [MQTT-2.2.2-1].
+    #[inline]
+    pub(crate) fn read(
+        reader: &mut Reader<'a>,
+        version: Version,
+        place: Place,
+    ) -> Result<Properties<'a>, Fault> {
+        if version != Version::V5 {
+            return Ok(Properties::EMPTY);
+        }
+        let len = reader.variable_integer()?;
+        Properties::checked(reader.take(len as usize)?, place)
+    }
+
+    fn checked(bytes: &'a [u8], place: Place) -> Result<Properties<'a>, Fault> {
         let properties = Properties { bytes };
         if !bytes.is_empty() {
             properties.check(place)?;
@@ -192,11 +65,36 @@ impl<'a> Properties<'a> {
             if reader.is_empty() {
                 return None;
             }
-            read_property(&mut reader).ok()
+            Property::read(&mut reader).ok()
         })
     }
 
-    pub(crate) fn check(&self, place: Place) -> Result<(), Fault> {
+    /// Bytes of the properties with their length in front; none before MQTT 5, where they are left
+    /// out, as a message of MQTT 5 loses them on its way to an older client.
+    #[inline]
+    pub(crate) fn written_len(&self, version: Version, place: Place) -> Result<usize, EncodeError> {
+        if version != Version::V5 {
+            return Ok(0);
+        }
+        if self.is_empty() {
+            return Ok(1);
+        }
+        self.check(place)?;
+        let len = self.bytes.len();
+        Ok(variable_integer_len(within_limit(len)?) + len)
+    }
+
+    /// Writes what [`written_len`](Self::written_len) has checked and counted.
+    #[inline]
+    pub(crate) fn put(&self, version: Version, out: &mut Vec<u8>) {
+        if version == Version::V5 {
+            put_variable_integer(out, self.bytes.len() as u32);
+            out.extend_from_slice(self.bytes);
+        }
+    }
+
+    /// The rules of every property for `place`.
+    fn check(&self, place: Place) -> Result<(), Fault> {
         let mut reader = Reader::new(self.bytes);
         // One bit for each identifier that was seen; the highest is 0x2A.
         let mut seen = 0_u64;
@@ -217,7 +115,7 @@ impl<'a> Properties<'a> {
                 return Err(Kind::DuplicateProperty.found(id));
             }
             seen |= 1 << id;
-            check_value(read_property(&mut reader)?)?;
+            Property::read(&mut reader)?.check()?;
         }
         let (method, data) = (seen & (1 << 0x15) != 0, seen & (1 << 0x16) != 0);
         if place == Place::Auth && !method {
@@ -227,66 +125,6 @@ impl<'a> Properties<'a> {
             return Err(Kind::AuthenticationDataWithoutMethod.into());
         }
         Ok(())
-    }
-}
-
-/// The rules that a single value can break.
-fn check_value(property: Property<'_>) -> Result<(), Fault> {
-    match property {
-        Property::ReceiveMaximum(0) => Err(Kind::ReceiveMaximumZero.into()),
-        Property::MaximumPacketSize(0) => Err(Kind::MaximumPacketSizeZero.into()),
-        Property::SubscriptionIdentifier(0) => Err(Kind::SubscriptionIdentifierZero.into()),
-        // [MQTT-3.3.2-8]
-        Property::TopicAlias(0) => Err(Kind::TopicAliasZero.into()),
-        // [MQTT-3.3.2-13], [MQTT-3.3.2-14]
-        Property::ResponseTopic(topic) if topic.is_empty() || check_name(topic).is_err() => {
-            Err(Kind::InvalidResponseTopic.into())
-        }
-        Property::MaximumQoS(value) if value > 1 => Err(Kind::FlagPropertyValue.found(0x24)),
-        _ => Ok(()),
-    }
-}
-
-fn read_property<'a>(reader: &mut Reader<'a>) -> Result<Property<'a>, Fault> {
-    let id = reader.u8()?;
-    Ok(match id {
-        0x01 => Property::PayloadFormatIndicator(flag(reader, id)?),
-        0x02 => Property::MessageExpiryInterval(reader.u32()?),
-        0x03 => Property::ContentType(reader.string()?),
-        0x08 => Property::ResponseTopic(reader.string()?),
-        0x09 => Property::CorrelationData(reader.binary()?),
-        0x0B => Property::SubscriptionIdentifier(reader.variable_integer()?),
-        0x11 => Property::SessionExpiryInterval(reader.u32()?),
-        0x12 => Property::AssignedClientIdentifier(reader.string()?),
-        0x13 => Property::ServerKeepAlive(reader.u16()?),
-        0x15 => Property::AuthenticationMethod(reader.string()?),
-        0x16 => Property::AuthenticationData(reader.binary()?),
-        0x17 => Property::RequestProblemInformation(flag(reader, id)?),
-        0x18 => Property::WillDelayInterval(reader.u32()?),
-        0x19 => Property::RequestResponseInformation(flag(reader, id)?),
-        0x1A => Property::ResponseInformation(reader.string()?),
-        0x1C => Property::ServerReference(reader.string()?),
-        0x1F => Property::ReasonString(reader.string()?),
-        0x21 => Property::ReceiveMaximum(reader.u16()?),
-        0x22 => Property::TopicAliasMaximum(reader.u16()?),
-        0x23 => Property::TopicAlias(reader.u16()?),
-        0x24 => Property::MaximumQoS(reader.u8()?),
-        0x25 => Property::RetainAvailable(flag(reader, id)?),
-        USER_PROPERTY => Property::UserProperty(reader.string()?, reader.string()?),
-        0x27 => Property::MaximumPacketSize(reader.u32()?),
-        0x28 => Property::WildcardSubscriptionAvailable(flag(reader, id)?),
-        0x29 => Property::SubscriptionIdentifierAvailable(flag(reader, id)?),
-        0x2A => Property::SharedSubscriptionAvailable(flag(reader, id)?),
-        _ => return Err(Kind::UnknownProperty.found(id)),
-    })
-}
-
-/// A byte that means yes or no: anything but 0 and 1 is a protocol error.
-fn flag(reader: &mut Reader<'_>, id: u8) -> Result<bool, Fault> {
-    match reader.u8()? {
-        0 => Ok(false),
-        1 => Ok(true),
-        _ => Err(Kind::FlagPropertyValue.found(id)),
     }
 }
 
@@ -411,7 +249,7 @@ impl PropertiesBuf {
     /// 268,435,455 and the zeros and flags that no packet may carry. Whether the property may
     /// stand in the packet, and only once, is judged by that packet's `encode`.
     pub fn push(&mut self, property: Property<'_>) -> Result<(), EncodeError> {
-        check_value(property)?;
+        property.check()?;
         match property {
             Property::PayloadFormatIndicator(value)
             | Property::RequestProblemInformation(value)
@@ -455,7 +293,7 @@ impl PropertiesBuf {
                 self.push_texts(property.id(), [name, value])?;
             }
             Property::CorrelationData(data) | Property::AuthenticationData(data) => {
-                crate::encode::field_len(data)?;
+                field_len(data)?;
                 self.bytes.push(property.id());
                 put_binary(&mut self.bytes, data);
             }
@@ -465,7 +303,7 @@ impl PropertiesBuf {
 
     fn push_texts<const N: usize>(&mut self, id: u8, texts: [&str; N]) -> Result<(), EncodeError> {
         for text in texts {
-            crate::encode::text_len(text)?;
+            text_len(text)?;
         }
         self.bytes.push(id);
         for text in texts {

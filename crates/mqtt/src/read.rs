@@ -3,6 +3,7 @@
 use core::str;
 
 use crate::error::DecodeErrorKind as Kind;
+use crate::wire::PacketId;
 
 /// What is left to read of one packet, or of a part of it.
 #[derive(Clone, Copy)]
@@ -94,6 +95,12 @@ impl<'a> Reader<'a> {
         } else {
             Kind::VariableIntegerTooLong
         })
+    }
+
+    /// A packet identifier, which must not be zero [MQTT-2.2.1-3] (3.1.1: [MQTT-2.3.1-1]).
+    #[inline]
+    pub(crate) fn packet_id(&mut self) -> Result<PacketId, Kind> {
+        PacketId::new(self.u16()?).ok_or(Kind::PacketIdZero)
     }
 
     /// Binary data: two bytes of length and as many bytes.

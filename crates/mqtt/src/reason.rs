@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::packet::PacketType;
+use crate::wire::PacketType;
 
 macro_rules! reason_codes {
     ($( $(#[$doc:meta])* $name:ident = $value:literal, $words:literal; )*) => {

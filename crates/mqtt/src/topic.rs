@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::error::DecodeErrorKind as Kind;
+use crate::error::{DecodeErrorKind as Kind, EncodeError};
 use crate::limits::{MAX_TOPIC, MAX_TOPIC_LEVELS};
 
 /// Why a text is not a topic name or topic filter.
@@ -34,6 +34,20 @@ pub enum TopicError {
     /// More than [`MAX_TOPIC_LEVELS`] levels.
     #[error("a topic may have 200 levels: use fewer slashes")]
     TooDeep,
+}
+
+impl From<TopicError> for EncodeError {
+    fn from(error: TopicError) -> EncodeError {
+        match error {
+            TopicError::TooLong { len } => EncodeError::FieldTooLong { len },
+            TopicError::Empty => Kind::EmptyTopicFilter.into(),
+            TopicError::NullCharacter => Kind::NullCharacter.into(),
+            TopicError::Wildcard => Kind::WildcardInTopicName.into(),
+            TopicError::MisplacedWildcard => Kind::MisplacedWildcard.into(),
+            TopicError::MalformedShare => Kind::MalformedShare.into(),
+            TopicError::TooDeep => Kind::TopicFilterTooDeep.into(),
+        }
+    }
 }
 
 /// A checked topic name: where a message goes. No wildcards.
