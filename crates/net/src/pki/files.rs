@@ -1,4 +1,4 @@
-//! The folder of a [`super::PrivateCa`]: reading with errors that name the file, writing in one
+//! The folder of a `PrivateCa`: reading with errors that name the file, writing in one
 //! step.
 
 use std::fmt::Display;
@@ -12,8 +12,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::issue::{self, KeyKind};
-use super::{CA_FIX, PkiError};
+use super::error::PkiError;
+use super::key::KeyKind;
+use super::validity::seconds;
 use crate::limits::PEM_FILE;
 
 #[derive(Debug)]
@@ -70,7 +71,7 @@ impl Folder {
                     consequence,
                 });
             }
-            let key = issue::generate(kind).map_err(|e| self.cannot_make(&name, e))?;
+            let key = kind.generate().map_err(|e| self.cannot_make(&name, e))?;
             self.write_secret(&name, &key.serialize_pem())?;
             return Ok(key);
         };
@@ -144,7 +145,7 @@ impl Folder {
             return Err(broken("it does not belong to ca.key"));
         }
         let end = root.validity().not_after;
-        if issue::seconds(now) >= end.timestamp() {
+        if seconds(now) >= end.timestamp() {
             return Err(PkiError::Ended {
                 path: self.path("ca.pem"),
                 ended: end.to_string(),
@@ -176,6 +177,10 @@ impl Folder {
 
 const PUBLIC: u32 = 0o644;
 const SECRET: u32 = 0o600;
+
+/// For a root that cannot be used.
+pub(super) const CA_FIX: &str =
+    "restore it from a backup, or remove it: it is then made again from ca.key";
 
 const KEY_FIX: &str = "restore it from a backup; without one, remove it and the .pem file of the \
                        same name for a new key, which devices must then be given";

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use rcgen::{Issuer, KeyPair, PublicKeyData};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -13,9 +13,11 @@ use rustls::sign::CertifiedKey;
 use rustls::{CipherSuite, NamedGroup, SignatureScheme};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use super::PkiError;
+use super::error::PkiError;
 use super::files::Folder;
-use super::issue::{self, KeyKind, RENEW_BEFORE, Validity};
+use super::issue;
+use super::key::{KeyKind, rsa_numbers};
+use super::validity::{RENEW_BEFORE, Validity, seconds};
 
 /// The key of one kind, and its certificate once there is one.
 #[derive(Debug)]
@@ -92,10 +94,9 @@ impl Leaf {
         };
         // In the last month of the root a new leaf ends with the root as well: keep the old one.
         let until = leaf.validity().not_after.timestamp();
-        let lasts =
-            until >= issue::seconds(now + RENEW_BEFORE) || until >= issue::seconds(fresh.until);
+        let lasts = until >= seconds(now + RENEW_BEFORE) || until >= seconds(fresh.until);
         // A clock that ran ahead when the leaf was made.
-        let has_begun = leaf.validity().not_before.timestamp() <= issue::seconds(now);
+        let has_begun = leaf.validity().not_before.timestamp() <= seconds(now);
         lasts
             && has_begun
             && dns_names(&leaf) == names
@@ -151,45 +152,6 @@ fn dns_names(certificate: &X509Certificate<'_>) -> Vec<String> {
             _ => None,
         })
         .collect()
-}
-
-/// Exponent and modulus of an `RSAPublicKey` (RFC 8017 §A.1.1), without leading zeros.
-pub(super) fn rsa_numbers(der: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (sequence, _) = der_element(der, 0x30)?;
-    let (modulus, rest) = der_element(sequence, 0x02)?;
-    let (exponent, _) = der_element(rest, 0x02)?;
-    Some((without_zeros(exponent), without_zeros(modulus)))
-}
-
-/// Content of the element with this tag at the front, and what follows it.
-fn der_element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (&found, rest) = der.split_first()?;
-    let (&first, rest) = rest.split_first()?;
-    let (length, rest) = match first {
-        0..=0x7f => (usize::from(first), rest),
-        0x81..=0x82 => {
-            let (digits, rest) = rest.split_at_checked(usize::from(first & 0x0f))?;
-            (
-                digits
-                    .iter()
-                    .fold(0, |sum, &byte| sum << 8 | usize::from(byte)),
-                rest,
-            )
-        }
-        _ => return None,
-    };
-    let (content, rest) = rest.split_at_checked(length)?;
-    (found == tag).then_some((content, rest))
-}
-
-fn without_zeros(number: &[u8]) -> &[u8] {
-    let zeros = number.iter().take_while(|byte| **byte == 0).count();
-    &number[zeros..]
-}
-
-/// The one crypto provider of this crate.
-pub(super) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(aws_lc_rs::default_provider())
 }
 
 /// Gives each client the cheapest certificate that it can use. Both can be exchanged while
