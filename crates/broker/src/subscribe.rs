@@ -66,7 +66,7 @@ impl Broker {
         let list = &session.subscriptions;
         let is_new = self.tree.find(id, list, plain, group).is_none();
         if is_new && list.len() >= self.limits.max_subscriptions as usize {
-            self.limit_reached(id, "limits.max_subscriptions");
+            self.limit_reached(id, "limits.max_subscriptions_per_client");
             return Err(ReasonCode::QuotaExceeded);
         }
         if session.bridge {

@@ -222,6 +222,15 @@ impl EngineHandle {
         Ok(())
     }
 
+    /// Connections of a listener that are open now, those on their way to a loop included; 0 if no
+    /// listener has that name. For who accepts what [`Self::adopt`] takes over.
+    pub fn open_connections(&self, listener: &str) -> usize {
+        self.listeners
+            .iter()
+            .find(|info| info.name == listener)
+            .map_or(0, |info| info.open.load(Ordering::Relaxed))
+    }
+
     /// Publishes for the server itself; no rights are asked.
     pub fn publish(&self, publication: Publication) {
         self.loops[0].send(Command::Publish(publication));

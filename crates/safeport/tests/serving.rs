@@ -358,6 +358,53 @@ fn mqtt_over_websocket_works_even_when_connect_comes_with_the_upgrade() {
 }
 
 #[test]
+fn a_websocket_counts_as_one_connection_of_http_until_it_is_closed() {
+    let folder = Folder::new();
+    let server = Server::start_with(
+        &folder,
+        &["--open"],
+        &[
+            ("SAFEPORT__MQTTS__ENABLED", "false"),
+            ("SAFEPORT__HTTP__MAX_CONNECTIONS", "2"),
+        ],
+    );
+    let websocket = |client_id| {
+        let mut socket = connect(server.address("http"));
+        let mut sent = format!("{UPGRADE}\r\n").into_bytes();
+        sent.extend(masked(&connect_packet(Version::V311, client_id, None)));
+        socket.write_all(&sent).expect("sent");
+        assert!(until_blank_line(&mut socket).starts_with("HTTP/1.1 101 "));
+        socket
+            .read_exact(&mut [0; 6])
+            .expect("a frame with CONNACK");
+        socket
+    };
+    let one = websocket("one");
+    assert!(server.http("/healthz", "").starts_with("HTTP/1.1 200 "));
+    std::thread::sleep(Duration::from_millis(50));
+    let two = websocket("two");
+    std::thread::sleep(Duration::from_millis(50));
+    let mut third = connect(server.address("http"));
+    assert_eq!(third.read(&mut [0; 1]).unwrap_or(0), 0, "closed");
+    server.says("http.max_connections");
+    drop(one);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        std::thread::sleep(Duration::from_millis(50));
+        let mut socket = connect(server.address("http"));
+        let request = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let mut answer = String::new();
+        let _ = socket.write_all(request.as_bytes());
+        let _ = socket.read_to_string(&mut answer);
+        if answer.starts_with("HTTP/1.1 200 ") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "no room again: {answer:?}");
+    }
+    drop(two);
+}
+
+#[test]
 fn websocket_requests_that_cannot_work_get_advice() {
     let folder = Folder::new();
     let server = Server::start(&folder, &["--open"]);

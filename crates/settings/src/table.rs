@@ -180,7 +180,7 @@ settings! {
         /// Longest time a session is kept after its connection has ended. MQTT 5 clients
         /// that ask for more are told this; a 3.1.1 session without clean session gets it.
         session_expiry_max: Duration = "7d", "0s" to "36500d";
-        /// Unacknowledged QoS 1 and 2 messages that one client may have on the way to us.
+        /// QoS 2 messages that one client may have open towards us; QoS 1 is acknowledged at once.
         receive_maximum: u16 = "256", "1" to "65535";
         /// Unacknowledged QoS 1 and 2 messages on the way to one client. An MQTT 5 client
         /// may ask for fewer.

@@ -49,8 +49,8 @@ pub struct Site {
     pub stopping: Arc<AtomicBool>,
 }
 
-/// Serves HTTP on `socket` until the runtime ends; at most `max_connections` at once, one more is
-/// closed at once.
+/// Serves HTTP on `socket` until the runtime ends; at most `max_connections` at once, those that
+/// have become WebSockets included, one more is closed at once.
 ///
 /// # Errors
 /// If the socket cannot be driven at all.
@@ -60,6 +60,7 @@ pub async fn serve(
     site: Site,
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(socket)?;
+    let engine = site.engine.clone();
     let router = router(Arc::new(site));
     let room = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
     let throttle = Arc::new(Throttle::default());
@@ -76,7 +77,10 @@ pub async fn serve(
                 continue;
             }
         };
-        let Ok(permit) = room.clone().try_acquire_owned() else {
+        // A permit is given back when the connection ends or becomes the engine's.
+        let upgraded = engine.open_connections(LISTENER);
+        let permit = room.clone().try_acquire_owned().ok();
+        let Some(permit) = permit.filter(|_| room.available_permits() >= upgraded) else {
             warn(&throttle, "room", || {
                 format!(
                     "http: {max_connections} connections are open; {peer} was closed (http.max_connections)"
