@@ -270,6 +270,7 @@ impl Broker {
             self.set_timer(deadline, Alarm::KeepAlive, id, epoch);
         }
         self.stats.connected += 1;
+        self.stats.connects_accepted += 1;
         self.stats.connected_maximum = self.stats.connected_maximum.max(self.stats.connected);
     }
 

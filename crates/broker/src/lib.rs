@@ -47,5 +47,5 @@ pub use limits::{Limits, MAX_PEERS};
 pub use message::{Message, Publication};
 pub use peers::home_of;
 pub use permissions::{Permissions, TopicRights};
-pub use stats::{Stats, sys_topics};
+pub use stats::{LOAD_INTERVAL, Load, Stats, sys_topics};
 pub use time::Time;

@@ -80,12 +80,14 @@ stats! {
     accepted,
     /// Connections closed for a protocol error.
     protocol_errors,
+    /// CONNECTs that got a session.
+    connects_accepted,
     /// CONNECTs refused.
     connects_refused,
 }
 
-/// The `$SYS` topics that Mosquitto's users know, with their values as text. `load` holds the
-/// message and byte rates; `uptime` is in seconds.
+/// The `$SYS` topics that Mosquitto's users know, with their values as text. `uptime` is in
+/// seconds; averages are [`Load`]'s.
 pub fn sys_topics(stats: &Stats, uptime: u64, version: &str) -> Vec<(&'static str, String)> {
     let disconnected = stats.sessions.saturating_sub(stats.connected);
     alloc::vec![
@@ -155,4 +157,95 @@ pub fn sys_topics(stats: &Stats, uptime: u64, version: &str) -> Vec<(&'static st
             stats.subscriptions.to_string()
         ),
     ]
+}
+
+/// Averages over the last 1, 5 and 15 minutes, as Mosquitto's `$SYS/broker/load/…` shows them:
+/// per minute, each new interval weighing in exponentially.
+#[derive(Debug, Clone, Default)]
+pub struct Load {
+    last: Option<Stats>,
+    averages: [[f64; 3]; LOADS.len()],
+}
+
+/// How often [`Load::update`] has to be called, in seconds: the weights are made for it.
+pub const LOAD_INTERVAL: u32 = 10;
+
+/// exp(-10/60), exp(-10/300), exp(-10/900): what is left of an average after one interval.
+const KEPT: [f64; 3] = [
+    0.846_481_724_890_614,
+    0.967_216_100_482_006,
+    0.988_950_374_943_213,
+];
+
+type Counter = fn(&Stats) -> u64;
+
+/// Topic below `$SYS/broker/load/`, and what it counts.
+const LOADS: [(&str, Counter); 9] = [
+    ("messages/received", |s| s.packets_received),
+    ("messages/sent", |s| s.packets_sent),
+    ("publish/received", |s| s.publish_received),
+    ("publish/sent", |s| s.publish_sent),
+    ("publish/dropped", |s| s.publish_dropped),
+    ("bytes/received", |s| s.bytes_received),
+    ("bytes/sent", |s| s.bytes_sent),
+    ("sockets", |s| s.accepted),
+    ("connections", |s| s.connects_accepted),
+];
+
+impl Load {
+    /// Takes the counters [`LOAD_INTERVAL`] after the last time. The first call only looks.
+    pub fn update(&mut self, now: &Stats) {
+        if let Some(last) = self.last.replace(*now) {
+            let per_minute = 60.0 / f64::from(LOAD_INTERVAL);
+            for (averages, (_, counter)) in self.averages.iter_mut().zip(LOADS) {
+                let rate = counter(now).saturating_sub(counter(&last)) as f64 * per_minute;
+                for (average, kept) in averages.iter_mut().zip(KEPT) {
+                    *average = *average * kept + rate * (1.0 - kept);
+                }
+            }
+        }
+    }
+
+    /// The topics with their values as text.
+    pub fn topics(&self) -> impl Iterator<Item = (String, String)> + '_ {
+        self.averages
+            .iter()
+            .zip(LOADS)
+            .flat_map(|(averages, (name, _))| {
+                let periods = ["1min", "5min", "15min"].into_iter().zip(averages);
+                periods.map(move |(period, average)| {
+                    (
+                        alloc::format!("$SYS/broker/load/{name}/{period}"),
+                        alloc::format!("{average:.2}"),
+                    )
+                })
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_steady_rate_is_what_the_load_tends_to() {
+        let mut load = Load::default();
+        let mut stats = Stats::default();
+        // 20 a second for 20 minutes.
+        for _ in 0..120 {
+            load.update(&stats);
+            stats.publish_received += 200;
+        }
+        let topics: Vec<(String, String)> = load.topics().collect();
+        let value = |topic: &str| -> f64 {
+            let found = topics.iter().find(|(known, _)| known == topic);
+            found.expect(topic).1.parse().expect("a number")
+        };
+        let one = value("$SYS/broker/load/publish/received/1min");
+        let fifteen = value("$SYS/broker/load/publish/received/15min");
+        assert!((1199.0..=1200.0).contains(&one), "{one}");
+        assert!((800.0..1000.0).contains(&fifteen), "{fifteen}");
+        assert_eq!(value("$SYS/broker/load/publish/sent/1min"), 0.0);
+        assert_eq!(topics.len(), 27);
+    }
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
 use safeport_broker::{
-    Broker, BrokerSetup, Effects, PeerMessage, Publication, Stats, Time, sys_topics,
+    Broker, BrokerSetup, Effects, Load, PeerMessage, Publication, Stats, Time, sys_topics,
 };
 use safeport_mqtt::ReasonCode;
 use slab::Slab;
@@ -94,6 +94,7 @@ pub(crate) struct EventLoop {
     /// when the counters are shared next; `None` while nothing happens
     share_at: Option<Instant>,
     sys_at: Instant,
+    load: Load,
     /// accepting rests until then
     accept_at: Option<Instant>,
     /// given up for a moment when descriptors run out, so that a waiting client can be told
@@ -141,6 +142,7 @@ impl EventLoop {
             io: Stats::default(),
             share_at: None,
             sys_at: parts.start,
+            load: Load::default(),
             accept_at: None,
             spare: accepting::spare_descriptor(),
             stopping: None,
@@ -361,7 +363,12 @@ impl EventLoop {
         }
         let uptime = self.now.duration_since(self.start).as_secs();
         let now = self.time();
-        for (topic, value) in sys_topics(&sum, uptime, &self.version) {
+        self.load.update(&sum);
+        let fixed = sys_topics(&sum, uptime, &self.version);
+        let fixed = fixed
+            .into_iter()
+            .map(|(topic, value)| (topic.to_owned(), value));
+        for (topic, value) in fixed.chain(self.load.topics()) {
             let mut publication = Publication::new(topic, value);
             publication.retain = true;
             self.broker.publish(&publication, now);

@@ -31,7 +31,8 @@ pub(crate) const POOL_BUFFER_BYTES: usize = 64 << 10;
 pub(crate) const CLOSING: Duration = Duration::from_secs(2);
 
 /// How often `$SYS` topics are published, as Mosquitto does it.
-pub(crate) const SYS_INTERVAL: Duration = Duration::from_secs(10);
+pub(crate) const SYS_INTERVAL: Duration =
+    Duration::from_secs(safeport_broker::LOAD_INTERVAL as u64);
 
 /// How often counters are shared with other threads.
 pub(crate) const SHARE_INTERVAL: Duration = Duration::from_millis(100);

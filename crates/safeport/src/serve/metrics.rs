@@ -199,6 +199,11 @@ const NUMBERS: &[Number] = &[
         |stats| stats.protocol_errors,
     ),
     counter(
+        "safeport_mqtt_connects_accepted",
+        "CONNECT packets that got a session",
+        |stats| stats.connects_accepted,
+    ),
+    counter(
         "safeport_mqtt_connects_refused",
         "CONNECT packets refused",
         |stats| stats.connects_refused,
