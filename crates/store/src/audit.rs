@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, params};
 
-use crate::users::seconds;
+use crate::logins::seconds;
 use crate::{By, Registry, StoreError, limits};
 
 /// One line of the audit.

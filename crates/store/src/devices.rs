@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::audit;
-use crate::users::{claim_login, read_rights, seconds, write_rights};
+use crate::logins::{claim_login, read_rights, seconds, write_rights};
 use crate::{By, DeviceRecord, Kind, Registry, Rights, Secret, StoreError};
 
 const COLUMNS: &str =

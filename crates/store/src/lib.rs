@@ -13,6 +13,7 @@ mod devices;
 mod error;
 mod folder;
 mod lock;
+mod logins;
 mod registry;
 mod rows;
 mod schema;

@@ -1,9 +1,9 @@
 //! People and programs in the registry, and the rights of every login.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use std::path::Path;
 
 use crate::audit;
+use crate::logins::{claim_login, exists, read_rights, seconds, write_rights};
 use crate::{Account, By, Kind, Registry, Rights, Secret, StoreError, User};
 
 const COLUMNS: &str = "SELECT name, password_hash, enabled, created FROM users";
@@ -179,81 +179,4 @@ fn read(row: &Row<'_>) -> rusqlite::Result<User> {
 fn with_rights(db: &Connection, mut user: User) -> rusqlite::Result<User> {
     user.rights = read_rights(db, &user.name)?;
     Ok(user)
-}
-
-/// Reserves a login name in the space that users and devices share.
-pub(crate) fn claim_login(
-    db: &Connection,
-    path: &Path,
-    name: &str,
-    kind: Kind,
-) -> Result<(), StoreError> {
-    let failed = |source| StoreError::sqlite(path, source);
-    let taken: Option<String> = db
-        .query_row("SELECT kind FROM logins WHERE name = ?1", [name], |row| {
-            row.get(0)
-        })
-        .optional()
-        .map_err(failed)?;
-    if let Some(by) = taken {
-        return Err(StoreError::NameTaken {
-            name: name.to_string(),
-            by: if by == "user" {
-                Kind::User
-            } else {
-                Kind::Device
-            },
-        });
-    }
-    db.execute(
-        "INSERT INTO logins (name, kind) VALUES (?1, ?2)",
-        params![name, kind.to_string()],
-    )
-    .map(drop)
-    .map_err(failed)
-}
-
-pub(crate) fn exists(db: &Connection, query: &str, name: &str) -> rusqlite::Result<bool> {
-    db.query_row(query, [name], |_| Ok(()))
-        .optional()
-        .map(|found| found.is_some())
-}
-
-/// Replaces the filters of one login.
-pub(crate) fn write_rights(db: &Connection, login: &str, rights: &Rights) -> rusqlite::Result<()> {
-    db.execute("DELETE FROM rights WHERE login = ?1", [login])?;
-    let mut insert = db.prepare_cached(
-        "INSERT INTO rights (login, direction, position, filter) VALUES (?1, ?2, ?3, ?4)",
-    )?;
-    for (direction, filters) in [
-        ("publish", &rights.publish),
-        ("subscribe", &rights.subscribe),
-    ] {
-        for (position, filter) in (0i64..).zip(filters) {
-            insert.execute(params![login, direction, position, filter])?;
-        }
-    }
-    Ok(())
-}
-
-pub(crate) fn read_rights(db: &Connection, login: &str) -> rusqlite::Result<Rights> {
-    let mut rights = Rights::default();
-    let mut statement = db.prepare_cached(
-        "SELECT direction, filter FROM rights WHERE login = ?1 ORDER BY direction, position",
-    )?;
-    let mut rows = statement.query([login])?;
-    while let Some(row) = rows.next()? {
-        let filter = row.get(1)?;
-        if row.get_ref(0)?.as_str()? == "publish" {
-            rights.publish.push(filter);
-        } else {
-            rights.subscribe.push(filter);
-        }
-    }
-    Ok(rights)
-}
-
-/// SQLite's integers are signed; a time beyond them is not one.
-pub(crate) fn seconds(time: u64) -> i64 {
-    i64::try_from(time).unwrap_or(i64::MAX)
 }
