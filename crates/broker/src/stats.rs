@@ -14,8 +14,14 @@ macro_rules! stats {
         }
 
         impl AddAssign for Stats {
+            /// Joins the figures of several brokers. Retained messages are not added up: each
+            /// broker has a copy of all.
             fn add_assign(&mut self, other: Self) {
+                let retained = self.retained.max(other.retained);
+                let retained_bytes = self.retained_bytes.max(other.retained_bytes);
                 $(self.$name += other.$name;)*
+                self.retained = retained;
+                self.retained_bytes = retained_bytes;
             }
         }
 
@@ -226,6 +232,20 @@ impl Load {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn copies_of_retained_messages_are_counted_once() {
+        let one = Stats {
+            sessions: 2,
+            retained: 5,
+            retained_bytes: 50,
+            ..Stats::default()
+        };
+        let mut sum = Stats::default();
+        sum += one;
+        sum += one;
+        assert_eq!((sum.sessions, sum.retained, sum.retained_bytes), (4, 5, 50));
+    }
 
     #[test]
     fn a_steady_rate_is_what_the_load_tends_to() {

@@ -21,6 +21,8 @@ pub struct Login<'a> {
     pub listener: &'a str,
     /// Whether TLS protects the connection.
     pub tls: bool,
+    /// Asked again, because the connection has moved to another loop since: not a new login.
+    pub again: bool,
 }
 
 /// The same, to take to another thread.

@@ -19,6 +19,10 @@ use super::EventLoop;
 impl EventLoop {
     /// The first packet of a connection. `raw` are its bytes.
     pub(super) fn first_packet(&mut self, key: usize, packet: &Packet<'_>, raw: &[u8]) {
+        self.ask_gatekeeper(key, packet, raw, false);
+    }
+
+    fn ask_gatekeeper(&mut self, key: usize, packet: &Packet<'_>, raw: &[u8], again: bool) {
         let Packet::Connect(connect) = packet else {
             return self.not_connect(key, raw);
         };
@@ -32,6 +36,7 @@ impl EventLoop {
             peer: connection.stream.peer_addr().unwrap_or(UNKNOWN_PEER),
             listener: &listener.name,
             tls: listener.tls.is_some(),
+            again,
         };
         match self.gatekeeper.decide_now(&login) {
             Some(verdict) => self.decided(key, connect, raw, verdict),
@@ -74,7 +79,7 @@ impl EventLoop {
     /// it. A login that was just admitted is answered from memory.
     pub(super) fn arrive(&mut self, key: usize, admitted: &Leaving) {
         if let Ok(Decoded::Packet(packet, _)) = decode(&admitted.connect, Version::V311, u32::MAX) {
-            self.first_packet(key, &packet, &admitted.connect);
+            self.ask_gatekeeper(key, &packet, &admitted.connect, true);
         }
     }
 

@@ -355,7 +355,8 @@ impl Gatekeeper for Access {
         match door.judge(&caller, &fingerprint, Instant::now()) {
             Judgement::Verify(_) => None,
             Judgement::Decided(Ok(permissions)) => {
-                self.counts.admitted.fetch_add(1, Ordering::Relaxed);
+                let new = u64::from(!login.again);
+                self.counts.admitted.fetch_add(new, Ordering::Relaxed);
                 Some(Verdict::Admit(permissions))
             }
             Judgement::Decided(Err(refusal)) if refusal.rests_on_the_registry() => None,
@@ -467,6 +468,7 @@ mod tests {
             peer: owned.peer,
             listener: &owned.listener,
             tls: owned.tls,
+            again: false,
         };
         assert!(access.decide_now(&borrowed).is_none());
         let verdict = ask(&access, login("anna", "secret"));
