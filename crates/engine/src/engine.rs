@@ -203,6 +203,8 @@ impl EngineHandle {
         listener: &str,
     ) -> io::Result<()> {
         stream.set_nonblocking(true)?;
+        // A small packet must not wait for the acknowledgement of the one before it.
+        stream.set_nodelay(true)?;
         let index = self.listeners.iter().position(|info| info.name == listener);
         let Some(index) = index else {
             return Err(io::Error::other(format!(
