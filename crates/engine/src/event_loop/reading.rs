@@ -8,7 +8,7 @@ use safeport_mqtt::{Decoded, decode};
 use safeport_net::{FirstBytes, Received};
 
 use crate::connection::{Connection, State};
-use crate::limits::{READ_BUFFER, READ_PER_TURN, STOP_READING_AT};
+use crate::limits::{HANDSHAKE_STEP, READ_BUFFER, READ_PER_TURN, STOP_READING_AT};
 
 use super::EventLoop;
 
@@ -39,9 +39,10 @@ impl EventLoop {
         if std::mem::replace(&mut connection.listed, true) {
             return;
         }
-        // A first packet waits for nobody: devices give up within a fraction of a second.
+        // A first packet waits for nobody: devices give up within a fraction of a second. One
+        // that comes in pieces has had its turn.
         match connection.state {
-            State::Connecting => self.ready.push_front(key),
+            State::Connecting if connection.tail.is_empty() => self.ready.push_front(key),
             _ => self.ready.push_back(key),
         }
     }
@@ -61,7 +62,8 @@ impl EventLoop {
         self.read_buffer = buffer;
     }
 
-    /// Reads once; lists the connection again if there may be more. Returns the bytes read.
+    /// Reads once; lists the connection again if there may be more. Returns the bytes read, or
+    /// for a step of a TLS handshake as many as could be read in its time.
     pub(super) fn read(&mut self, key: usize, buffer: &mut [u8]) -> usize {
         let connection = &mut self.connections[key];
         if !connection.may_read() {
@@ -79,7 +81,15 @@ impl EventLoop {
                 if more {
                     self.list_for_reading(key);
                 }
-                return n;
+                let handshaking = self.connections.get(key).is_some_and(|connection| {
+                    let layer = connection.layer.as_ref();
+                    layer.is_some_and(|wrapped| wrapped.layer.is_handshaking())
+                });
+                return if handshaking {
+                    n.max(HANDSHAKE_STEP)
+                } else {
+                    n
+                };
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
             Err(e) if e.kind() == io::ErrorKind::Interrupted => self.list_for_reading(key),
