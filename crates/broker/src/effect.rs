@@ -4,7 +4,6 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::ops::Range;
 use safeport_mqtt::{ReasonCode, Version};
 
 use crate::ids::ConnectionId;
@@ -30,12 +29,6 @@ impl Frame {
             let at = base + self.packet_id_at as usize;
             out[at..at + 2].copy_from_slice(&self.packet_id.to_be_bytes());
         }
-    }
-
-    /// Length in bytes.
-    #[allow(clippy::len_without_is_empty)]
-    pub fn len(&self) -> usize {
-        self.len as usize
     }
 }
 
@@ -212,11 +205,6 @@ impl Effects {
             packet_id_at: 0,
             packet_id: 0,
         }
-    }
-
-    /// The bytes of a frame, for tests and drivers that want a slice.
-    pub fn bytes(&self, range: Range<usize>) -> &[u8] {
-        &self.wire[range]
     }
 }
 

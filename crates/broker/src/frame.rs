@@ -1,9 +1,8 @@
 //! Encoding of PUBLISH towards receivers: once per protocol version, QoS and flags, then
 //! shared.
 
-use alloc::vec::Vec;
 use core::num::NonZeroU16;
-use safeport_mqtt::{Packet, QoS, Version};
+use safeport_mqtt::{Packet, QoS, Version, put_variable_integer, variable_integer_len};
 
 use crate::effect::{Effects, Frame};
 use crate::message::Outgoing;
@@ -37,7 +36,10 @@ impl Form<'_> {
 
     /// How long the packet will be.
     pub(crate) fn sizes(&self, out: &Outgoing<'_>) -> Sizes {
-        let identifiers = self.identifiers.iter().map(|id| 1 + variable_len(*id));
+        let identifiers = self
+            .identifiers
+            .iter()
+            .map(|id| 1 + variable_integer_len(*id));
         let properties = out.properties.len()
             + if out.expires_at.is_some() { 5 } else { 0 }
             + if self.alias == Alias::None { 0 } else { 3 }
@@ -46,7 +48,7 @@ impl Form<'_> {
             + self.topic(out).len()
             + if self.qos == QoS::AtMostOnce { 0 } else { 2 }
             + if self.v5 {
-                variable_len(properties as u32) + properties
+                variable_integer_len(properties as u32) + properties
             } else {
                 0
             }
@@ -54,7 +56,7 @@ impl Form<'_> {
         Sizes {
             properties,
             body,
-            packet: 1 + variable_len(body as u32) + body,
+            packet: 1 + variable_integer_len(body as u32) + body,
         }
     }
 }
@@ -98,7 +100,7 @@ impl Effects {
         } = form.sizes(out);
         let wire = &mut self.wire;
         wire.push(0x30 | u8::from(form.dup) << 3 | (form.qos as u8) << 1 | u8::from(form.retain));
-        push_variable(wire, body as u32);
+        put_variable_integer(wire, body as u32);
         wire.extend_from_slice(&(topic.len() as u16).to_be_bytes());
         wire.extend_from_slice(topic.as_bytes());
         let packet_id_at = if with_id {
@@ -109,7 +111,7 @@ impl Effects {
             0
         };
         if form.v5 {
-            push_variable(wire, properties_len as u32);
+            put_variable_integer(wire, properties_len as u32);
             wire.extend_from_slice(out.properties);
             if let Some(expiry) = expiry {
                 // What is left, not what the publisher set [MQTT-3.3.2-6].
@@ -118,7 +120,7 @@ impl Effects {
             }
             for id in form.identifiers {
                 wire.push(0x0B);
-                push_variable(wire, *id);
+                put_variable_integer(wire, *id);
             }
             if let Alias::Set(alias) | Alias::Use(alias) = form.alias {
                 wire.push(0x23);
@@ -156,21 +158,4 @@ impl Frame {
         self.packet_id = id.map_or(0, NonZeroU16::get);
         self
     }
-}
-
-fn variable_len(value: u32) -> usize {
-    match value {
-        0..=127 => 1,
-        128..=16_383 => 2,
-        16_384..=2_097_151 => 3,
-        _ => 4,
-    }
-}
-
-fn push_variable(out: &mut Vec<u8>, mut value: u32) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }

@@ -157,6 +157,18 @@ fn packets_sent_behind_connect_wait_for_the_gatekeeper() {
 }
 
 #[test]
+fn a_client_that_waits_for_the_gatekeeper_still_finds_its_home_loop() {
+    let door = Door {
+        delay: Some(Duration::from_millis(50)),
+    };
+    let (_engine, address) = engine(loops(4), door);
+    // Nothing follows CONNECT, so nothing but the answer can set the connection going again.
+    for n in 0..8 {
+        Client::connect(address, Version::V311, &format!("patient-{n}"), true).hears_nothing();
+    }
+}
+
+#[test]
 fn a_connection_without_connect_is_closed_in_time() {
     let settings = EngineSettings {
         connect_timeout: Duration::from_millis(300),

@@ -60,3 +60,4 @@ pub use property::Property;
 pub use reason::ReasonCode;
 pub use topic::{TopicError, TopicFilter, TopicName};
 pub use wire::{AckKind, PacketId, PacketType, QoS, Version};
+pub use write::{put_variable_integer, variable_integer_len};

@@ -15,9 +15,10 @@ pub(crate) fn put_u32(out: &mut Vec<u8>, value: u32) {
     out.extend_from_slice(&value.to_be_bytes());
 }
 
-/// At most 268,435,455, which the caller has made sure of.
+/// Appends a variable byte integer (section 1.5.5 of MQTT 5): at most 268,435,455, which the
+/// caller has made sure of.
 #[inline]
-pub(crate) fn put_variable_integer(out: &mut Vec<u8>, value: u32) {
+pub fn put_variable_integer(out: &mut Vec<u8>, value: u32) {
     match value {
         0..=0x7F => out.push(value as u8),
         0x80..=0x3FFF => out.extend_from_slice(&[value as u8 | 0x80, (value >> 7) as u8]),
@@ -57,7 +58,8 @@ pub(crate) fn text_len(text: &str) -> Result<usize, EncodeError> {
     field_len(text.as_bytes())
 }
 
-pub(crate) const fn variable_integer_len(value: u32) -> usize {
+/// Bytes that [`put_variable_integer`] appends: 1 to 4.
+pub const fn variable_integer_len(value: u32) -> usize {
     match value {
         0..=0x7F => 1,
         0x80..=0x3FFF => 2,

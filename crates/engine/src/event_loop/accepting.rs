@@ -150,6 +150,8 @@ impl EventLoop {
             .deregister(&mut connection.stream)
             .is_err()
         {
+            let listener = &self.listeners[usize::from(connection.listener)];
+            listener.open.fetch_sub(1, Ordering::Relaxed);
             return;
         }
         self.mailboxes[usize::from(admitted.home)].send(Command::Incoming(Box::new(Incoming {

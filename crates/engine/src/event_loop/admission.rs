@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use safeport_broker::{Admission, ConnectionId, home_of};
 use safeport_mqtt::{
-    ConnAck, Connect, DecodeError, DecodeErrorKind, Decoded, Packet, Properties, ReasonCode,
-    Version, decode,
+    ConnAck, Connect, DecodeError, DecodeErrorKind, Decoded, Packet, PacketType, Properties,
+    ReasonCode, Version, decode,
 };
 use safeport_net::FirstBytes;
 
@@ -17,12 +17,15 @@ use crate::mailbox::Command;
 use super::EventLoop;
 
 impl EventLoop {
-    /// The first packet of a connection. `raw` are its bytes.
-    pub(super) fn first_packet(&mut self, key: usize, packet: &Packet<'_>, raw: &[u8]) {
-        self.ask_gatekeeper(key, packet, raw, false);
-    }
-
-    fn ask_gatekeeper(&mut self, key: usize, packet: &Packet<'_>, raw: &[u8], again: bool) {
+    /// The first packet of a connection. `raw` are its bytes; `again` if another loop has seen
+    /// it before.
+    pub(super) fn first_packet(
+        &mut self,
+        key: usize,
+        packet: &Packet<'_>,
+        raw: &[u8],
+        again: bool,
+    ) {
         let Packet::Connect(connect) = packet else {
             return self.not_connect(key, raw);
         };
@@ -79,7 +82,7 @@ impl EventLoop {
     /// it. A login that was just admitted is answered from memory.
     pub(super) fn arrive(&mut self, key: usize, admitted: &Leaving) {
         if let Ok(Decoded::Packet(packet, _)) = decode(&admitted.connect, Version::V311, u32::MAX) {
-            self.ask_gatekeeper(key, &packet, &admitted.connect, true);
+            self.first_packet(key, &packet, &admitted.connect, true);
         }
     }
 
@@ -167,9 +170,13 @@ impl EventLoop {
             _ => None,
         };
         if let Some(version) = version {
+            let code = match error.reason().is_allowed_in(PacketType::ConnAck) {
+                true => error.reason(),
+                false => ReasonCode::ProtocolError,
+            };
             let answer = Packet::ConnAck(ConnAck {
                 session_present: false,
-                code: connack_code(error.reason()),
+                code,
                 properties: Properties::EMPTY,
             });
             self.write_packet(key, &answer, version);
@@ -233,18 +240,3 @@ impl EventLoop {
 
 /// Where a socket's address is gone already.
 const UNKNOWN_PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-
-/// Only some reasons may stand in CONNACK (table 3-1 of MQTT 5).
-fn connack_code(reason: ReasonCode) -> ReasonCode {
-    match reason {
-        ReasonCode::MalformedPacket
-        | ReasonCode::ProtocolError
-        | ReasonCode::UnsupportedProtocolVersion
-        | ReasonCode::TopicNameInvalid
-        | ReasonCode::PacketTooLarge
-        | ReasonCode::PayloadFormatInvalid
-        | ReasonCode::QoSNotSupported
-        | ReasonCode::RetainNotSupported => reason,
-        _ => ReasonCode::ProtocolError,
-    }
-}

@@ -186,7 +186,7 @@ impl EventLoop {
                             let id = ConnectionId(key as u32);
                             self.broker.handle_packet(session, id, &packet, now);
                         }
-                        _ => self.first_packet(key, &packet, &bytes[at..at + used]),
+                        _ => self.first_packet(key, &packet, &bytes[at..at + used], false),
                     }
                     at += used;
                 }
@@ -209,11 +209,10 @@ impl EventLoop {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        if !connection.tail.is_empty() {
-            connection.needed = 0;
-            self.protocol_bytes(key, &[]);
-            self.apply();
-        }
+        connection.needed = 0;
+        // Also with nothing behind it: the connection may be at home elsewhere.
+        self.protocol_bytes(key, &[]);
+        self.apply();
         if let Some(connection) = self.connections.get_mut(key)
             && std::mem::take(&mut connection.unread)
         {
