@@ -100,6 +100,7 @@ impl Crowd {
                         seed: [3, 4],
                         me,
                         brokers: 2,
+                        durable: true,
                     })
                 })
                 .collect(),
@@ -338,7 +339,8 @@ impl Crowd {
         let (at, version, session) = (connection.broker, connection.version, connection.session);
         let (broker, now) = (&mut self.brokers[at], self.now);
         make(source, version, &mut |packet| {
-            broker.handle_packet(session, ConnectionId(key), packet, now);
+            // Whoever is held back loses patience and sends something else.
+            let _ = broker.handle_packet(session, ConnectionId(key), packet, now);
         });
     }
 
@@ -383,6 +385,7 @@ impl Crowd {
                     connection.bytes.extend_from_slice(message.payload());
                     connection.read();
                 }
+                Effect::Resume { to } => assert!(self.connections.contains_key(&to.0)),
                 Effect::WatchDrain { to } => assert!(self.connections.contains_key(&to.0)),
                 Effect::Close { to } => {
                     self.connections.remove(&to.0).expect("an open connection");

@@ -92,7 +92,7 @@ impl Bench {
             properties: Properties::EMPTY,
             filters: filters.as_filters(),
         });
-        self.broker.handle_packet(session, connection, &packet, NOW);
+        let _ = self.broker.handle_packet(session, connection, &packet, NOW);
         self.flush();
     }
 
@@ -106,7 +106,7 @@ impl Bench {
             properties: Properties::EMPTY,
             payload: &PAYLOAD,
         });
-        self.broker.handle_packet(session, connection, &packet, NOW);
+        let _ = self.broker.handle_packet(session, connection, &packet, NOW);
     }
 
     fn ack(
@@ -120,7 +120,7 @@ impl Bench {
             code: ReasonCode::Success,
             properties: Properties::EMPTY,
         });
-        self.broker.handle_packet(session, connection, &packet, NOW);
+        let _ = self.broker.handle_packet(session, connection, &packet, NOW);
     }
 
     /// As the engine does once per turn.

@@ -12,12 +12,15 @@ use safeport_mqtt::{
     Ack, Disconnect, Packet, PacketType, Properties, PropertiesBuf, ReasonCode, Version,
 };
 
+use crate::durable::{Cursor, Replay};
 use crate::effect::{DisconnectCause, Effect, Effects, Event};
 use crate::ids::{ConnectionId, SessionId};
 use crate::limits::{Limits, RESERVED};
 use crate::message::{Publication, WhenFull};
 use crate::peers::Peers;
 use crate::permissions::Permissions;
+use crate::pushback::PushBack;
+use crate::records::{Keep, Records, WillIs};
 use crate::retained::Retained;
 use crate::session::Session;
 use crate::stats::Stats;
@@ -37,6 +40,8 @@ pub struct BrokerSetup {
     pub me: u8,
     /// How many brokers there are in all, this one included; 1 to [`crate::MAX_PEERS`].
     pub brokers: u8,
+    /// Whether it writes records ([`Broker::take_records`]) that bring it back after a restart.
+    pub durable: bool,
 }
 
 impl Default for BrokerSetup {
@@ -46,6 +51,7 @@ impl Default for BrokerSetup {
             seed: [1, 2],
             me: 0,
             brokers: 1,
+            durable: false,
         }
     }
 }
@@ -66,6 +72,8 @@ pub struct Broker {
     pub(crate) sessions: Vec<Option<Session>>,
     free: Vec<SessionId>,
     by_client: HashTable<SessionId>,
+    /// places client identifiers in tables; fingerprints made with it are written down
+    pub(crate) seed: u64,
     hasher: FixedState,
     random: u64,
     pub(crate) tree: SubscriptionTree,
@@ -80,17 +88,27 @@ pub struct Broker {
     pub(crate) matches: Matches,
     pub(crate) properties: PropertiesBuf,
     pub(crate) stats: Stats,
+    pub(crate) records: Records,
+    pub(crate) replay: Option<Replay>,
+    pub(crate) cursor: Option<Cursor>,
+    pub(crate) push_back: PushBack,
 }
 
 impl Broker {
     /// An empty broker.
     pub fn new(setup: BrokerSetup) -> Self {
         let [seed, random] = setup.seed;
+        let mut records = Records::new(setup.durable, setup.me);
+        if setup.durable {
+            records.seed(seed);
+            records.complete();
+        }
         Self {
             limits: setup.limits,
             sessions: Vec::with_capacity(RESERVED),
             free: Vec::new(),
             by_client: HashTable::with_capacity(RESERVED),
+            seed,
             hasher: FixedState::with_seed(seed),
             random,
             tree: SubscriptionTree::new(seed.rotate_left(21)),
@@ -103,6 +121,10 @@ impl Broker {
             matches: Matches::default(),
             properties: PropertiesBuf::new(),
             stats: Stats::default(),
+            records,
+            replay: None,
+            cursor: None,
+            push_back: PushBack::default(),
         }
     }
 
@@ -125,6 +147,7 @@ impl Broker {
             && self.tree.is_empty()
             && self.retained.is_empty()
             && self.peers.is_idle()
+            && self.push_back.is_idle()
     }
 
     /// Counters and gauges.
@@ -162,11 +185,18 @@ impl Broker {
             }
             match timer.what {
                 Alarm::KeepAlive => self.check_keep_alive(id, now),
-                Alarm::Will => self.publish_will(id, now),
+                Alarm::Will => {
+                    self.publish_will(id, now);
+                    if self.session(id).is_some_and(|s| s.expiry == 0) {
+                        // It was there for its will only, after a restart.
+                        self.end_session(id, now);
+                    }
+                }
                 Alarm::SessionExpiry => {
                     self.stats.expired_sessions += 1;
                     self.end_session(id, now);
                 }
+                Alarm::Patience => self.lose_patience(id, now),
                 Alarm::RetainedExpiry => {}
             }
         }
@@ -322,7 +352,6 @@ impl Broker {
     }
 
     pub(crate) fn add_session(&mut self, session: Session) -> SessionId {
-        let hash = session.origin;
         let id = match self.free.pop() {
             Some(id) => id,
             None => {
@@ -330,28 +359,64 @@ impl Broker {
                 SessionId((self.sessions.len() - 1) as u32)
             }
         };
+        self.put_session(id, session);
+        id
+    }
+
+    /// Puts a session back where it was.
+    pub(crate) fn restore_session(&mut self, key: u32, session: Session) {
+        let id = SessionId(key);
+        if self.sessions.len() <= id.index() {
+            self.sessions.resize_with(id.index() + 1, || None);
+        }
+        self.put_session(id, session);
+    }
+
+    /// After sessions were put back.
+    pub(crate) fn free_unused_places(&mut self) {
+        let places = self.sessions.iter().enumerate().rev();
+        let unused = places.filter(|(_, session)| session.is_none());
+        self.free = unused.map(|(index, _)| SessionId(index as u32)).collect();
+    }
+
+    fn put_session(&mut self, id: SessionId, session: Session) {
+        let hash = session.origin;
         self.sessions[id.index()] = Some(session);
         let sessions = &self.sessions;
         self.by_client.insert_unique(hash, id, |id| {
             sessions[id.index()].as_ref().map_or(0, |s| s.origin)
         });
         self.stats.sessions += 1;
-        id
     }
 
     /// Ends the session for good: its will (if still due), subscriptions and queue.
     pub(crate) fn end_session(&mut self, id: SessionId, now: Time) {
         // A will does not outlive its session [MQTT-3.1.3-9].
         self.publish_will(id, now);
+        let session = self.expect_mut(id);
+        if core::mem::replace(&mut session.keep, Keep::Nothing) != Keep::Nothing {
+            self.records.ended(id);
+        }
+        self.forget_session(id);
+        self.free.push(id);
+    }
+
+    /// Takes a session out of every table; nobody hears of it but peers.
+    pub(crate) fn forget_session(&mut self, id: SessionId) {
         while let Some(slot) = self.expect(id).subscriptions.len().checked_sub(1) {
             self.remove_subscription(id, slot as u32);
         }
+        self.let_publishers_go(id);
         let Some(session) = self.sessions[id.index()].take() else {
             return;
         };
         if let Some(flow) = &session.flow {
-            self.stats.stored -=
-                (flow.inflight.len() + flow.queue.len()) as u64 - u64::from(flow.queued_qos0);
+            for entry in &flow.inflight {
+                self.note_unstored(entry.weight());
+            }
+            for owed in flow.queue.iter().filter(|owed| owed.is_kept()) {
+                self.note_unstored(owed.message.weight());
+            }
         }
         if let Ok(entry) = self
             .by_client
@@ -359,7 +424,6 @@ impl Broker {
         {
             entry.remove();
         }
-        self.free.push(id);
         self.stats.sessions -= 1;
     }
 
@@ -373,6 +437,7 @@ impl Broker {
         };
         session.epoch = epoch;
         session.blocked = false;
+        session.last_seen = now;
         let (expiry, client_id) = (session.expiry, session.name());
         if cause == DisconnectCause::Client
             && let Some(extra) = &mut session.extra
@@ -391,6 +456,8 @@ impl Broker {
         if let Some(flow) = &mut session.flow {
             flow.drop_qos0();
         }
+        self.push_back.is_gone(id);
+        self.let_publishers_go(id);
         self.stats.connected -= 1;
         if cause != DisconnectCause::Lost {
             self.effects.list.push(Effect::Close { to: connection });
@@ -404,6 +471,13 @@ impl Broker {
         if expiry == 0 {
             self.end_session(id, now);
             return;
+        }
+        if self.expect(id).keep != Keep::Nothing {
+            let will = match delay {
+                Some(_) => WillIs::Due,
+                None => WillIs::Gone,
+            };
+            self.records.away(id, now, expiry, will);
         }
         match delay {
             Some(0) => self.publish_will(id, now),
@@ -430,6 +504,9 @@ impl Broker {
         let Some(will) = session.extra.as_mut().and_then(|extra| extra.will.take()) else {
             return;
         };
+        if session.keep != Keep::Nothing {
+            self.records.will_done(id);
+        }
         let mut message = will.message;
         message.expires_at = will.expiry.map(|seconds| now.after_seconds(seconds));
         // Its publisher is gone and cannot try again: whoever has room gets it.
@@ -518,6 +595,31 @@ impl Broker {
         self.event(Event::LimitReached { client_id, limit });
     }
 
+    /// A QoS 1 or 2 message more is queued or in flight.
+    pub(crate) fn note_stored(&mut self, weight: usize) {
+        self.stats.stored += 1;
+        self.stats.stored_bytes += weight as u64;
+    }
+
+    /// One is done with.
+    pub(crate) fn note_unstored(&mut self, weight: usize) {
+        self.stats.stored -= 1;
+        self.stats.stored_bytes -= weight as u64;
+    }
+
+    /// Of one only the packet identifier is left.
+    pub(crate) fn note_lighter(&mut self, weight: usize) {
+        self.stats.stored_bytes -= weight as u64;
+    }
+
+    /// Takes over the seed of an earlier process, before there is any session.
+    pub(crate) fn reseed(&mut self, seed: u64) {
+        if self.by_client.is_empty() {
+            self.seed = seed;
+            self.hasher = FixedState::with_seed(seed);
+        }
+    }
+
     /// A new epoch for a session that connects or disconnects. No two sessions share one, so
     /// a timer cannot be taken for that of a later session in the same place.
     pub(crate) fn next_epoch(&mut self) -> u32 {
@@ -556,8 +658,12 @@ impl Broker {
 
     fn check_keep_alive(&mut self, id: SessionId, now: Time) {
         let session = self.expect(id);
-        let deadline = session.keep_alive_deadline();
+        let mut deadline = session.keep_alive_deadline();
         let epoch = session.epoch;
+        if self.push_back.is_held(id) {
+            // It is us who do not read what it sends.
+            deadline = now + u64::from(session.keep_alive) * 1500;
+        }
         if deadline > now {
             // Packets came in between: look again when their time is up.
             self.set_timer(deadline, Alarm::KeepAlive, id, epoch);
@@ -638,7 +744,7 @@ mod tests {
                 properties: properties.as_properties(),
                 payload: b"and again",
             });
-            broker.handle_packet(id, connection, &publish, now);
+            let _ = broker.handle_packet(id, connection, &publish, now);
             broker.handle_closed(id, connection, now);
             broker.take_effects(&mut Effects::default());
         }

@@ -49,6 +49,12 @@ impl Broker {
         // Taking over may have ended it: a session without expiry lives as long as its
         // connection.
         let existing = existing.filter(|id| self.session(*id).is_some());
+        if existing.is_none() && self.is_disk_full() && wants_to_be_kept(connect) {
+            let why = "there is no room on the disk to keep this session; connect with a clean \
+                       session, or free some space on the server";
+            self.refuse(connection, connect, ReasonCode::QuotaExceeded, why);
+            return None;
+        }
         if existing.is_none() && self.stats.sessions >= u64::from(self.limits.max_sessions) {
             let why = "the broker holds as many sessions as `limits.max_sessions` allows";
             self.refuse(connection, connect, ReasonCode::QuotaExceeded, why);
@@ -58,26 +64,14 @@ impl Broker {
         let resumed = existing.is_some();
         let id = match existing {
             Some(id) => id,
-            None => self.add_session(Session {
-                client_id: client_id.into(),
-                origin: self.client_hash(client_id),
-                connection: None,
-                epoch: 0,
-                version: connect.version,
-                blocked: false,
-                bridge: false,
-                keep_alive: 0,
-                window: 0,
-                max_packet: u32::MAX,
-                expiry: 0,
-                last_seen: now,
-                permissions: admission.permissions.clone(),
-                subscriptions: Vec::new(),
-                flow: None,
-                extra: None,
-            }),
+            None => {
+                let origin = self.client_hash(client_id);
+                let permissions = admission.permissions.clone();
+                self.add_session(Session::new(client_id.into(), origin, permissions))
+            }
         };
         self.begin(id, connection, connect, admission, now);
+        self.write_connect(id, !resumed);
         self.acknowledge(
             id,
             connection,
@@ -212,7 +206,17 @@ impl Broker {
             self.say_goodbye(id, ReasonCode::SessionTakenOver);
             self.disconnect(id, DisconnectCause::TakenOver, now);
         }
-        if clean_start && self.session(id).is_some() {
+        let Some(session) = self.session_mut(id) else {
+            return;
+        };
+        if let Some(extra) = &mut session.extra
+            && extra.interrupted
+        {
+            // It was the server that went away, and the client has come back.
+            extra.will = None;
+        }
+        // A session without expiry is there only for the will that it left.
+        if clean_start || session.expiry == 0 {
             self.end_session(id, now);
         }
     }
@@ -248,6 +252,7 @@ impl Broker {
                 .topic_alias_maximum()
                 .unwrap_or(0)
                 .min(limits.topic_aliases_out),
+            interrupted: false,
         };
         let window = receive_maximum.min(limits.max_inflight);
         let epoch = self.next_epoch();
@@ -363,9 +368,18 @@ impl Broker {
             if allowed {
                 slot += 1;
             } else {
-                self.remove_subscription(id, slot as u32);
+                self.drop_subscription(id, slot as u32);
             }
         }
+    }
+}
+
+/// Whether the session is to outlive its connection. One that only leaves a will is let in
+/// whatever the disk says.
+fn wants_to_be_kept(connect: &Connect<'_>) -> bool {
+    match connect.version {
+        Version::V5 => connect.properties.session_expiry().unwrap_or(0) != 0,
+        _ => !connect.clean_start,
     }
 }
 

@@ -12,6 +12,7 @@ use crate::frame::{Alias, Encoded, Form};
 use crate::ids::SessionId;
 use crate::limits::{PUMP_BYTES, SHARE_FROM};
 use crate::message::{Message, Outgoing, WhenFull};
+use crate::records::Keep;
 use crate::retained::is_own;
 use crate::session::{Identifiers, InFlight, Owed};
 use crate::subscriptions::{GroupChoice, Matches, Reach, Receiver};
@@ -27,6 +28,8 @@ pub(crate) enum Outcome {
     NobodyThere,
     /// Nobody got it, and the publisher is to know.
     Refused(ReasonCode),
+    /// Nobody got it yet: this session's queue is full, and somebody is there to empty it.
+    Full(SessionId),
 }
 
 /// One message while it is handed out: what was already made of it for earlier receivers.
@@ -97,10 +100,8 @@ impl Broker {
 
         // Refusing comes before the first delivery: either all get it or nobody.
         let may_refuse = when_full == WhenFull::Refuse && out.qos != QoS::AtMostOnce;
-        if may_refuse && let Some(full) = self.first_full(matches, out, now) {
-            self.stats.publish_refused += 1;
-            self.limit_reached(full, "limits.max_queued_messages");
-            return Outcome::Refused(ReasonCode::QuotaExceeded);
+        if may_refuse && let Some(refusal) = self.refusal(matches, out, publisher, now) {
+            return refusal;
         }
         let mut handout = Handout::new(*out, when_full);
         if out.retain {
@@ -189,6 +190,44 @@ impl Broker {
         remote
     }
 
+    /// Why the message cannot be taken now, if so.
+    fn refusal(
+        &mut self,
+        matches: &Matches,
+        out: &Outgoing<'_>,
+        publisher: Option<SessionId>,
+        now: Time,
+    ) -> Option<Outcome> {
+        if let Some(full) = self.first_full(matches, out, now) {
+            if let Some(publisher) = publisher
+                && self.hold_back(publisher, full, now)
+            {
+                return Some(Outcome::Full(full));
+            }
+            self.stats.publish_refused += 1;
+            self.limit_reached(full, "limits.max_queued_messages");
+            return Some(Outcome::Refused(ReasonCode::QuotaExceeded));
+        }
+        let waits = matches
+            .receivers
+            .iter()
+            .filter(|receiver| receiver.options.qos() != QoS::AtMostOnce);
+        let bytes = out.weight() as u64 * waits.clone().count() as u64;
+        if bytes > 0 && self.stats.stored_bytes + bytes > self.limits.max_stored_bytes {
+            self.stats.publish_refused += 1;
+            if let Some(first) = waits.clone().next() {
+                self.limit_reached(first.session, "limits.max_stored_bytes");
+            }
+            return Some(Outcome::Refused(ReasonCode::QuotaExceeded));
+        }
+        let mut kept = waits.filter(|receiver| self.expect(receiver.session).keep == Keep::Whole);
+        if self.is_disk_full() && (out.retain || kept.next().is_some()) {
+            self.stats.publish_refused += 1;
+            return Some(Outcome::Refused(ReasonCode::QuotaExceeded));
+        }
+        None
+    }
+
     fn first_full(
         &mut self,
         matches: &Matches,
@@ -226,10 +265,16 @@ impl Broker {
         let Some(owed) = flow.queue.front().filter(|o| o.message.is_expired(now)) else {
             return false;
         };
-        let stored = owed.qos != QoS::AtMostOnce;
+        let (kept, weight) = (owed.is_kept(), owed.message.weight());
         flow.pop_queue();
         self.stats.publish_dropped += 1;
-        self.stats.stored -= u64::from(stored);
+        if kept {
+            self.note_unstored(weight);
+            if self.expect(id).keep == Keep::Whole {
+                self.records.skipped(id);
+            }
+        }
+        self.has_taken(id);
         true
     }
 
@@ -242,13 +287,15 @@ impl Broker {
         if out.payload.is_empty() {
             // An empty payload removes what is retained and is not kept itself
             // [MQTT-3.3.1-6, -7].
-            self.retained.remove(out.topic);
+            if self.retained.remove(out.topic) && self.records.on && !is_own(out.topic) {
+                self.records.unretained(out.topic);
+            }
             if self.peers.all != 0 {
                 self.leave_tombstone(&out, now);
             }
             return true;
         }
-        if !is_own(out.topic) && !self.has_room_to_retain(&out) {
+        if !is_own(out.topic) && (self.is_disk_full() || !self.has_room_to_retain(&out)) {
             return false;
         }
         self.keep_retained(handout.keep());
@@ -274,6 +321,13 @@ impl Broker {
     }
 
     fn keep_retained(&mut self, message: Arc<Message>) {
+        if self.records.on && !is_own(message.topic()) {
+            self.records.retained(&message);
+        }
+        self.set_retained(message);
+    }
+
+    pub(crate) fn set_retained(&mut self, message: Arc<Message>) {
         let expires_at = message.expires_at;
         let node = self.retained.set(message);
         if let Some(at) = expires_at {
@@ -334,22 +388,37 @@ impl Broker {
             qos,
             retain,
         };
-        self.stats.stored += u64::from(qos != QoS::AtMostOnce);
         let session = self.expect_mut(id);
         let window = usize::from(session.window);
         let blocked = session.blocked;
+        let whole = session.keep == Keep::Whole;
         let flow = session.flow();
         if qos != QoS::AtMostOnce && online && !blocked && flow.is_open(window) {
             let packet_id = flow.next_packet_id();
             flow.inflight
                 .push_back(InFlight::Publish(packet_id, owed.clone()));
+            self.note_stored(owed.message.weight());
+            if whole {
+                self.records.in_flight(id, packet_id, &owed);
+            }
             if !self.send_kept(id, handout, &owed, packet_id, now) {
                 self.forget_last_sent(id);
             }
         } else {
-            flow.push_queue(owed);
+            self.queue(id, owed);
         }
         true
+    }
+
+    /// Puts a message at the end of the session's queue.
+    pub(crate) fn queue(&mut self, id: SessionId, owed: Owed) {
+        if owed.is_kept() {
+            self.note_stored(owed.message.weight());
+            if self.expect(id).keep == Keep::Whole {
+                self.records.queued(id, &owed);
+            }
+        }
+        self.expect_mut(id).flow().push_queue(owed);
     }
 
     /// The fast path: a QoS 0 message straight to the socket's buffer.
@@ -524,8 +593,16 @@ impl Broker {
     /// [MQTT-3.1.2-25].
     fn forget_last_sent(&mut self, id: SessionId) {
         let flow = self.expect_mut(id).flow();
-        if flow.inflight.pop_back().is_some() {
-            self.stats.stored -= 1;
+        if let Some(gone) = flow.inflight.pop_back() {
+            self.done_with(id, &gone);
+        }
+    }
+
+    /// A message is not in flight any more.
+    pub(crate) fn done_with(&mut self, id: SessionId, gone: &InFlight) {
+        self.note_unstored(gone.weight());
+        if self.expect(id).keep == Keep::Whole {
+            self.records.settled(id, gone.packet_id());
         }
     }
 
@@ -581,8 +658,10 @@ impl Broker {
                 let (packet_id, owed) = (*packet_id, owed.clone());
                 let sent = self.send_publish(id, &owed, Some(packet_id), true, now);
                 if sent == 0 {
-                    self.expect_mut(id).flow().inflight.remove(at);
-                    self.stats.stored -= 1;
+                    let gone = self.expect_mut(id).flow().inflight.remove(at);
+                    if let Some(gone) = gone {
+                        self.done_with(id, &gone);
+                    }
                 }
                 Some(sent)
             }
@@ -599,6 +678,7 @@ impl Broker {
         }
         if next.qos == QoS::AtMostOnce {
             let owed = flow.pop_queue()?;
+            self.has_taken(id);
             return Some(self.send_publish(id, &owed, None, false, now));
         }
         if flow.inflight.len() >= window {
@@ -608,6 +688,10 @@ impl Broker {
         let packet_id = flow.next_packet_id();
         flow.inflight
             .push_back(InFlight::Publish(packet_id, owed.clone()));
+        if self.expect(id).keep == Keep::Whole {
+            self.records.sent(id, packet_id);
+        }
+        self.has_taken(id);
         let sent = self.send_publish(id, &owed, Some(packet_id), false, now);
         if sent == 0 {
             self.forget_last_sent(id);

@@ -56,6 +56,12 @@ pub enum Effect {
         /// Which connection.
         to: ConnectionId,
     },
+    /// The connection's last packet was not handled ([`Handled::Later`](crate::Handled)): hand
+    /// it in again.
+    Resume {
+        /// Which connection.
+        to: ConnectionId,
+    },
     /// Flush what is there, then close the socket. The broker has already forgotten it.
     Close {
         /// Which connection.
@@ -150,6 +156,13 @@ pub enum Event {
         action: &'static str,
         /// Topic or filter.
         topic: String,
+    },
+    /// A publisher is not read for a while: a subscriber does not keep up.
+    HeldBack {
+        /// Client whose messages wait.
+        publisher: String,
+        /// Client whose queue is full.
+        subscriber: String,
     },
     /// Something was refused or dropped because a limit is reached.
     LimitReached {

@@ -9,6 +9,7 @@
 //! broker.handle_packet(session, connection, &packet, now)       what it says
 //! broker.handle_closed(session, connection, now)                its socket is gone
 //! broker.handle_timeout(now)                                    poll_timeout() has come
+//! broker.take_records(&mut records)                             what to keep first, if anything
 //! broker.take_effects(&mut effects)                             what to do about it
 //! ```
 //!
@@ -22,6 +23,7 @@ extern crate std;
 mod broker;
 mod connect;
 mod delivery;
+mod durable;
 mod effect;
 mod frame;
 mod ids;
@@ -31,6 +33,8 @@ mod peering;
 mod peers;
 mod permissions;
 mod publish;
+mod pushback;
+mod records;
 mod retained;
 mod session;
 mod stats;
@@ -41,11 +45,14 @@ mod timers;
 mod trie;
 
 pub use broker::{Admission, Broker, BrokerSetup};
+pub use durable::{RESTART_GRACE, Restored};
 pub use effect::{DisconnectCause, Effect, Effects, Event, Frame, PeerMessage};
 pub use ids::{ConnectionId, SessionId};
 pub use limits::{Limits, MAX_PEERS};
 pub use message::{Message, Publication};
 pub use peers::home_of;
 pub use permissions::{Permissions, TopicRights};
+pub use pushback::Handled;
+pub use records::BadRecord;
 pub use stats::{LOAD_INTERVAL, Load, Stats, sys_topics};
 pub use time::Time;

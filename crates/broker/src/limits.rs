@@ -12,8 +12,9 @@ pub struct Limits {
     /// Messages of QoS 1 and 2 sent to one client and not yet acknowledged; default 256.
     /// A smaller Receive Maximum of the client wins. Further messages wait in the queue.
     pub max_inflight: u16,
-    /// Messages waiting for one session; default 10,000. A QoS 1 or 2 publish that would
-    /// exceed it is refused on the wire (0x97 for version 5, no acknowledgement before it)
+    /// Messages waiting for one session; default 10,000. While a connected subscriber's queue is
+    /// full, its publishers are held back (see `patience`). If nobody is there to empty it, or
+    /// patience ends, a QoS 1 or 2 publish is refused on the wire (0x97 for version 5, no acknowledgement before it)
     /// and reaches nobody. Wills, the server's own messages and those that a peer has taken
     /// already cannot be refused: they pass by the full session, which is counted and told.
     /// A SUBSCRIBE whose retained messages do not fit behind what waits gets 0x97 (3.x: 0x80);
@@ -22,6 +23,14 @@ pub struct Limits {
     /// Bytes (topic, properties and payload) waiting for one session; default 16 MiB. The
     /// outcome is that of `max_queued_messages`. A single message may be larger.
     pub max_queued_bytes: u32,
+    /// Bytes (topic, properties and payload) waiting or in flight for all sessions together;
+    /// default 256 MiB. A message that several sessions are owed counts for each. A QoS 1 or 2
+    /// publish that would exceed it is refused as for `max_queued_messages`.
+    pub max_stored_bytes: u64,
+    /// How long a publisher of QoS 1 and 2 is held back (its connection is not read) while a
+    /// connected subscriber's queue is full, in milliseconds; default 10 s. Then its message is
+    /// refused as for `max_queued_messages`. Any progress of the subscriber starts it anew.
+    pub patience: u64,
     /// QoS 0 messages waiting for a connected client whose socket is full; default 1,000.
     /// Newer ones are dropped and counted.
     pub max_queued_qos0: u32,
@@ -68,6 +77,8 @@ impl Default for Limits {
             max_inflight: 256,
             max_queued_messages: 10_000,
             max_queued_bytes: 16 << 20,
+            max_stored_bytes: 256 << 20,
+            patience: 10_000,
             max_queued_qos0: 1_000,
             max_retained_messages: 1_000_000,
             max_retained_bytes: 256 << 20,

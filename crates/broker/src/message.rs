@@ -2,13 +2,14 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
 use safeport_mqtt::QoS;
 
 use crate::time::Time;
 
 /// An application message with everything that travels on: topic, payload, and the
 /// properties that the specification tells a server to forward unaltered.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Message {
     /// topic, then forwarded properties (without message expiry), then payload
     data: Box<[u8]>,
@@ -26,6 +27,8 @@ pub struct Message {
     /// Place among the retained messages of its topic: peers agree on the highest. 0 if it was
     /// never to be retained.
     pub(crate) stamp: u64,
+    /// which log has it, and under which number; 0 = none
+    mark: AtomicU64,
 }
 
 impl Message {
@@ -44,6 +47,7 @@ impl Message {
             expires_at: out.expires_at,
             origin: out.origin,
             stamp: out.stamp,
+            mark: AtomicU64::new(0),
         }
     }
 
@@ -67,6 +71,16 @@ impl Message {
     /// Bytes it counts against a queue's or the retained store's limit.
     pub fn weight(&self) -> usize {
         self.data.len()
+    }
+
+    /// Other threads may mark the message for logs of their own: what is read is some log's mark,
+    /// and says whose.
+    pub(crate) fn mark(&self) -> u64 {
+        self.mark.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_mark(&self, mark: u64) {
+        self.mark.store(mark, Ordering::Relaxed);
     }
 
     pub(crate) fn is_expired(&self, now: Time) -> bool {

@@ -11,30 +11,33 @@ use crate::delivery::Outcome;
 use crate::effect::{DisconnectCause, Event};
 use crate::ids::{ConnectionId, SessionId};
 use crate::message::{Outgoing, WhenFull};
+use crate::pushback::Handled;
+use crate::records::Keep;
 use crate::retained::is_own;
 use crate::session::{Flow, InFlight};
 use crate::time::Time;
 
 impl Broker {
     /// A packet from the client. Packets of a connection that the broker has already closed
-    /// are ignored.
+    /// are ignored. [`Handled::Later`] if the client is held back: nothing was done, and the
+    /// same packet has to be handed in again after [`Effect::Resume`](crate::Effect::Resume).
     pub fn handle_packet(
         &mut self,
         id: SessionId,
         connection: ConnectionId,
         packet: &Packet<'_>,
         now: Time,
-    ) {
+    ) -> Handled {
         let Some(session) = self.session_mut(id) else {
-            return;
+            return Handled::Done;
         };
         if session.connection != Some(connection) {
-            return;
+            return Handled::Done;
         }
         session.last_seen = now;
         self.stats.packets_received += 1;
         match packet {
-            Packet::Publish(publish) => self.publish_from(id, publish, now),
+            Packet::Publish(publish) => return self.publish_from(id, publish, now),
             Packet::PubAck(ack) => self.acknowledged(id, ack.packet_id, now),
             Packet::PubRec(ack) => self.received(id, ack, now),
             Packet::PubRel(ack) => self.released(id, ack.packet_id),
@@ -52,11 +55,14 @@ impl Broker {
             | Packet::PingResp
             | Packet::Auth(_) => self.protocol_error(id, ReasonCode::ProtocolError, now),
         }
+        Handled::Done
     }
 
-    fn publish_from(&mut self, id: SessionId, publish: &Publish<'_>, now: Time) {
-        self.stats.publish_received += 1;
-        self.stats.publish_bytes_received += publish.payload.len() as u64;
+    fn publish_from(&mut self, id: SessionId, publish: &Publish<'_>, now: Time) -> Handled {
+        let broken = |broker: &mut Self, reason| {
+            broker.protocol_error(id, reason, now);
+            Handled::Done
+        };
         if publish.properties.is_empty() && !publish.topic.is_empty() {
             return self.publish_on(id, publish, publish.topic, &[], None, now);
         }
@@ -67,13 +73,13 @@ impl Broker {
             .is_some()
         {
             // [MQTT-3.3.4-6]
-            return self.protocol_error(id, ReasonCode::ProtocolError, now);
+            return broken(self, ReasonCode::ProtocolError);
         }
         let alias = publish.properties.topic_alias();
         let mut resolved = None;
         if let Some(alias) = alias {
             if alias > self.limits.topic_alias_maximum {
-                return self.protocol_error(id, ReasonCode::TopicAliasInvalid, now);
+                return broken(self, ReasonCode::TopicAliasInvalid);
             }
             let extra = self.expect_mut(id).extra.get_or_insert_default();
             let index = usize::from(alias) - 1;
@@ -90,7 +96,7 @@ impl Broker {
             match &resolved {
                 Some(topic) => topic,
                 // An alias that was never set [MQTT-3.3.2-8 ff.].
-                None => return self.protocol_error(id, ReasonCode::ProtocolError, now),
+                None => return broken(self, ReasonCode::ProtocolError),
             }
         } else {
             publish.topic
@@ -99,8 +105,9 @@ impl Broker {
         forwarded_properties(&publish.properties, &mut forwarded);
         let expiry = publish.properties.message_expiry();
         let bytes = forwarded.as_properties();
-        self.publish_on(id, publish, topic, bytes.as_bytes(), expiry, now);
+        let handled = self.publish_on(id, publish, topic, bytes.as_bytes(), expiry, now);
         self.properties = forwarded;
+        handled
     }
 
     fn publish_on(
@@ -111,11 +118,11 @@ impl Broker {
         properties: &[u8],
         expiry: Option<u32>,
         now: Time,
-    ) {
+    ) -> Handled {
         if let (QoS::ExactlyOnce, Some(packet_id)) = (publish.qos, publish.packet_id)
             && !self.open_incoming(id, packet_id, now)
         {
-            return;
+            return Handled::Done;
         }
         let session = self.expect(id);
         let out = Outgoing {
@@ -132,19 +139,31 @@ impl Broker {
             Ok(()) => self.route(&out, Some(id), WhenFull::Refuse, now),
             Err(reason) => Outcome::Refused(reason),
         };
+        if let Outcome::Full(_) = outcome {
+            // As if it had not come: it comes again.
+            self.stats.packets_received -= 1;
+            if let Some(packet_id) = publish.packet_id {
+                self.close_incoming(id, packet_id);
+            }
+            return Handled::Later;
+        }
+        self.push_back.is_done(id);
+        self.stats.publish_received += 1;
+        self.stats.publish_bytes_received += publish.payload.len() as u64;
         let code = match outcome {
+            Outcome::Full(_) => unreachable!("handled above"),
             Outcome::Delivered => ReasonCode::Success,
             Outcome::NobodyThere => ReasonCode::NoMatchingSubscribers,
             Outcome::Refused(reason) => reason,
         };
         let Some(packet_id) = publish.packet_id else {
-            return;
+            return Handled::Done;
         };
         if code == ReasonCode::QuotaExceeded && self.expect(id).version != Version::V5 {
             // 3.x has no negative acknowledgement: without one the client sends it again
             // when it returns. Acknowledging what was not kept would lose it.
             self.close_incoming(id, packet_id);
-            return;
+            return Handled::Done;
         }
         match publish.qos {
             QoS::AtMostOnce => {}
@@ -152,10 +171,13 @@ impl Broker {
             QoS::ExactlyOnce => {
                 if code.is_error() && self.expect(id).version == Version::V5 {
                     self.close_incoming(id, packet_id);
+                } else if self.expect(id).keep == Keep::Whole {
+                    self.records.received(id, packet_id);
                 }
                 self.send_ack(id, Packet::PubRec, packet_id, code);
             }
         }
+        Handled::Done
     }
 
     /// Notes a QoS 2 packet id as open. False if the message is a repetition (answered
@@ -248,9 +270,9 @@ impl Broker {
         if !expected(&flow.inflight[at]) {
             return;
         }
-        flow.settle(at);
+        let gone = flow.settle(at);
         let waiting = !flow.queue.is_empty() || flow.unsent > 0;
-        self.stats.stored -= 1;
+        self.done_with(id, &gone);
         if waiting {
             self.pump(id, now);
         }
@@ -280,16 +302,24 @@ impl Broker {
         }
         if ack.code.is_error() {
             // The client will not take it: the exchange ends here [MQTT-4.3.3-4].
-            flow.settle(at);
-            self.stats.stored -= 1;
+            let gone = flow.settle(at);
+            self.done_with(id, &gone);
             return self.pump(id, now);
         }
+        let weight = flow.inflight[at].weight();
         flow.inflight[at] = InFlight::Release(ack.packet_id);
+        self.note_lighter(weight);
+        if self.expect(id).keep == Keep::Whole {
+            self.records.released(id, ack.packet_id);
+        }
         self.send_ack(id, Packet::PubRel, ack.packet_id, ReasonCode::Success);
     }
 
     fn released(&mut self, id: SessionId, packet_id: NonZeroU16) {
         let code = if self.close_incoming(id, packet_id) {
+            if self.expect(id).keep == Keep::Whole {
+                self.records.completed(id, packet_id);
+            }
             ReasonCode::Success
         } else {
             ReasonCode::PacketIdentifierNotFound

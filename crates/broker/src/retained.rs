@@ -42,9 +42,9 @@ impl Retained {
         self.clock = self.clock.max(stamp >> 8);
     }
 
-    /// Whether a later message than that with `stamp` has come for the topic.
+    /// Whether the message with `stamp`, or a later one, has come for the topic.
     pub(crate) fn has_newer(&self, topic: &str, stamp: u64) -> bool {
-        self.find(topic).is_some_and(|known| known.stamp > stamp)
+        self.find(topic).is_some_and(|known| known.stamp >= stamp)
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -80,10 +80,25 @@ impl Retained {
         node
     }
 
-    pub(crate) fn remove(&mut self, topic: &str) {
-        if let Some(node) = self.trie.find(topic) {
+    /// Whether there was something to remove.
+    pub(crate) fn remove(&mut self, topic: &str) -> bool {
+        let node = self.trie.find(topic);
+        let node = node.filter(|node| self.trie.value(*node).is_some());
+        if let Some(node) = node {
             self.take(node);
         }
+        node.is_some()
+    }
+
+    /// Places of messages are numbers below this.
+    pub(crate) fn places(&self) -> NodeId {
+        self.trie.places()
+    }
+
+    /// The message in a place that is to survive a restart, removals that are remembered too.
+    pub(crate) fn at(&self, node: NodeId) -> Option<&Arc<Message>> {
+        let message = self.trie.get(node)?.as_ref()?;
+        (!is_own(message.topic())).then_some(message)
     }
 
     /// Removes the message of `node` if it has expired at `now`.

@@ -12,6 +12,7 @@ use crate::ids::ConnectionId;
 use crate::limits::Limits;
 use crate::message::Message;
 use crate::permissions::Permissions;
+use crate::records::Keep;
 use crate::subscriptions::SubscriptionRef;
 use crate::time::Time;
 
@@ -27,6 +28,8 @@ pub(crate) struct Session {
     pub(crate) blocked: bool,
     /// a Retain As Published of its own: bridges of 3.1.1 set it for all they subscribe to
     pub(crate) bridge: bool,
+    /// what of it is written down
+    pub(crate) keep: Keep,
     pub(crate) keep_alive: u16,
     /// messages we may have unacknowledged
     pub(crate) window: u16,
@@ -34,6 +37,7 @@ pub(crate) struct Session {
     pub(crate) max_packet: u32,
     /// seconds the session outlives its connection; `u32::MAX` = for ever
     pub(crate) expiry: u32,
+    /// when its last packet came; without a connection, when that ended
     pub(crate) last_seen: Time,
     pub(crate) permissions: Arc<Permissions>,
     pub(crate) subscriptions: Vec<SubscriptionRef>,
@@ -50,6 +54,8 @@ pub(crate) struct Extra {
     /// topics we gave an alias; index = alias - 1
     pub(crate) aliases_out: Vec<Box<str>>,
     pub(crate) aliases_out_max: u16,
+    /// the connection ended with the process: the will is forgotten if the client comes back
+    pub(crate) interrupted: bool,
 }
 
 pub(crate) struct Will {
@@ -68,6 +74,13 @@ pub(crate) struct Owed {
     pub(crate) qos: QoS,
     /// RETAIN as it will be sent
     pub(crate) retain: bool,
+}
+
+impl Owed {
+    /// Whether it is owed to the session, not only to its connection.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.qos != QoS::AtMostOnce
+    }
 }
 
 /// Subscription Identifiers a message is delivered with: mostly none or one.
@@ -111,6 +124,14 @@ impl InFlight {
     pub(crate) fn packet_id(&self) -> NonZeroU16 {
         match self {
             InFlight::Publish(id, _) | InFlight::Release(id) => *id,
+        }
+    }
+
+    /// Bytes of the message that it keeps.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            InFlight::Publish(_, owed) => owed.message.weight(),
+            InFlight::Release(_) => 0,
         }
     }
 }
@@ -175,12 +196,23 @@ impl Flow {
         found.ok()
     }
 
+    /// Puts back what was in flight before a restart.
+    pub(crate) fn put_in_flight(&mut self, entry: InFlight) {
+        let id = entry.packet_id();
+        self.last_packet_id = id.get();
+        if let (Some(front), Some(back)) = (self.inflight.front(), self.inflight.back()) {
+            let distance = |id: NonZeroU16| id.get().wrapping_sub(front.packet_id().get()) as usize;
+            self.scattered |= distance(id) <= distance(back.packet_id());
+        }
+        self.inflight.push_back(entry);
+    }
+
     /// Takes an entry out of flight.
-    pub(crate) fn settle(&mut self, at: usize) {
+    pub(crate) fn settle(&mut self, at: usize) -> InFlight {
         if at >= self.inflight.len() - self.unsent {
             self.unsent -= 1;
         }
-        self.inflight.remove(at);
+        self.inflight.remove(at).expect("an entry is there")
     }
 
     /// Whether a new message may go out at once: nothing waits before it, and the window is
@@ -225,6 +257,29 @@ impl Flow {
 }
 
 impl Session {
+    /// One that nobody is connected to.
+    pub(crate) fn new(client_id: Box<str>, origin: u64, permissions: Arc<Permissions>) -> Self {
+        Session {
+            client_id,
+            origin,
+            connection: None,
+            epoch: 0,
+            version: Version::V311,
+            blocked: false,
+            bridge: false,
+            keep: Keep::Nothing,
+            keep_alive: 0,
+            window: 0,
+            max_packet: u32::MAX,
+            expiry: 0,
+            last_seen: Time(0),
+            permissions,
+            subscriptions: Vec::new(),
+            flow: None,
+            extra: None,
+        }
+    }
+
     pub(crate) fn flow(&mut self) -> &mut Flow {
         self.flow.get_or_insert_default()
     }

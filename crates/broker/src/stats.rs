@@ -56,6 +56,9 @@ stats! {
     retained_bytes,
     /// QoS 1 and 2 messages queued or in flight (gauge).
     stored,
+    /// Bytes of those messages (topic, properties, payload); one that several sessions are owed
+    /// counts for each (gauge).
+    stored_bytes,
     /// Most clients connected at once.
     connected_maximum,
     /// Sessions ended by expiry.
@@ -72,6 +75,8 @@ stats! {
     publish_dropped,
     /// Publishes refused for a full queue or store (answered 0x97 or not at all).
     publish_refused,
+    /// Times that a publisher was held back because a connected subscriber's queue was full.
+    publish_held_back,
     /// Payload bytes of PUBLISH packets received.
     publish_bytes_received,
     /// Payload bytes of PUBLISH packets sent.
@@ -127,7 +132,7 @@ pub fn sys_topics(stats: &Stats, uptime: u64, version: &str) -> Vec<(&'static st
         ),
         (
             "$SYS/broker/store/messages/bytes",
-            stats.retained_bytes.to_string()
+            (stats.stored_bytes + stats.retained_bytes).to_string()
         ),
         (
             "$SYS/broker/publish/messages/received",

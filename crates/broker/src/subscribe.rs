@@ -12,6 +12,7 @@ use crate::broker::Broker;
 use crate::effect::Event;
 use crate::ids::SessionId;
 use crate::message::Message;
+use crate::records::Keep;
 use crate::session::{Identifiers, Owed};
 use crate::subscriptions::Options;
 use crate::time::Time;
@@ -63,8 +64,12 @@ impl Broker {
         let parsed = self.check_filter(id, filter)?;
         let (plain, group) = (parsed.filter(), parsed.share_group());
         let session = self.expect(id);
+        let whole = session.keep == Keep::Whole;
         let list = &session.subscriptions;
         let is_new = self.tree.find(id, list, plain, group).is_none();
+        if whole && self.is_disk_full() {
+            return Err(ReasonCode::QuotaExceeded);
+        }
         if is_new && list.len() >= self.limits.max_subscriptions as usize {
             self.limit_reached(id, "limits.max_subscriptions_per_client");
             return Err(ReasonCode::QuotaExceeded);
@@ -85,14 +90,19 @@ impl Broker {
         let session = self.sessions[id.index()]
             .as_mut()
             .expect("the session is listed");
+        let options = Options::new(options);
         let members = self.tree.subscribe(
             id,
             &mut session.subscriptions,
             plain,
             group,
-            Options::new(options),
+            options,
             request.identifier,
         );
+        if whole {
+            let records = &mut self.records;
+            records.subscribed(id, filter, options.bits(), request.identifier);
+        }
         if let Some(members) = members {
             request.awaited = self.tell_interest(filter, members, true);
         }
@@ -171,13 +181,9 @@ impl Broker {
         if retained.is_empty() {
             return;
         }
-        let flow = self.expect_mut(id).flow();
-        let mut stored = 0;
         for owed in retained {
-            stored += u64::from(owed.qos != QoS::AtMostOnce);
-            flow.push_queue(owed);
+            self.queue(id, owed);
         }
-        self.stats.stored += stored;
         self.pump(id, now);
     }
 
@@ -191,7 +197,7 @@ impl Broker {
             });
             codes.push(match slot {
                 Some(slot) => {
-                    self.remove_subscription(id, slot);
+                    self.drop_subscription(id, slot);
                     ReasonCode::Success as u8
                 }
                 None => ReasonCode::NoSubscriptionExisted as u8,
@@ -208,6 +214,16 @@ impl Broker {
                 codes: &codes,
             }),
         );
+    }
+
+    /// Removes a subscription that the client, or a change of its rights, ends.
+    pub(crate) fn drop_subscription(&mut self, id: SessionId, slot: u32) {
+        let session = self.expect(id);
+        if session.keep == Keep::Whole {
+            let filter = self.tree.filter_of(&session.subscriptions[slot as usize]);
+            self.records.unsubscribed(id, &filter);
+        }
+        self.remove_subscription(id, slot);
     }
 
     pub(crate) fn remove_subscription(&mut self, id: SessionId, slot: u32) {

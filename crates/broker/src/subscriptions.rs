@@ -40,6 +40,15 @@ impl Options {
         )
     }
 
+    /// As it is written down.
+    pub(crate) fn bits(self) -> u8 {
+        self.0
+    }
+
+    pub(crate) fn from_bits(bits: u8) -> Self {
+        Self(bits & 0b1111)
+    }
+
     pub(crate) fn qos(self) -> QoS {
         match self.0 & 3 {
             0 => QoS::AtMostOnce,
@@ -340,6 +349,14 @@ impl SubscriptionTree {
         } else {
             String::from(&*self.groups(reference.node)[reference.group as usize].key)
         }
+    }
+
+    /// The filter with its `$share/group/`, options and Subscription Identifier.
+    pub(crate) fn describe(&self, reference: &SubscriptionRef) -> (String, Options, u32) {
+        let subscribers = self.subscribers(reference.node, reference.group);
+        let subscriber = &subscribers[reference.position as usize];
+        let filter = self.filter_of(reference);
+        (filter, subscriber.options, subscriber.identifier)
     }
 
     /// Records how many subscriptions a peer has to `filter` (an ordinary filter: any

@@ -17,4 +17,6 @@ pub(crate) enum Alarm {
     Will,
     SessionExpiry,
     RetainedExpiry,
+    /// A publisher has been held back for long enough.
+    Patience,
 }

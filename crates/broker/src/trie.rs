@@ -175,6 +175,11 @@ impl<V: Default> Trie<V> {
         levels.join("/")
     }
 
+    /// Nodes, those that are free too: every id is below this.
+    pub(crate) fn places(&self) -> NodeId {
+        self.nodes.len() as NodeId
+    }
+
     /// Whether only the root is left.
     pub(crate) fn is_empty(&self) -> bool {
         self.nodes.len() - self.free.len() == 1 && self.index.is_empty()

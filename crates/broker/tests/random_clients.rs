@@ -36,6 +36,7 @@ fn clients_of_one_broker_get_what_they_are_owed() {
         actors: 5,
         steps: 600,
         loyal: true,
+        crashes: false,
     });
 }
 
@@ -46,6 +47,7 @@ fn clients_of_two_brokers_get_what_they_are_owed() {
         actors: 5,
         steps: 600,
         loyal: true,
+        crashes: false,
     });
 }
 
@@ -56,6 +58,7 @@ fn clients_of_three_brokers_get_what_they_are_owed() {
         actors: 7,
         steps: 800,
         loyal: true,
+        crashes: false,
     });
 }
 
@@ -66,6 +69,29 @@ fn members_of_a_shared_subscription_may_come_and_go() {
         actors: 6,
         steps: 600,
         loyal: false,
+        crashes: false,
+    });
+}
+
+#[test]
+fn clients_get_what_they_are_owed_from_a_process_that_dies_again_and_again() {
+    run(&Plan {
+        brokers: 1,
+        actors: 5,
+        steps: 800,
+        loyal: true,
+        crashes: true,
+    });
+}
+
+#[test]
+fn a_crowd_at_one_broker_that_dies_leaves_nothing_behind() {
+    run(&Plan {
+        brokers: 1,
+        actors: 9,
+        steps: 1_000,
+        loyal: false,
+        crashes: true,
     });
 }
 
@@ -76,5 +102,6 @@ fn a_crowd_at_one_broker_leaves_nothing_behind() {
         actors: 12,
         steps: 1_000,
         loyal: false,
+        crashes: false,
     });
 }

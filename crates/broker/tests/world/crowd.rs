@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use safeport_broker::{Limits, Time};
+use safeport_broker::{Limits, RESTART_GRACE, Time};
 use safeport_mqtt::{
     Ack, Decoded, Packet, Property, Publish, QoS, ReasonCode, TopicFilter, Version, decode, limits,
 };
@@ -46,6 +46,8 @@ pub struct Plan {
     pub steps: usize,
     /// members of the shared group stay its members
     pub loyal: bool,
+    /// the process dies now and then, at any moment
+    pub crashes: bool,
 }
 
 /// A message that was published once, however often it was sent.
@@ -121,6 +123,8 @@ struct Known {
     will: Option<(String, u32)>,
     due: Option<(Time, String)>,
     ends: Option<Time>,
+    /// the process died under its last connection: its will is forgotten if it comes back
+    interrupted: bool,
 }
 
 pub struct Crowd {
@@ -138,6 +142,7 @@ pub struct Crowd {
     lasting_only: bool,
     /// of the brokers
     receive_maximum: u16,
+    crashes: bool,
 }
 
 const FILTERS: [&str; 6] = ["t/0", "t/1", "t/+", "t/#", "+/0", "r/#"];
@@ -207,6 +212,7 @@ impl Crowd {
             wills_seen: Vec::new(),
             lasting_only: plan.loyal,
             receive_maximum,
+            crashes: plan.crashes,
         }
     }
 
@@ -245,6 +251,11 @@ impl Crowd {
                 self.broker_loses(client);
             }
             97 => self.wait(),
+            98 if self.crashes && self.random.chance(40) => self.crash(),
+            99 if self.crashes => {
+                let budget = self.random.pick(&[1, 200, 5_000]);
+                self.world.checkpoint(0, budget);
+            }
             _ => {}
         }
         self.watch_wills();
@@ -265,6 +276,40 @@ impl Crowd {
             }
         }
         self.world.wait(milliseconds);
+    }
+
+    /// The process dies and comes back.
+    fn crash(&mut self) {
+        self.watch_wills();
+        self.half_open.clear();
+        for n in 0..self.actors.len() {
+            if let Some(link) = &self.actors[n].link {
+                let waiting = self.world.wires[&link.client].to_client.len();
+                let some = self.random.below(waiting + 1);
+                self.take_down(n, some);
+            }
+            self.actors[n].link = None;
+            let known = &mut self.known[n];
+            if known.connection.take().is_none() {
+                continue;
+            }
+            let now = self.world.now;
+            known.interrupted = true;
+            let stays = match known.expiry {
+                // Only for its will.
+                0 => RESTART_GRACE,
+                seconds => seconds,
+            };
+            if let Some((will, delay)) = known.will.take() {
+                let delay = delay.max(RESTART_GRACE).min(stays);
+                known.due = Some((now.after_seconds(delay), will));
+            }
+            known.exists = known.expiry > 0;
+            known.ends = known.exists.then(|| now.after_seconds(known.expiry));
+        }
+        self.world.crash(0);
+        self.witness = self.world.enter(v5("witness"));
+        self.world.join(self.witness, "will/#", 0);
     }
 
     // Links.
@@ -338,6 +383,9 @@ impl Crowd {
             self.book_loss(old);
         }
         let known = &mut self.known[n];
+        if std::mem::take(&mut known.interrupted) {
+            known.due = None;
+        }
         if clean && known.exists {
             self.wills.extend(known.due.take().map(|(_, will)| will));
             known.exists = false;
@@ -402,6 +450,7 @@ impl Crowd {
             return;
         };
         known.connection = None;
+        known.interrupted = false;
         if known.expiry == 0 {
             known.exists = false;
             self.wills.extend(known.will.take().map(|(will, _)| will));

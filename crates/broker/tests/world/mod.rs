@@ -13,8 +13,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use safeport_broker::{
-    Admission, Broker, BrokerSetup, ConnectionId, Effect, Effects, Event, Limits, PeerMessage,
-    Permissions, SessionId, Time,
+    Admission, Broker, BrokerSetup, ConnectionId, Effect, Effects, Event, Handled, Limits,
+    PeerMessage, Permissions, SessionId, Time,
 };
 use safeport_mqtt::{
     Ack, Connect, Decoded, Disconnect, Packet, PropertiesBuf, Property, Publish, QoS, ReasonCode,
@@ -26,6 +26,7 @@ use safeport_mqtt::{
 pub struct World {
     pub brokers: Vec<Broker>,
     pub now: Time,
+    limits: Limits,
     pub wires: BTreeMap<Client, Wire>,
     pub events: Vec<Event>,
     /// what every client is admitted with, unless it says otherwise
@@ -37,6 +38,24 @@ pub struct World {
     lines: BTreeMap<(usize, usize), VecDeque<PeerMessage>>,
     effects: Effects,
     next: u32,
+    /// who was held back and may go on
+    resumed: Vec<Client>,
+    /// inside of `feed`
+    feeding: bool,
+    /// what each broker wrote down, in groups
+    pub groups: Vec<Vec<Vec<u8>>>,
+    /// by broker: groups from here on were made since its checkpoint began
+    checkpoints: Vec<Option<usize>>,
+}
+
+fn setup(limits: &Limits, seed: u64, me: u8, brokers: u8) -> BrokerSetup {
+    BrokerSetup {
+        limits: limits.clone(),
+        seed: [seed, 11],
+        me,
+        brokers,
+        durable: true,
+    }
 }
 
 /// An open or closed connection.
@@ -54,6 +73,8 @@ pub struct Wire {
     /// the broker has not closed it
     pub open: bool,
     pub full: bool,
+    /// its last packet has to wait, and with it whatever comes behind
+    pub held: bool,
     permissions: Arc<Permissions>,
 }
 
@@ -69,15 +90,9 @@ impl World {
     pub fn of(brokers: u8, limits: Limits) -> World {
         World {
             brokers: (0..brokers)
-                .map(|me| {
-                    Broker::new(BrokerSetup {
-                        limits: limits.clone(),
-                        seed: [7, 11],
-                        me,
-                        brokers,
-                    })
-                })
+                .map(|me| Broker::new(setup(&limits, 7, me, brokers)))
                 .collect(),
+            limits,
             now: Time(1_000_000),
             wires: BTreeMap::new(),
             events: Vec::new(),
@@ -87,6 +102,57 @@ impl World {
             lines: BTreeMap::new(),
             effects: Effects::default(),
             next: 0,
+            resumed: Vec::new(),
+            feeding: false,
+            groups: vec![Vec::new(); usize::from(brokers)],
+            checkpoints: vec![None; usize::from(brokers)],
+        }
+    }
+
+    /// The process of a broker dies and comes back with what was written down, groups being
+    /// there whole or not at all. Sockets break; what was on its way to clients may still
+    /// arrive.
+    pub fn crash(&mut self, at: usize) {
+        for wire in self.wires.values_mut().filter(|wire| wire.broker == at) {
+            wire.open = false;
+            wire.held = false;
+            wire.full = false;
+        }
+        self.resumed.clear();
+        let brokers = self.brokers.len() as u8;
+        let mut broker = Broker::new(setup(&self.limits, 8, at as u8, brokers));
+        broker.take_records(&mut Vec::new());
+        for group in &self.groups[at] {
+            broker.replay(group).expect("records of our own");
+        }
+        assert_eq!(
+            broker.kept_in_words(),
+            self.brokers[at].kept_in_words(),
+            "what comes back is what there was"
+        );
+        let _ = broker.finish_replay(self.now);
+        self.checkpoints[at] = None;
+        self.brokers[at] = broker;
+        self.settle(at);
+    }
+
+    /// Writes everything down anew, bit by bit; once it is all there, what was written before is
+    /// thrown away.
+    pub fn checkpoint(&mut self, at: usize, budget: usize) {
+        let start = match self.checkpoints[at] {
+            Some(start) => start,
+            None => {
+                self.settle(at);
+                self.brokers[at].begin_checkpoint();
+                self.groups[at].len()
+            }
+        };
+        self.checkpoints[at] = Some(start);
+        let more = self.brokers[at].checkpoint(budget);
+        self.settle(at);
+        if !more {
+            self.groups[at].drain(..start);
+            self.checkpoints[at] = None;
         }
     }
 
@@ -130,6 +196,7 @@ impl World {
                 to_broker: Vec::new(),
                 open: true,
                 full: false,
+                held: false,
                 permissions: self.permissions.clone(),
             },
         );
@@ -140,16 +207,20 @@ impl World {
     pub fn feed(&mut self, client: Client, bytes: &[u8]) {
         let wire = self.wires.get_mut(&client).unwrap();
         wire.to_broker.extend_from_slice(bytes);
+        if wire.held {
+            return;
+        }
         let bytes = std::mem::take(&mut wire.to_broker);
+        let outer = std::mem::replace(&mut self.feeding, true);
+        let wire = &self.wires[&client];
         let (at, id) = (wire.broker, ConnectionId(client.0));
         let mut rest = &bytes[..];
-        while self.wires[&client].open {
+        while self.wires[&client].open && !self.wires[&client].held {
             let version = self.wires[&client].version;
             let broker = &mut self.brokers[at];
             match decode(rest, version, limits::MAX_PACKET) {
                 Ok(Decoded::Incomplete(_)) => break,
                 Ok(Decoded::Packet(packet, used)) => {
-                    rest = &rest[used..];
                     match (self.wires[&client].session, packet) {
                         (None, Packet::Connect(connect)) => {
                             let admission = Admission {
@@ -161,9 +232,15 @@ impl World {
                         }
                         (None, _) => panic!("the driver lets nothing pass before CONNECT"),
                         (Some(session), packet) => {
-                            broker.handle_packet(session, id, &packet, self.now)
+                            let handled = broker.handle_packet(session, id, &packet, self.now);
+                            if handled == Handled::Later {
+                                self.wires.get_mut(&client).unwrap().held = true;
+                                self.settle(at);
+                                break;
+                            }
                         }
                     }
+                    rest = &rest[used..];
                 }
                 Err(error) => {
                     if let Some(session) = self.wires[&client].session {
@@ -177,6 +254,18 @@ impl World {
         }
         let rest = rest.to_vec();
         self.wires.get_mut(&client).unwrap().to_broker = rest;
+        self.feeding = outer;
+        self.go_on();
+    }
+
+    /// Those who were held back and may go on do so.
+    fn go_on(&mut self) {
+        while !self.feeding
+            && let Some(client) = self.resumed.pop()
+        {
+            self.wires.get_mut(&client).unwrap().held = false;
+            self.feed(client, &[]);
+        }
     }
 
     /// Calls a broker outside of any connection, then carries out what it wants.
@@ -275,7 +364,10 @@ impl World {
     /// Carries out what a broker wants.
     pub fn settle(&mut self, at: usize) {
         let mut effects = std::mem::take(&mut self.effects);
+        self.write_down(at);
         while self.brokers[at].has_effects() {
+            // Kept before anything that was made of it goes out.
+            self.write_down(at);
             self.brokers[at].take_effects(&mut effects);
             let mut drained = Vec::new();
             for effect in effects.list.drain(..) {
@@ -308,6 +400,7 @@ impl World {
                             line.push_back((*message).clone());
                         }
                     }
+                    Effect::Resume { to } => self.resumed.push(Client(to.0)),
                     Effect::Event(event) => self.events.push(*event),
                 }
             }
@@ -323,6 +416,15 @@ impl World {
         self.effects = effects;
         if !self.slow_peers {
             self.carry_all();
+        }
+        self.go_on();
+    }
+
+    fn write_down(&mut self, at: usize) {
+        if self.brokers[at].records_len() > 0 {
+            let mut group = Vec::new();
+            self.brokers[at].take_records(&mut group);
+            self.groups[at].push(group);
         }
     }
 

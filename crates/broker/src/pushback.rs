@@ -1,0 +1,158 @@
+//! Publishers that are held back because a subscriber does not keep up.
+//!
+//! A QoS 1 or 2 message for a connected session whose queue is full is not handled: its
+//! connection is not read until the queue has emptied by half, so the publisher feels the
+//! subscriber's pace through its own socket. Patience is limited, since two clients that wait
+//! for each other would wait for ever.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use crate::broker::Broker;
+use crate::effect::{Effect, Event};
+use crate::ids::{ConnectionId, SessionId};
+use crate::limits::Limits;
+use crate::session::Flow;
+use crate::time::Time;
+use crate::timers::Alarm;
+
+/// What became of a packet that was handed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a packet that was not handled has to be handed in again"]
+pub enum Handled {
+    /// It was dealt with.
+    Done,
+    /// It was not, and has to be handed in again after [`Effect::Resume`]. Until then nothing
+    /// else may come from its connection.
+    Later,
+}
+
+/// Who is held back, and by whom.
+#[derive(Default)]
+pub(crate) struct PushBack {
+    /// by publisher
+    held: BTreeMap<SessionId, Held>,
+    /// by the session whose queue is full
+    waiting: BTreeMap<SessionId, Vec<(SessionId, ConnectionId)>>,
+}
+
+struct Held {
+    /// when patience ends
+    until: Time,
+    /// it has
+    over: bool,
+}
+
+impl PushBack {
+    pub(crate) fn is_idle(&self) -> bool {
+        self.held.is_empty() && self.waiting.is_empty()
+    }
+
+    pub(crate) fn is_held(&self, publisher: SessionId) -> bool {
+        self.held.contains_key(&publisher)
+    }
+
+    /// The publisher's connection ended.
+    pub(crate) fn is_gone(&mut self, publisher: SessionId) {
+        if !self.held.is_empty() && self.held.remove(&publisher).is_some() {
+            self.forget(publisher);
+        }
+    }
+
+    fn forget(&mut self, publisher: SessionId) {
+        self.waiting.retain(|_, waiting| {
+            waiting.retain(|(id, _)| *id != publisher);
+            !waiting.is_empty()
+        });
+    }
+
+    /// Its message was dealt with, in whatever way.
+    pub(crate) fn is_done(&mut self, publisher: SessionId) {
+        self.is_gone(publisher);
+    }
+
+    /// Whether anybody waits for the session.
+    fn is_full(&self, subscriber: SessionId) -> bool {
+        !self.waiting.is_empty() && self.waiting.contains_key(&subscriber)
+    }
+}
+
+impl Broker {
+    /// Whether the publisher can wait for `full` to make room. If so, it is held back.
+    pub(crate) fn hold_back(&mut self, publisher: SessionId, full: SessionId, now: Time) -> bool {
+        let Some(connection) = self.expect(publisher).connection else {
+            return false;
+        };
+        // Nobody is there to empty the queue; or it waits for what the publisher itself would
+        // send next.
+        if self.expect(full).connection.is_none() || publisher == full || self.limits.patience == 0
+        {
+            return false;
+        }
+        match self.push_back.held.get(&publisher) {
+            Some(held) if held.over => return false,
+            Some(_) => {}
+            None => {
+                let until = now + self.limits.patience;
+                let held = Held { until, over: false };
+                self.push_back.held.insert(publisher, held);
+                let epoch = self.expect(publisher).epoch;
+                self.set_timer(until, Alarm::Patience, publisher, epoch);
+                self.stats.publish_held_back += 1;
+                let event = Event::HeldBack {
+                    publisher: self.expect(publisher).name(),
+                    subscriber: self.expect(full).name(),
+                };
+                self.event(event);
+            }
+        }
+        let waiting = self.push_back.waiting.entry(full).or_default();
+        waiting.push((publisher, connection));
+        true
+    }
+
+    /// The session took something from its queue: those who wait for it may go on once half of
+    /// it is free, so that they do not come back for each single place.
+    pub(crate) fn has_taken(&mut self, id: SessionId) {
+        if self.push_back.is_full(id) {
+            let limits = &self.limits;
+            let flow = &self.expect(id).flow;
+            if flow.as_ref().is_none_or(|flow| flow.is_half_empty(limits)) {
+                self.let_publishers_go(id);
+            }
+        }
+    }
+
+    /// Whoever waits for the session tries again.
+    pub(crate) fn let_publishers_go(&mut self, id: SessionId) {
+        if !self.push_back.is_full(id) {
+            return;
+        }
+        let waiting = self.push_back.waiting.remove(&id).unwrap_or_default();
+        for (publisher, to) in waiting {
+            if self.push_back.is_held(publisher) && self.is_current(publisher, to) {
+                self.effects.list.push(Effect::Resume { to });
+            }
+        }
+    }
+
+    pub(crate) fn lose_patience(&mut self, publisher: SessionId, now: Time) {
+        // An earlier hold's timer may ring in a later one.
+        let held = self.push_back.held.get_mut(&publisher);
+        let Some(held) = held.filter(|held| held.until <= now) else {
+            return;
+        };
+        held.over = true;
+        self.push_back.forget(publisher);
+        if let Some(to) = self.expect(publisher).connection {
+            self.effects.list.push(Effect::Resume { to });
+        }
+    }
+}
+
+impl Flow {
+    fn is_half_empty(&self, limits: &Limits) -> bool {
+        self.queue.len() <= limits.max_queued_messages as usize / 2
+            && self.queued_bytes <= u64::from(limits.max_queued_bytes) / 2
+    }
+}
