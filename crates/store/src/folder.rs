@@ -111,7 +111,7 @@ impl DataFolder {
 }
 
 /// Makes a folder, and those above it, with mode 0700.
-fn create_private(path: &Path) -> io::Result<()> {
+pub(crate) fn create_private(path: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
