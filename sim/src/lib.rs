@@ -6,6 +6,7 @@
 
 mod descriptors;
 pub mod load;
+mod roots;
 pub mod tasmota;
 
 pub use descriptors::TooFewDescriptors;

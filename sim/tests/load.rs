@@ -55,10 +55,8 @@ fn relay(fault: Fault) -> Target {
         }
     });
     Target {
-        address,
         pid: Some(std::process::id()),
-        username: None,
-        password: None,
+        ..Target::new(address)
     }
 }
 
@@ -183,11 +181,7 @@ fn write(out: &Mutex<TcpStream>, bytes: &[u8]) -> Option<()> {
 fn scenario(shape: Shape, qos: QoS) -> Scenario {
     Scenario::Traffic {
         shape,
-        flow: Flow {
-            payload: 64,
-            qos,
-            window: 4,
-        },
+        flow: Flow::new(64, qos, 4),
         timing: Timing {
             warm_up: Duration::from_millis(20),
             measure: Duration::from_millis(80),
@@ -302,12 +296,7 @@ fn nobody_listening_and_a_process_that_is_gone_are_told_apart() {
     let free: SocketAddr = TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
         .expect("a port that is free again");
-    let mut target = Target {
-        address: free,
-        pid: None,
-        username: None,
-        password: None,
-    };
+    let mut target = Target::new(free);
     let fan_in = scenario(Shape::FanIn { publishers: 1 }, QoS::AtMostOnce);
     let error = run(&target, &fan_in).expect_err("nobody listens");
     assert!(

@@ -1,11 +1,13 @@
 //! Connections that come and go: connect, CONNACK, DISCONNECT, and wait for the broker to close.
 
+use super::layer::{Buffers, Filled, Layer};
+use super::link::set_up_error;
 use super::report::{Connects, Figures};
-use super::wire::{self, Frame};
+use super::wire::{self, Frame, Session};
 use super::{Clocks, LoadError, Target};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use std::io::{self, Read, Write};
+use std::io;
 use std::time::{Duration, Instant};
 
 /// How long nothing may happen before the run fails.
@@ -27,9 +29,20 @@ pub(super) fn run(target: &Target, count: u32, concurrent: u32) -> Result<Figure
 /// One connection under way.
 struct Visit {
     socket: TcpStream,
+    layer: Layer,
     greeted: bool,
+    /// Bytes that wait to be written, from `written` on.
+    out: Vec<u8>,
+    written: usize,
     answer: Vec<u8>,
     admitted: bool,
+}
+
+impl Visit {
+    fn flush(&mut self) -> io::Result<()> {
+        self.layer
+            .write(&mut self.socket, &mut self.out, &mut self.written)
+    }
 }
 
 struct Storm<'a> {
@@ -40,6 +53,7 @@ struct Storm<'a> {
     left: u32,
     /// Connections still to finish.
     unfinished: u32,
+    buffers: Buffers,
 }
 
 impl<'a> Storm<'a> {
@@ -51,6 +65,7 @@ impl<'a> Storm<'a> {
             visits: (0..slots).map(|_| None).collect(),
             left: count,
             unfinished: count,
+            buffers: Buffers::new(4096),
         };
         for slot in 0..slots {
             storm.begin(slot)?;
@@ -75,7 +90,10 @@ impl<'a> Storm<'a> {
             .map_err(LoadError::Socket)?;
         self.visits[slot] = Some(Visit {
             socket,
+            layer: Layer::of(self.target)?,
             greeted: false,
+            out: Vec::new(),
+            written: 0,
             answer: Vec::new(),
             admitted: false,
         });
@@ -130,38 +148,34 @@ impl<'a> Storm<'a> {
                     Err(LoadError::Connect { address, error })
                 };
             }
-            let mut hello = Vec::with_capacity(64);
             wire::connect(
+                self.target,
                 &format!("visit-{slot:04}-{number:08}"),
-                self.target.username.as_deref(),
-                self.target.password.as_deref(),
-                60,
-                &mut hello,
+                Session::Clean,
+                &mut visit.out,
             );
             visit.greeted = true;
-            // A new socket takes a CONNECT whole.
-            visit
-                .socket
-                .write_all(&hello)
-                .map_err(|error| LoadError::Connect { address, error })?;
         }
-        let mut chunk = [0; 256];
+        let failed = |error| set_up_error(address, error);
+        visit.flush().map_err(failed)?;
         loop {
-            match visit.socket.read(&mut chunk) {
-                Ok(0) if visit.admitted => break,
-                Ok(0) => return Err(LoadError::Closed { address }),
-                Ok(read) if !visit.admitted => {
-                    visit.answer.extend_from_slice(&chunk[..read]);
-                    match wire::next_frame(&visit.answer)? {
+            let filled = visit.layer.read(&mut visit.socket, &mut self.buffers, 0);
+            match filled {
+                Ok(Filled::Nothing) => return Ok(()),
+                Ok(Filled::Closed) if visit.admitted => break,
+                Ok(Filled::Closed) => return Err(LoadError::Closed { address }),
+                Ok(Filled::Bytes { length, .. }) if !visit.admitted => {
+                    visit
+                        .answer
+                        .extend_from_slice(&self.buffers.plain[..length]);
+                    match wire::next_frame(self.target.version, &visit.answer)? {
                         None => {}
-                        Some((Frame::ConnAck(0), _)) => {
+                        Some((Frame::ConnAck { code: 0, .. }, _)) => {
                             visit.admitted = true;
-                            visit
-                                .socket
-                                .write_all(&wire::DISCONNECT)
-                                .map_err(LoadError::Socket)?;
+                            visit.out.extend_from_slice(&wire::DISCONNECT);
+                            visit.flush().map_err(failed)?;
                         }
-                        Some((Frame::ConnAck(code), _)) => {
+                        Some((Frame::ConnAck { code, .. }, _)) => {
                             return Err(LoadError::Refused { address, code });
                         }
                         Some(_) => {
@@ -171,18 +185,16 @@ impl<'a> Storm<'a> {
                         }
                     }
                 }
-                Ok(_) => {
+                Ok(Filled::Bytes { .. }) => {
                     return Err(LoadError::Unexpected {
                         waited_for: "the end of the connection",
                     });
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // A broker may close with a reset once it has our DISCONNECT.
                 Err(error) if visit.admitted && error.kind() == io::ErrorKind::ConnectionReset => {
                     break;
                 }
-                Err(error) => return Err(LoadError::Socket(error)),
+                Err(error) => return Err(failed(error)),
             }
         }
         self.visits[slot] = None;

@@ -1,7 +1,8 @@
 //! Connections that do nothing, and the memory the broker keeps for each.
 
-use super::link::{Filled, Link};
-use super::process::{self, Memory};
+use super::layer::{Buffers, Filled};
+use super::link::Link;
+use super::process;
 use super::report::{Figures, Idle};
 use super::{Clocks, LoadError, Target, WARM_UP_CONNECTIONS};
 use safeport_mqtt::QoS;
@@ -20,14 +21,14 @@ pub(super) fn run(
     let mut links = Vec::with_capacity((connections + WARM_UP_CONNECTIONS) as usize);
     open(target, subscribe, WARM_UP_CONNECTIONS, &mut links)?;
     thread::sleep(SETTLE);
-    let before = memory(target)?;
+    let before = process::memory(target)?;
 
     open(target, subscribe, connections, &mut links)?;
     thread::sleep(SETTLE);
     let start = Clocks::read(target)?;
     thread::sleep(SETTLE);
     let used = Clocks::read(target)?.since(&start);
-    let after = memory(target)?;
+    let after = process::memory(target)?;
 
     let per_connection = |before: Option<u64>, after: Option<u64>| {
         Some((after? as f64 - before? as f64) / f64::from(connections))
@@ -60,19 +61,12 @@ fn open(
     Ok(())
 }
 
-fn memory(target: &Target) -> Result<Option<Memory>, LoadError> {
-    target
-        .pid
-        .map(|pid| process::memory_of(pid).map_err(|error| LoadError::Process { pid, error }))
-        .transpose()
-}
-
 /// Connections that are closed by now. Their memory is gone too, so the figures would flatter.
 fn dropped(links: &mut [Link]) -> u32 {
-    let mut buffer = vec![0; 256];
+    let mut buffers = Buffers::new(256);
     links
         .iter_mut()
-        .map(|link| match link.fill(&mut buffer) {
+        .map(|link| match link.fill(&mut buffers) {
             Ok(Filled::Closed) | Err(_) => 1,
             Ok(_) => 0,
         })

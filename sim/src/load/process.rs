@@ -1,5 +1,6 @@
 //! What a process costs, read from `/proc`: CPU time and resident memory.
 
+use super::{LoadError, Target};
 use std::fs;
 use std::io;
 use std::time::Duration;
@@ -50,6 +51,14 @@ pub(super) struct Memory {
     pub(super) rss: u64,
     /// Proportional set size; `None` where the kernel or our rights do not let us read it.
     pub(super) pss: Option<u64>,
+}
+
+/// Resident memory of the target's process now, if its pid is known.
+pub(super) fn memory(target: &Target) -> Result<Option<Memory>, LoadError> {
+    target
+        .pid
+        .map(|pid| memory_of(pid).map_err(|error| LoadError::Process { pid, error }))
+        .transpose()
 }
 
 /// Resident memory of process `pid` now.

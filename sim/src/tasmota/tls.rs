@@ -4,6 +4,7 @@
 //! Two differences from the device remain: it sends `max_fragment_length`, which this TLS library
 //! does not know, and it ignores addresses in certificates.
 
+use crate::roots;
 use sha1::{Digest, Sha1};
 use std::fmt;
 use std::path::PathBuf;
@@ -14,11 +15,10 @@ use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature};
-use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::version::TLS12;
 use tokio_rustls::rustls::{
-    self, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    self, CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme,
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
@@ -112,21 +112,9 @@ pub(super) fn connector(trust: &Trust) -> Result<TlsConnector, String> {
         .with_protocol_versions(&[&TLS12])
         .map_err(|error| error.to_string())?;
     let config = match trust {
-        Trust::CaFile(path) => {
-            let unreadable =
-                |error: &dyn fmt::Display| format!("CA file {}: {error}", path.display());
-            let mut roots = RootCertStore::empty();
-            for certificate in
-                CertificateDer::pem_file_iter(path).map_err(|error| unreadable(&error))?
-            {
-                let certificate = certificate.map_err(|error| unreadable(&error))?;
-                roots.add(certificate).map_err(|error| unreadable(&error))?;
-            }
-            if roots.is_empty() {
-                return Err(unreadable(&"it holds no certificate; give one in PEM form"));
-            }
-            builder.with_root_certificates(roots).with_no_client_auth()
-        }
+        Trust::CaFile(path) => builder
+            .with_root_certificates(roots::from_file(path)?)
+            .with_no_client_auth(),
         Trust::Fingerprint(fingerprint) => builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(ByFingerprint {

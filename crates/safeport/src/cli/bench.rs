@@ -1,11 +1,12 @@
 //! `safeport bench`: load for a broker, ours or another, by `safeport_sim::load`.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
-use safeport_mqtt::QoS;
-use safeport_sim::load::{self, Flow, Scenario, Shape, Target, Timing};
+use clap::{Args, Subcommand, ValueEnum};
+use safeport_mqtt::{QoS, Version};
+use safeport_sim::load::{self, Flow, Scenario, Shape, Target, Timing, Tls, TlsVersion};
 
 use crate::console::{Console, Failure};
 use crate::say;
@@ -27,6 +28,9 @@ pub(super) enum Load {
         /// How many publishers
         #[arg(long, default_value_t = 10)]
         publishers: u32,
+        /// The subscribers have sessions that outlive their connections (clean session 0)
+        #[arg(long)]
+        durable: bool,
         #[command(flatten)]
         flow: FlowArgs,
         #[command(flatten)]
@@ -37,6 +41,9 @@ pub(super) enum Load {
         /// How many subscribers
         #[arg(long, default_value_t = 100)]
         subscribers: u32,
+        /// The subscribers have sessions that outlive their connections (clean session 0)
+        #[arg(long)]
+        durable: bool,
         #[command(flatten)]
         flow: FlowArgs,
         #[command(flatten)]
@@ -47,10 +54,92 @@ pub(super) enum Load {
         /// How many pairs
         #[arg(long, default_value_t = 10)]
         pairs: u32,
+        /// The subscribers have sessions that outlive their connections (clean session 0)
+        #[arg(long)]
+        durable: bool,
         #[command(flatten)]
         flow: FlowArgs,
         #[command(flatten)]
         target: TargetArgs,
+    },
+    /// Pairs on a schedule: how long messages are under way, from the time they were due
+    Latency {
+        /// How many pairs
+        #[arg(long, default_value_t = 20)]
+        pairs: u32,
+        /// Messages per second of all pairs together
+        #[arg(long, default_value_t = 2000)]
+        rate: u32,
+        /// Payload in bytes, 16 to 1048576
+        #[arg(long, default_value_t = 64)]
+        payload: usize,
+        /// QoS of publishing and of the subscription
+        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
+        qos: u8,
+        /// The subscribers have sessions that outlive their connections
+        #[arg(long)]
+        durable: bool,
+        /// Measured time in seconds, after 0.4 s of warm-up
+        #[arg(long, default_value_t = 5.0)]
+        seconds: f64,
+        #[command(flatten)]
+        target: TargetArgs,
+    },
+    /// Very many wildcard filters, of which each message matches two
+    Wildcards {
+        /// How many filters, a multiple of twice the connections
+        #[arg(long, default_value_t = 100_000)]
+        filters: u32,
+        /// Connections that hold them
+        #[arg(long, default_value_t = 100)]
+        connections: u32,
+        /// How many publishers
+        #[arg(long, default_value_t = 10)]
+        publishers: u32,
+        #[command(flatten)]
+        flow: FlowArgs,
+        #[command(flatten)]
+        target: TargetArgs,
+    },
+    /// Set retained messages, then let one subscriber get them all; they are deleted afterwards
+    Retained {
+        /// How many
+        #[arg(long, default_value_t = 100_000)]
+        messages: u32,
+        /// Payload in bytes, 8 to 1048576
+        #[arg(long, default_value_t = 256)]
+        payload: usize,
+        /// QoS of setting and of the subscription
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+        qos: u8,
+        #[command(flatten)]
+        target: TargetArgs,
+    },
+    /// Start a broker, publish to a session that is away, kill the broker (SIGKILL), start it again:
+    /// does the session get everything that was acknowledged?
+    Recover {
+        /// Command line that starts the broker in the foreground, with a data folder of its own; the
+        /// shell reads it behind `exec`
+        #[arg(long, value_name = "COMMAND")]
+        broker_command: String,
+        /// How many messages
+        #[arg(long, default_value_t = 20_000)]
+        messages: u32,
+        /// Payload in bytes, 8 to 1048576
+        #[arg(long, default_value_t = 256)]
+        payload: usize,
+        /// QoS of publishing and of the subscription
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+        qos: u8,
+        /// Unacknowledged messages of each of the 10 publishers, 1 to 1000
+        #[arg(long, default_value_t = 20)]
+        window: u32,
+        /// Kill after this many acknowledgements, with other messages under way, instead of behind
+        /// the last one
+        #[arg(long, value_name = "COUNT")]
+        kill_after: Option<u32>,
+        #[command(flatten)]
+        address: AddressArgs,
     },
     /// Connections that are open and do nothing; with --pid, the memory that each takes
     Idle {
@@ -94,10 +183,19 @@ pub(super) struct FlowArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct TargetArgs {
+    #[command(flatten)]
+    address: AddressArgs,
+    /// Process of the broker on this machine: measures its CPU time and memory
+    #[arg(long)]
+    pid: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AddressArgs {
     /// Host of the broker
     #[arg(long, default_value = "127.0.0.1")]
     host: String,
-    /// Port of its plain MQTT listener
+    /// Port of its MQTT listener
     #[arg(long, default_value_t = 1883)]
     port: u16,
     /// User name
@@ -106,17 +204,43 @@ pub(super) struct TargetArgs {
     /// Password
     #[arg(long, env = "SAFEPORT_PASSWORD", hide_env_values = true)]
     password: Option<String>,
-    /// Process of the broker on this machine: measures its CPU time and memory
-    #[arg(long)]
-    pid: Option<u32>,
+    /// Version of MQTT
+    #[arg(long, value_enum, default_value_t = Spoken::V311)]
+    mqtt: Spoken,
+    /// Speak TLS; every connection makes a full handshake
+    #[arg(long, requires = "ca")]
+    tls: bool,
+    /// With --tls: the certificate authority to trust, a PEM file (Safeport's own is `pki/ca.pem` in
+    /// its data folder)
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    ca: Option<PathBuf>,
+    /// With --tls: its version
+    #[arg(long, value_enum, default_value_t = Sealed::V13)]
+    tls_version: Sealed,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Spoken {
+    #[value(name = "3.1.1")]
+    V311,
+    #[value(name = "5")]
+    V5,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Sealed {
+    #[value(name = "1.2")]
+    V12,
+    #[value(name = "1.3")]
+    V13,
 }
 
 impl BenchCommand {
     pub(super) fn run(&self, console: &Console) -> Result<(), Failure> {
         let BenchCommand::Mqtt { load } = self;
         let texts = &console.texts;
-        let (scenario, target) = load.scenario(texts)?;
-        let target = target.resolve(texts)?;
+        let scenario = load.scenario(texts)?;
+        let target = load.target(texts)?;
         console.talk(&say!(
             texts,
             "bench-running",
@@ -133,6 +257,8 @@ impl BenchCommand {
         }
         if report.is_exact() {
             Ok(())
+        } else if let Scenario::Recover { .. } = scenario {
+            Err(Failure::new(say!(texts, "bench-not-kept")))
         } else {
             Err(Failure::new(say!(texts, "bench-inexact")))
         }
@@ -140,79 +266,154 @@ impl BenchCommand {
 }
 
 impl Load {
-    fn scenario(&self, texts: &Texts) -> Result<(Scenario, &TargetArgs), Failure> {
+    fn scenario(&self, texts: &Texts) -> Result<Scenario, Failure> {
         Ok(match self {
             Load::FanIn {
                 publishers,
+                durable,
                 flow,
-                target,
+                ..
             } => {
                 let publishers = *publishers;
-                (flow.traffic(Shape::FanIn { publishers }, texts)?, target)
+                flow.traffic(Shape::FanIn { publishers }, *durable, texts)?
             }
             Load::FanOut {
                 subscribers,
+                durable,
                 flow,
-                target,
+                ..
             } => {
                 let subscribers = *subscribers;
-                (flow.traffic(Shape::FanOut { subscribers }, texts)?, target)
+                flow.traffic(Shape::FanOut { subscribers }, *durable, texts)?
             }
             Load::Pairs {
                 pairs,
+                durable,
                 flow,
-                target,
-            } => {
-                let pairs = *pairs;
-                (flow.traffic(Shape::Pairs { pairs }, texts)?, target)
-            }
+                ..
+            } => flow.traffic(Shape::Pairs { pairs: *pairs }, *durable, texts)?,
+            Load::Latency {
+                pairs,
+                rate,
+                payload,
+                qos,
+                durable,
+                seconds,
+                ..
+            } => Scenario::Traffic {
+                shape: Shape::Pairs { pairs: *pairs },
+                flow: Flow {
+                    durable: *durable,
+                    rate: Some(*rate),
+                    ..Flow::new(*payload, quality(*qos), 1)
+                },
+                timing: timing(*seconds, texts)?,
+            },
+            Load::Wildcards {
+                filters,
+                connections,
+                publishers,
+                flow,
+                ..
+            } => Scenario::Wildcards {
+                filters: *filters,
+                connections: *connections,
+                publishers: *publishers,
+                flow: flow.flow(),
+                timing: timing(flow.seconds, texts)?,
+            },
+            Load::Retained {
+                messages,
+                payload,
+                qos,
+                ..
+            } => Scenario::Retained {
+                messages: *messages,
+                payload: *payload,
+                qos: quality(*qos),
+            },
+            Load::Recover {
+                broker_command,
+                messages,
+                payload,
+                qos,
+                window,
+                kill_after,
+                ..
+            } => Scenario::Recover {
+                command: broker_command.clone(),
+                messages: *messages,
+                payload: *payload,
+                qos: quality(*qos),
+                window: *window,
+                kill_after: *kill_after,
+            },
             Load::Idle {
                 connections,
                 subscribe,
-                target,
-            } => {
-                let scenario = Scenario::Idle {
-                    connections: *connections,
-                    subscribe: *subscribe,
-                };
-                (scenario, target)
-            }
+                ..
+            } => Scenario::Idle {
+                connections: *connections,
+                subscribe: *subscribe,
+            },
             Load::Connects {
-                count,
-                concurrent,
-                target,
-            } => {
-                let scenario = Scenario::Connects {
-                    count: *count,
-                    concurrent: *concurrent,
-                };
-                (scenario, target)
-            }
+                count, concurrent, ..
+            } => Scenario::Connects {
+                count: *count,
+                concurrent: *concurrent,
+            },
         })
+    }
+
+    fn target(&self, texts: &Texts) -> Result<Target, Failure> {
+        match self {
+            Load::FanIn { target, .. }
+            | Load::FanOut { target, .. }
+            | Load::Pairs { target, .. }
+            | Load::Latency { target, .. }
+            | Load::Wildcards { target, .. }
+            | Load::Retained { target, .. }
+            | Load::Idle { target, .. }
+            | Load::Connects { target, .. } => Ok(Target {
+                pid: target.pid,
+                ..target.address.resolve(texts)?
+            }),
+            // Its process is not there yet.
+            Load::Recover { address, .. } => address.resolve(texts),
+        }
     }
 }
 
 impl FlowArgs {
-    fn traffic(&self, shape: Shape, texts: &Texts) -> Result<Scenario, Failure> {
-        let measure = seconds(self.seconds, texts)?;
-        let qos = match self.qos {
-            0 => QoS::AtMostOnce,
-            1 => QoS::AtLeastOnce,
-            _ => QoS::ExactlyOnce,
-        };
+    fn traffic(&self, shape: Shape, durable: bool, texts: &Texts) -> Result<Scenario, Failure> {
         Ok(Scenario::Traffic {
             shape,
             flow: Flow {
-                payload: self.payload,
-                qos,
-                window: self.window,
+                durable,
+                ..self.flow()
             },
-            timing: Timing {
-                measure,
-                ..Timing::default()
-            },
+            timing: timing(self.seconds, texts)?,
         })
     }
+
+    fn flow(&self) -> Flow {
+        Flow::new(self.payload, quality(self.qos), self.window)
+    }
+}
+
+fn quality(qos: u8) -> QoS {
+    match qos {
+        0 => QoS::AtMostOnce,
+        1 => QoS::AtLeastOnce,
+        _ => QoS::ExactlyOnce,
+    }
+}
+
+fn timing(given: f64, texts: &Texts) -> Result<Timing, Failure> {
+    Ok(Timing {
+        measure: seconds(given, texts)?,
+        ..Timing::default()
+    })
 }
 
 /// A time given in seconds, above zero and at most a day.
@@ -225,13 +426,28 @@ pub(super) fn seconds(given: f64, texts: &Texts) -> Result<Duration, Failure> {
     }
 }
 
-impl TargetArgs {
+impl AddressArgs {
     fn resolve(&self, texts: &Texts) -> Result<Target, Failure> {
+        let tls = match &self.ca {
+            None => None,
+            Some(ca) => {
+                let version = match self.tls_version {
+                    Sealed::V12 => TlsVersion::V12,
+                    Sealed::V13 => TlsVersion::V13,
+                };
+                let unusable = || Failure::usage(say!(texts, "ca-unreadable", path = ca.display()));
+                Some(Tls::new(ca, &self.host, version).map_err(|error| unusable().detail(error))?)
+            }
+        };
         Ok(Target {
-            address: address(&self.host, self.port, texts)?,
-            pid: self.pid,
             username: self.username.clone(),
             password: self.password.clone(),
+            version: match self.mqtt {
+                Spoken::V311 => Version::V311,
+                Spoken::V5 => Version::V5,
+            },
+            tls,
+            ..Target::new(address(&self.host, self.port, texts)?)
         })
     }
 }
