@@ -5,6 +5,7 @@
 //! each module here uses its siblings by `crate::`.
 
 pub mod broker;
+pub mod log;
 pub mod mqtt;
 pub mod packets;
 pub mod source;

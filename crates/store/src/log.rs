@@ -52,8 +52,8 @@ impl Position {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogOptions {
     /// Bytes reserved for a segment. Default [`limits::SEGMENT_BYTES`]; a
-    /// group that is longer gets a longer segment, a disk that is nearly full
-    /// shorter ones, down to a sixteenth.
+    /// group that is longer gets a longer segment. Opening and [`Log::cut`]
+    /// take shorter ones from a disk that is nearly full, down to a sixteenth.
     pub segment_bytes: u64,
     /// Whether to go on with what can be read when something durable is
     /// damaged. Default no: the operator says so, once. The damage stays in
@@ -133,6 +133,12 @@ struct Reserved<F> {
     reserve: u64,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OnFull {
+    Fail,
+    Shorter,
+}
+
 #[derive(Debug)]
 struct Dirty<F> {
     number: u64,
@@ -187,7 +193,7 @@ impl<D: Disk> Log<D> {
             unsynced: Vec::new(),
             sync_failed: Arc::new(AtomicBool::new(false)),
         };
-        let ready = match log.reserve_next(0) {
+        let ready = match log.reserve_next(0, OnFull::Shorter) {
             // The first segment of all: see `begin_segment`.
             Ok(()) if log.segments.is_empty() => log.begin_segment(0),
             ready => ready,
@@ -246,18 +252,20 @@ impl<D: Disk> Log<D> {
         self.end = sequence;
         self.checksum = format::checksum(&header);
         let used = segment.bytes;
-        let low = writing.reserve.saturating_sub(used) < writing.reserve / 4;
+        let left = writing.reserve.saturating_sub(used);
+        let low = left < self.options.segment_bytes / 4;
         self.note_unsynced(sequence);
         if low && self.next.is_none() && self.no_room.is_none() {
             // That it failed is kept for `has_room`; this group is written.
-            let _ = self.reserve_next(0);
+            let _ = self.reserve_next(0, OnFull::Fail);
         }
         Ok(Position(sequence))
     }
 
-    /// Whether there is room for more than what is reserved. Once it is false,
-    /// appending goes on within the reserve, which should be kept for what
-    /// shrinks the state; then it fails with [`AppendError::Full`].
+    /// Whether there is room for another segment. It is looked for once less
+    /// than a quarter of a segment is left. Once there is none, appending goes
+    /// on within what is left, which should be kept for what shrinks the
+    /// state; then it fails with [`AppendError::Full`].
     pub fn has_room(&self) -> bool {
         self.no_room.is_none()
     }
@@ -266,11 +274,15 @@ impl<D: Disk> Log<D> {
     /// [`Log::has_room`]. A few system calls: about twice a second is enough.
     pub fn try_to_make_room(&mut self) -> bool {
         if self.no_room.is_some() {
-            if self.next.is_some() {
-                self.no_room = None;
-            } else {
+            let number = self.next_number() + 1;
+            if self.next.is_none() {
                 // That it failed is kept for `has_room`.
-                let _ = self.reserve_next(0);
+                let _ = self.reserve_next(0, OnFull::Fail);
+            } else if self.disk.create(number, self.usual_reserve()).is_ok()
+                && self.disk.remove(number).is_ok()
+            {
+                // There is room for a usual one after what is reserved.
+                self.no_room = None;
             }
         }
         self.has_room()
@@ -340,9 +352,9 @@ impl<D: Disk> Log<D> {
             // The first segment of all, still without groups.
             return Ok(segment.number);
         }
-        if self.next.is_none() && self.reserve_next(0).is_err() {
+        if self.next.is_none() && self.reserve_next(0, OnFull::Shorter).is_err() {
             self.give_back_reserve()?;
-            self.reserve_next(0)?;
+            self.reserve_next(0, OnFull::Shorter)?;
         }
         self.writing = None;
         self.next_is_start = true;
@@ -468,7 +480,7 @@ impl<D: Disk> Log<D> {
                     again,
                 ));
             }
-            self.reserve_next(needed)?;
+            self.reserve_next(needed, OnFull::Fail)?;
         }
         let first_of_all = self.segments.is_empty();
         let mut segment = Segment {
@@ -517,16 +529,22 @@ impl<D: Disk> Log<D> {
     }
 
     /// Reserves the segment after the current one, with at least `at_least`
-    /// bytes; smaller than usual if the disk is nearly full.
-    fn reserve_next(&mut self, at_least: u64) -> Result<(), AppendError> {
+    /// bytes. With `Shorter`, a disk without room for a usual one gives a
+    /// shorter one, which is no room for growth.
+    fn reserve_next(&mut self, at_least: u64, or: OnFull) -> Result<(), AppendError> {
         let number = self.next_number();
-        let usual = self.options.segment_bytes.max(SMALLEST_SEGMENT);
-        let least = at_least.max(usual / 16).max(SMALLEST_SEGMENT);
+        let usual = self.usual_reserve();
+        let least = match or {
+            OnFull::Fail => usual,
+            OnFull::Shorter => (usual / 16).max(SMALLEST_SEGMENT),
+        };
+        let least = least.max(at_least);
         let mut reserve = usual.max(least);
         loop {
             match self.disk.create(number, reserve) {
                 Ok(file) => {
-                    self.no_room = None;
+                    let full = || io::ErrorKind::StorageFull.into();
+                    self.no_room = (reserve < usual).then(full);
                     self.next = Some(Reserved {
                         number,
                         file,
@@ -544,6 +562,10 @@ impl<D: Disk> Log<D> {
         }
     }
 
+    fn usual_reserve(&self) -> u64 {
+        self.options.segment_bytes.max(SMALLEST_SEGMENT)
+    }
+
     /// Replaces the reserved segment by a larger one of the same number.
     fn replace_next(&mut self, needed: u64) -> Result<(), AppendError> {
         let Some(next) = self.next.take() else {
@@ -556,8 +578,8 @@ impl<D: Disk> Log<D> {
         }
         drop(next);
         self.unsynced.retain(|each| each.number != number);
-        let larger = self.reserve_next(needed);
-        if larger.is_err() && self.reserve_next(0).is_ok() {
+        let larger = self.reserve_next(needed, OnFull::Fail);
+        if larger.is_err() && self.reserve_next(0, OnFull::Shorter).is_ok() {
             // There is room, but not for this group.
             self.no_room = Some(io::ErrorKind::StorageFull.into());
         }

@@ -95,6 +95,7 @@ pub(super) fn read<D: Disk>(
         end: 0,
         checksum: None,
         report: Recovery::default(),
+        skipped_to_end: false,
         broken: None,
     };
     let start = reader.start()?;
@@ -102,14 +103,18 @@ pub(super) fn read<D: Disk>(
     let total_bytes = entries[start..].iter().map(|entry| entry.bytes).sum();
     let mut done_bytes = 0;
     for (index, entry) in entries.iter().enumerate().skip(start) {
-        if reader.segment(index)? == Next::Stop {
-            break;
-        }
-        done_bytes += entry.bytes;
+        let next = reader.segment(index)?;
+        done_bytes = match next {
+            Next::Go => done_bytes + entry.bytes,
+            Next::Stop => total_bytes,
+        };
         progress(Progress {
             done_bytes,
             total_bytes,
         });
+        if next == Next::Stop {
+            break;
+        }
     }
     reader.finish()
 }
@@ -133,6 +138,9 @@ struct Reader<'a, D> {
     /// Checksum of the last group, if it was read.
     checksum: Option<u32>,
     report: Recovery,
+    /// Whether the last place that was skipped reached up to the end of its
+    /// segment: then missing groups are no news.
+    skipped_to_end: bool,
     /// Why reading stopped.
     broken: Option<Place>,
 }
@@ -187,6 +195,7 @@ impl<D: Disk> Reader<'_, D> {
             let used = format::used(&data) as u64;
             self.skipped(number, 0, used, &format!("it is segment {}", header.number));
             self.add(number, 0, false);
+            self.skipped_to_end = true;
             return Ok(Next::Go);
         }
         if self.before(index, &header, &data)? == Next::Stop {
@@ -238,7 +247,9 @@ impl<D: Disk> Reader<'_, D> {
         };
         let damage = Damage::new(last.bytes, what);
         if self.skip {
-            self.skipped(last.number, damage.offset, 0, damage.what);
+            if !self.skipped_to_end {
+                self.skipped(last.number, damage.offset, 0, damage.what);
+            }
             self.end = header.first - 1;
             self.checksum = None;
             return Ok(Next::Go);
@@ -286,6 +297,7 @@ impl<D: Disk> Reader<'_, D> {
             let used = format::used(&data) as u64;
             self.skipped(number, damage.offset, used, damage.what);
             self.add(number, 0, false);
+            self.skipped_to_end = true;
             return Ok(Next::Go);
         };
         let header = SegmentHeader {
@@ -350,6 +362,7 @@ impl<D: Disk> Reader<'_, D> {
                     None if self.proven_after(index, 0)? => {
                         let used = format::used(&data) as u64;
                         self.skipped(number, damage.offset, used.saturating_sub(at as u64), what);
+                        self.skipped_to_end = true;
                         break;
                     }
                     None => return Ok(self.stop(number, damage)),
@@ -383,6 +396,7 @@ impl<D: Disk> Reader<'_, D> {
         }
         self.end = group.sequence;
         self.checksum = Some(group.checksum);
+        self.skipped_to_end = false;
         if let Some(segment) = self.segments.back_mut() {
             if segment.last < segment.first {
                 segment.first = group.sequence;
