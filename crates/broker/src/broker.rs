@@ -150,6 +150,11 @@ impl Broker {
             && self.push_back.is_idle()
     }
 
+    /// What places client identifiers in tables, here and in what is written down.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
     /// Counters and gauges.
     pub fn stats(&self) -> Stats {
         Stats {

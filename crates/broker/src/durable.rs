@@ -501,7 +501,7 @@ impl Broker {
     /// Everything that records could tell of this broker, for brokers among which client
     /// identifiers are shared out differently: `each` gets the client identifier of a session
     /// and its records, or no identifier and the records of retained messages. Only for a
-    /// broker that was replayed and not used since.
+    /// broker whose replay is finished and that was not used since.
     pub fn export(&mut self, mut each: impl FnMut(Option<&str>, &[u8])) {
         let mut bytes = Vec::new();
         for index in 0..self.sessions.len() {

@@ -89,6 +89,8 @@ stats! {
     sockets,
     /// Connections accepted (filled in by the driver).
     accepted,
+    /// Bytes of the log on disk (gauge, filled in by the driver).
+    log_bytes,
     /// Connections closed for a protocol error.
     protocol_errors,
     /// CONNECTs that got a session.

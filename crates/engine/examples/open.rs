@@ -20,7 +20,7 @@ impl Gatekeeper for Open {
     }
 }
 
-fn main() -> std::io::Result<()> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let address = args.next().unwrap_or_else(|| "127.0.0.1:1883".into());
     let loops = args.next().and_then(|n| n.parse().ok()).unwrap_or(1);

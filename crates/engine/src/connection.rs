@@ -1,6 +1,7 @@
 //! One open socket: what was read and is not a packet yet, what waits to be written.
 
 use std::io::{self, IoSlice, Write};
+use std::net::SocketAddr;
 
 use mio::net::TcpStream;
 use safeport_broker::SessionId;
@@ -30,10 +31,17 @@ pub(crate) struct Connection {
     pub(crate) dirty: bool,
     /// the socket took less than it was given; it will tell when it takes more
     pub(crate) full: bool,
+    /// the event queue was told to tell: most sockets are never full
+    pub(crate) told_when_writable: bool,
     /// listed for reading
     pub(crate) listed: bool,
-    /// held back; there may be something to read
+    /// not read for a while; there may be something to read
     pub(crate) unread: bool,
+    /// its last packet, at the start of `tail`, has to wait: a subscriber does not keep up
+    pub(crate) held: bool,
+    /// what waits to be written depends on a group of the log: this one, by its low bits
+    gated: bool,
+    gate: u32,
     /// the peer will send no more
     pub(crate) read_closed: bool,
     /// the broker wants to know when `out` is empty
@@ -42,10 +50,11 @@ pub(crate) struct Connection {
 
 /// Where a connection is in its life.
 pub(crate) enum State {
-    /// CONNECT has not come yet.
-    Connecting,
-    /// CONNECT is with the gatekeeper; its bytes.
-    Deciding(Box<[u8]>),
+    /// CONNECT has not come yet. Where the peer is, if accepting told; the socket knows it too,
+    /// but asking is a system call.
+    Connecting(Option<Box<SocketAddr>>),
+    /// CONNECT is with the gatekeeper.
+    Deciding(Box<Undecided>),
     /// CONNECT was admitted, but its client identifier is at home on another loop.
     Leaving(Box<Leaving>),
     /// The client has a session.
@@ -54,6 +63,12 @@ pub(crate) enum State {
     Closing(bool),
     /// To be freed at the end of the turn.
     Dead,
+}
+
+/// A CONNECT that waits for its verdict.
+pub(crate) struct Undecided {
+    /// its bytes
+    pub(crate) connect: Box<[u8]>,
 }
 
 pub(crate) struct Leaving {
@@ -102,7 +117,7 @@ impl Connection {
     ) -> Self {
         Self {
             stream,
-            state: State::Connecting,
+            state: State::Connecting(None),
             out: OutBuffer::default(),
             tail: Vec::new(),
             needed: 0,
@@ -113,8 +128,12 @@ impl Connection {
             layer,
             dirty: false,
             full: false,
+            told_when_writable: false,
             listed: false,
             unread: false,
+            held: false,
+            gated: false,
+            gate: 0,
             read_closed: false,
             watch_drain: false,
         }
@@ -132,10 +151,23 @@ impl Connection {
         if let Ok((flushed, _)) = &result {
             self.full = *flushed == Flushed::Partly;
             if *flushed == Flushed::All {
+                self.gated = false;
                 self.out.release(pool);
             }
         }
         result
+    }
+
+    /// What is written from now on may not leave before this group of the log is safe.
+    pub(crate) fn wait_for(&mut self, group: u64) {
+        self.gated = true;
+        self.gate = group as u32;
+    }
+
+    /// Whether it has to wait while this is the last group that is safe. Two groups that are
+    /// compared here are never 2^31 apart.
+    pub(crate) fn waits(&self, safe: u64) -> bool {
+        self.gated && (self.gate.wrapping_sub(safe as u32) as i32) > 0
     }
 
     /// Bytes that wait, wrapped or not.
@@ -147,13 +179,10 @@ impl Connection {
 fn flush_plain(stream: &mut TcpStream, out: &mut OutBuffer) -> io::Result<(Flushed, usize)> {
     let mut total = 0;
     while !out.is_empty() {
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let used = out.gather(&mut slices);
-        let wanted: usize = slices[..used].iter().map(|slice| slice.len()).sum();
-        // One slice is cheaper as a plain write.
-        let written = match used {
-            1 => stream.write(&slices[0]),
-            _ => stream.write_vectored(&slices[..used]),
+        let (wanted, written) = match out.unshared() {
+            // Nearly always: no list of slices has to be made.
+            Some(bytes) => (bytes.len(), stream.write(bytes)),
+            None => write_shared(stream, out),
         };
         match written {
             Ok(written) => {
@@ -169,6 +198,14 @@ fn flush_plain(stream: &mut TcpStream, out: &mut OutBuffer) -> io::Result<(Flush
         }
     }
     Ok((Flushed::All, total))
+}
+
+/// Writes as many slices as one call takes; returns their bytes, too.
+fn write_shared(stream: &mut TcpStream, out: &OutBuffer) -> (usize, io::Result<usize>) {
+    let mut slices = [IoSlice::new(&[]); SLICES];
+    let used = out.gather(&mut slices);
+    let wanted = slices[..used].iter().map(|slice| slice.len()).sum();
+    (wanted, stream.write_vectored(&slices[..used]))
 }
 
 impl Wrapped {

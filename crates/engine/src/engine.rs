@@ -18,7 +18,9 @@ use safeport_net::Layer;
 use crate::connection::Wrapped;
 use crate::event_loop::{EventLoop, LoopParts};
 use crate::gatekeeper::Gatekeeper;
+use crate::ledger::Ledger;
 use crate::mailbox::{Command, Drained, Incoming, ListenerInfo, ListenerLimits, Mailbox};
+use crate::recovery::{LogSettings, StartError, recover};
 use crate::shared::Shared;
 
 /// How the engine runs.
@@ -33,6 +35,8 @@ pub struct EngineSettings {
     pub connect_timeout: Duration,
     /// Open sockets over all listeners; default 1,000,000. Further ones are closed at once.
     pub max_connections: usize,
+    /// Where sessions and retained messages survive a restart; `None`: they end with the process.
+    pub log: Option<LogSettings>,
     /// What `$SYS/broker/version` says.
     pub version: String,
 }
@@ -44,6 +48,7 @@ impl Default for EngineSettings {
             limits: Limits::default(),
             connect_timeout: Duration::from_secs(10),
             max_connections: 1_000_000,
+            log: None,
             version: concat!("safeport ", env!("CARGO_PKG_VERSION")).into(),
         }
     }
@@ -77,18 +82,18 @@ pub struct EngineHandle {
 }
 
 impl Engine {
-    /// Starts the loops; they serve at once.
+    /// Reads back the log, if there is one, and starts the loops; they serve at once.
     ///
     /// # Errors
     ///
-    /// If the operating system gives no event queue, or a listener cannot be registered.
+    /// If the operating system gives no event queue, a listener cannot be registered, or the log
+    /// cannot be read: see [`StartError`].
     pub fn start(
         settings: EngineSettings,
         gatekeeper: Arc<dyn Gatekeeper>,
         listeners: Vec<ListenerSpec>,
-    ) -> io::Result<Engine> {
+    ) -> Result<Engine, StartError> {
         let loops = settings.loops.clamp(1, usize::from(MAX_PEERS));
-        let start = Instant::now();
         let mut sockets = Vec::new();
         let mut infos = Vec::new();
         for (index, listener) in listeners.into_iter().enumerate() {
@@ -105,6 +110,20 @@ impl Engine {
         }
         let infos: Arc<[ListenerInfo]> = infos.into();
 
+        let random = RandomState::new();
+        let setups = (0..loops)
+            .map(|me| BrokerSetup {
+                limits: settings.limits.clone(),
+                // Fingerprints of client identifiers travel between loops.
+                seed: [random.hash_one(0), random.hash_one(usize::MAX - me)],
+                me: me as u8,
+                brokers: loops as u8,
+                durable: settings.log.is_some(),
+            })
+            .collect();
+        let recovered = recover(settings.log.as_ref(), setups)?;
+        let start = Instant::now();
+
         let mut mailboxes = Vec::new();
         let mut inboxes = Vec::new();
         for _ in 0..loops {
@@ -119,10 +138,13 @@ impl Engine {
             inboxes.push((poll, receiver));
         }
         let mailboxes: Arc<[Mailbox]> = mailboxes.into();
-        let random = RandomState::new();
+        let durability = settings
+            .log
+            .map_or_else(Default::default, |log| log.durability);
         let mut threads = Vec::new();
         let mut sockets = Some(sockets);
-        for (me, (poll, inbox)) in inboxes.into_iter().enumerate() {
+        let loops = inboxes.into_iter().zip(recovered.loops);
+        for (me, ((poll, inbox), (broker, log))) in loops.enumerate() {
             let parts = LoopParts {
                 poll,
                 inbox,
@@ -132,17 +154,19 @@ impl Engine {
                 sockets: sockets.take().unwrap_or_default(),
                 gatekeeper: gatekeeper.clone(),
                 start,
+                epoch: recovered.now,
                 connect_timeout: settings.connect_timeout,
                 max_connections: settings.max_connections,
                 version: settings.version.clone(),
             };
-            let setup = BrokerSetup {
-                limits: settings.limits.clone(),
-                seed: [random.hash_one(me), random.hash_one(usize::MAX - me)],
-                me: me as u8,
-                brokers: loops as u8,
+            let ledger = match log {
+                None => None,
+                Some(log) => {
+                    let mailbox = mailboxes[me].clone();
+                    Some(Ledger::new(log, durability, &format!("log-{me}"), mailbox)?)
+                }
             };
-            let mut event_loop = EventLoop::new(parts, setup)?;
+            let mut event_loop = EventLoop::new(parts, me as u8, broker, ledger)?;
             threads.push(
                 std::thread::Builder::new()
                     .name(format!("mqtt-{me}"))

@@ -2,6 +2,7 @@
 
 mod accepting;
 mod admission;
+mod keeping;
 mod reading;
 mod writing;
 
@@ -15,9 +16,7 @@ use std::time::{Duration, Instant};
 
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
-use safeport_broker::{
-    Broker, BrokerSetup, Effects, Load, PeerMessage, Publication, Stats, Time, sys_topics,
-};
+use safeport_broker::{Broker, Effects, Load, PeerMessage, Publication, Stats, Time, sys_topics};
 use safeport_mqtt::ReasonCode;
 use slab::Slab;
 use tracing::error;
@@ -25,6 +24,7 @@ use tracing::error;
 use crate::connection::{Connection, State};
 use crate::gatekeeper::Gatekeeper;
 use crate::journal::Journal;
+use crate::ledger::Ledger;
 use crate::limits::{
     LONGEST_WAIT, PEER_BACKLOG, READ_BUFFER, RESERVED, SHARE_INTERVAL, SYS_INTERVAL,
 };
@@ -44,6 +44,8 @@ pub(crate) struct LoopParts {
     pub(crate) sockets: Vec<(u8, TcpListener)>,
     pub(crate) gatekeeper: Arc<dyn Gatekeeper>,
     pub(crate) start: Instant,
+    /// what the broker's clock showed at `start`
+    pub(crate) epoch: Time,
     pub(crate) connect_timeout: Duration,
     pub(crate) max_connections: usize,
     pub(crate) version: String,
@@ -65,6 +67,7 @@ pub(crate) struct EventLoop {
     sockets: Vec<(u8, TcpListener)>,
     pub(crate) gatekeeper: Arc<dyn Gatekeeper>,
     start: Instant,
+    epoch: Time,
     /// as of the beginning of this turn
     pub(crate) now: Instant,
     pub(crate) connect_timeout: Duration,
@@ -72,6 +75,16 @@ pub(crate) struct EventLoop {
     version: String,
 
     pub(crate) broker: Broker,
+    ledger: Option<Ledger>,
+    /// how much of the broker's records was there when effects were last carried out
+    records_seen: usize,
+    /// group of the log that the effects at hand have to wait for
+    gate: Option<u64>,
+    /// connections with something to write that has to wait for the log
+    gated: Vec<usize>,
+    disk_full: bool,
+    /// the log cannot be trusted any more
+    failed: bool,
     pub(crate) connections: Slab<Connection>,
     serial: u32,
     pub(crate) connecting: VecDeque<Due>,
@@ -80,6 +93,8 @@ pub(crate) struct EventLoop {
     dirty: Vec<usize>,
     /// connections to read from, in turn
     ready: VecDeque<usize>,
+    /// connections that were held back and may go on
+    pub(crate) resumed: Vec<usize>,
     /// slots to free at the end of the turn
     dead: Vec<usize>,
     /// by peer: what to send at the end of the turn
@@ -103,7 +118,12 @@ pub(crate) struct EventLoop {
 }
 
 impl EventLoop {
-    pub(crate) fn new(parts: LoopParts, setup: BrokerSetup) -> io::Result<Self> {
+    pub(crate) fn new(
+        parts: LoopParts,
+        me: u8,
+        broker: Broker,
+        ledger: Option<Ledger>,
+    ) -> io::Result<Self> {
         let mut sockets = parts.sockets;
         for (index, socket) in &mut sockets {
             let token = Token(FIRST_LISTENER + usize::from(*index));
@@ -113,7 +133,7 @@ impl EventLoop {
                 .register(socket, token, Interest::READABLE)?;
         }
         Ok(Self {
-            me: setup.me,
+            me,
             poll: parts.poll,
             inbox: parts.inbox,
             outbound: parts.mailboxes.iter().map(|_| Vec::new()).collect(),
@@ -122,17 +142,25 @@ impl EventLoop {
             sockets,
             gatekeeper: parts.gatekeeper,
             start: parts.start,
+            epoch: parts.epoch,
             now: parts.start,
             connect_timeout: parts.connect_timeout,
             max_connections: parts.max_connections,
             version: parts.version,
-            broker: Broker::new(setup),
+            broker,
+            ledger,
+            records_seen: 0,
+            gate: None,
+            gated: Vec::new(),
+            disk_full: false,
+            failed: false,
             connections: Slab::with_capacity(RESERVED),
             serial: 0,
             connecting: VecDeque::with_capacity(RESERVED),
             closing: VecDeque::new(),
             dirty: Vec::new(),
             ready: VecDeque::new(),
+            resumed: Vec::new(),
             dead: Vec::new(),
             effects: Effects::default(),
             read_buffer: vec![0; READ_BUFFER],
@@ -152,6 +180,11 @@ impl EventLoop {
     /// Turns until told to stop.
     pub(crate) fn run(&mut self) -> Drained {
         let mut events = Events::with_capacity(1024);
+        // What came back after a restart is told to peers, and noted.
+        self.now = Instant::now();
+        self.apply();
+        self.keep();
+        self.tell_peers();
         loop {
             let wait = self.longest_wait();
             if let Err(e) = self.poll.poll(&mut events, Some(wait))
@@ -162,14 +195,18 @@ impl EventLoop {
             }
             self.now = Instant::now();
             self.turn(&events);
+            if self.failed {
+                return Drained::default();
+            }
             if let Some((deadline, drained)) = self.stopping
                 && (self.connections.is_empty() || self.now >= deadline)
             {
                 let waiting = self.connections.iter().filter(|(_, c)| c.waiting() > 0);
-                return Drained {
-                    cut_off: waiting.count(),
-                    ..drained
-                };
+                let cut_off = waiting.count();
+                if let Some(ledger) = &mut self.ledger {
+                    ledger.finish(self.now);
+                }
+                return Drained { cut_off, ..drained };
             }
         }
     }
@@ -192,6 +229,8 @@ impl EventLoop {
         }
         self.read_ready();
         self.timeouts();
+        self.resume();
+        self.keep();
         self.flush();
         self.tell_peers();
         self.bury();
@@ -210,13 +249,16 @@ impl EventLoop {
 
     fn longest_wait(&self) -> Duration {
         let accept = self.accept_at.is_some_and(|at| at <= self.now);
-        if accept || !self.dirty.is_empty() || !self.ready.is_empty() {
+        let work = [&self.dirty, &self.resumed]
+            .iter()
+            .any(|list| !list.is_empty());
+        if accept || work || !self.ready.is_empty() || self.has_to_keep() {
             return Duration::ZERO;
         }
         let broker = self
             .broker
             .poll_timeout()
-            .map(|at| self.start + Duration::from_millis(at.0));
+            .map(|at| self.start + Duration::from_millis(at.0.saturating_sub(self.epoch.0)));
         let due = [
             broker,
             self.connecting.front().map(|due| due.at),
@@ -224,6 +266,7 @@ impl EventLoop {
             (self.me == 0).then_some(self.sys_at),
             self.accept_at,
             self.share_at,
+            self.ledger.as_ref().and_then(Ledger::due),
             self.stopping.map(|(deadline, _)| deadline),
         ];
         // A millisecond more: timers are rounded down to whole milliseconds.
@@ -236,12 +279,13 @@ impl EventLoop {
 
     /// The broker's clock.
     pub(crate) fn time(&self) -> Time {
-        Time(self.now.duration_since(self.start).as_millis() as u64)
+        self.epoch + self.now.duration_since(self.start).as_millis() as u64
     }
 
     fn stats(&self) -> Stats {
         let mut stats = self.broker.stats();
         stats += self.io;
+        stats.log_bytes = self.ledger.as_ref().map_or(0, Ledger::bytes);
         stats
     }
 
@@ -279,6 +323,7 @@ impl EventLoop {
                     let reason = ReasonCode::AdministrativeAction;
                     self.broker.close_client(&client_id, reason, now);
                 }
+                Command::Synced(result) => self.was_synced(result),
                 Command::Shutdown { deadline } => self.stop(deadline),
             }
             self.apply();

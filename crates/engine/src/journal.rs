@@ -1,6 +1,5 @@
 //! Log lines: one per cause, and not more than a reader can use.
 
-use std::collections::HashMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -14,14 +13,22 @@ use crate::limits::{CAUSE_PERIOD, LINES_FOR_SERVER, LINES_PER_CAUSE};
 /// Writes events to the log. After a few lines of one cause within a period the rest is counted
 /// and told in one line, so that ten thousand clients dropping at once do not fill a disk.
 pub(crate) struct Journal {
-    causes: HashMap<&'static str, (Instant, u32)>,
+    /// a dozen or two: looking through them is cheaper than hashing
+    causes: Vec<Cause>,
+}
+
+/// Something that lines are written about.
+struct Cause {
+    name: &'static str,
+    /// when the period began
+    since: Instant,
+    /// lines in it, written or not
+    lines: u32,
 }
 
 impl Journal {
     pub(crate) fn new() -> Self {
-        Self {
-            causes: HashMap::new(),
-        }
+        Self { causes: Vec::new() }
     }
 
     /// Whether one more line of this cause may be written.
@@ -35,7 +42,16 @@ impl Journal {
     }
 
     fn admit(&mut self, cause: &'static str, allowed: u32, now: Instant) -> bool {
-        let (since, lines) = self.causes.entry(cause).or_insert((now, 0));
+        let known = self.causes.iter().position(|known| known.name == cause);
+        let at = known.unwrap_or_else(|| {
+            self.causes.push(Cause {
+                name: cause,
+                since: now,
+                lines: 0,
+            });
+            self.causes.len() - 1
+        });
+        let Cause { since, lines, .. } = &mut self.causes[at];
         if now.duration_since(*since) >= CAUSE_PERIOD {
             let left_out = lines.saturating_sub(allowed);
             if left_out > 0 {
@@ -101,6 +117,18 @@ impl Journal {
                     warn!(
                         target: "safeport::mqtt", client = client_id, user, topic,
                         "may not {action} to this topic: the rights of the user do not cover it"
+                    );
+                }
+            }
+            Event::HeldBack {
+                publisher,
+                subscriber,
+            } => {
+                if self.may_tell("held back", now) {
+                    warn!(
+                        target: "safeport::mqtt", client = publisher, subscriber,
+                        "a publisher is held back: the queue of the subscriber is full; let it \
+                         read faster, or raise limits.max_queued_messages"
                     );
                 }
             }

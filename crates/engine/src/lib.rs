@@ -10,7 +10,8 @@
 //!
 //! ```text
 //! wait → commands of other threads → read, decode, feed the broker, carry out its effects
-//!      → timeouts → flush what was written to → batches to peers → free what was closed
+//!      → timeouts → what has to survive a restart into the log, as one group
+//!      → flush what was written to → batches to peers → free what was closed
 //! ```
 
 mod connection;
@@ -18,13 +19,16 @@ mod engine;
 mod event_loop;
 mod gatekeeper;
 mod journal;
+mod ledger;
 mod limits;
 mod mailbox;
 mod out_buffer;
 mod pool;
+mod recovery;
 mod shared;
 
 pub use engine::{Engine, EngineHandle, EngineSettings, ListenerSpec};
 pub use gatekeeper::{Gatekeeper, Login, OwnedLogin, Verdict};
 pub use mailbox::{Drained, ListenerLimits};
+pub use recovery::{Durability, LogSettings, StartError};
 pub use safeport_broker::{Limits, Permissions, Publication, Stats, TopicRights};

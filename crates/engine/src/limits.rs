@@ -28,12 +28,29 @@ pub(crate) const WRAP_AT_ONCE: usize = 64 << 10;
 /// Slices of one vectored write.
 pub(crate) const SLICES: usize = 64;
 
-/// Empty buffers kept for reuse by a loop, and the largest that is kept.
-pub(crate) const POOL_BUFFERS: usize = 256;
+/// The largest empty buffer that a loop keeps for reuse, and the bytes of all that it keeps. A
+/// small message to a thousand clients takes a thousand small buffers, which should all be kept.
 pub(crate) const POOL_BUFFER_BYTES: usize = 64 << 10;
+pub(crate) const POOL_BYTES: usize = 4 << 20;
 
 /// How long a closed connection may take to read our last words before its socket goes.
 pub(crate) const CLOSING: Duration = Duration::from_secs(2);
+
+/// Size of a log from which on it is written anew once more than half of it is outdated.
+pub(crate) const CHECKPOINT_FROM: u64 = 64 << 20;
+
+/// Bytes of a checkpoint written in one turn: some 200 µs.
+pub(crate) const CHECKPOINT_STEP: usize = 256 << 10;
+
+/// How often a write that the disk refused is tried again.
+pub(crate) const LOG_RETRY: Duration = Duration::from_millis(500);
+
+/// What is written, and need not be durable at once, is made so after this long: what a power
+/// cut may take with durability `os`.
+pub(crate) const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often reading back a log tells how far it has come.
+pub(crate) const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often `$SYS` topics are published, as Mosquitto does it.
 pub(crate) const SYS_INTERVAL: Duration =

@@ -1,5 +1,6 @@
 //! What loops, and other threads, say to a loop; and what all loops know of the listeners.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::Sender;
@@ -8,6 +9,8 @@ use std::time::Instant;
 use mio::Waker;
 use rustls::ServerConfig;
 use safeport_broker::{PeerMessage, Publication};
+
+use safeport_store::log::Position;
 
 use crate::connection::{Leaving, Wrapped};
 use crate::gatekeeper::Verdict;
@@ -46,6 +49,8 @@ pub(crate) enum Command {
     Deliver(String, Publication),
     DisconnectUser(String),
     DisconnectClient(String),
+    /// The disk has answered.
+    Synced(io::Result<Position>),
     Shutdown {
         deadline: Instant,
     },

@@ -64,6 +64,14 @@ impl OutBuffer {
         shared.splices.push_back((self.bytes.len(), message));
     }
 
+    /// What waits, if none of it is shared.
+    pub(crate) fn unshared(&self) -> Option<&[u8]> {
+        match self.shared {
+            None => Some(&self.bytes[self.at..]),
+            Some(_) => None,
+        }
+    }
+
     /// Fills `slices` with what comes next and returns how many were filled.
     pub(crate) fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut used = 0;
@@ -179,7 +187,7 @@ mod tests {
             properties: Properties::EMPTY,
             filters: filters.as_filters(),
         });
-        broker.handle_packet(id, ConnectionId(0), &subscribe, Time(0));
+        let _ = broker.handle_packet(id, ConnectionId(0), &subscribe, Time(0));
         let mut effects = Effects::default();
         broker.take_effects(&mut effects);
         effects.clear();

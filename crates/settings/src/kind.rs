@@ -316,6 +316,17 @@ pub enum LogFormat {
     Json,
 }
 
+/// What an acknowledged message survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// The end of the process. Written `os`.
+    Os,
+    /// A power cut, too. Written `disk`.
+    Disk,
+    /// Nothing: messages and sessions are in memory only. Written `none`.
+    None,
+}
+
 /// Kinds with a fixed list of words.
 macro_rules! one_of {
     ($type:ty { $($word:literal => $value:path),* $(,)? }) => {
@@ -343,6 +354,11 @@ macro_rules! one_of {
 }
 one_of!(Language { "auto" => Language::Auto, "en" => Language::En, "zh-CN" => Language::ZhCn });
 one_of!(LogFormat { "text" => LogFormat::Text, "json" => LogFormat::Json });
+one_of!(Durability {
+    "os" => Durability::Os,
+    "disk" => Durability::Disk,
+    "none" => Durability::None,
+});
 
 /// A check of `log.level`, in the form of tracing's filters.
 #[expect(clippy::ptr_arg, reason = "a `Check` sees the type of the key")]

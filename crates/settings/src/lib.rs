@@ -25,7 +25,7 @@ mod table;
 mod units;
 
 pub use data_path::DataPath;
-pub use kind::{Language, LogFormat};
+pub use kind::{Durability, Language, LogFormat};
 pub use problem::Problem;
 pub use resolve::Entry;
 pub use source::{FileSource, FlagSource, Location, Source, Sources};

@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use crate::kind::{Kind, check_log_level, check_name};
 use crate::resolve::Resolver;
-use crate::{ByteSize, DataPath, Language, LogFormat, Source};
+use crate::{ByteSize, DataPath, Durability, Language, LogFormat, Source};
 
 /// One key of the table.
 pub(crate) struct KeySpec {
@@ -187,10 +187,16 @@ settings! {
         max_inflight: u16 = "64", "1" to "65535";
         /// Topic aliases that one MQTT 5 client may define. 0 switches them off.
         topic_alias_maximum: u16 = "32", "0" to "65535";
-        /// Messages waiting for one client that is slow or away.
+        /// Messages waiting for one client that is slow or away. When it is full, publishers of
+        /// QoS 1 and 2 are held back (`patience`) or refused; QoS 0 is dropped and counted.
         max_queued_messages: u32 = "1000", "1" to "10000000";
         /// Bytes waiting for one client that is slow or away.
         max_queued_bytes: ByteSize = "16MiB", "1KiB" to "64GiB";
+        /// Bytes waiting for all clients together. A message that several wait for counts for each.
+        max_stored_bytes: ByteSize = "128MiB", "1MiB" to "1024GiB";
+        /// How long a publisher is held back (not read) while a connected subscriber's queue is
+        /// full, before its message is refused. 0 refuses at once.
+        patience: Duration = "10s", "0s" to "600s";
         /// Retained messages on this server.
         max_retained_messages: u32 = "100000", "0" to "100000000";
         /// Bytes of retained messages on this server.
@@ -216,6 +222,17 @@ settings! {
         /// Event loops, one thread each. One carries a house; more pay off when one
         /// thread is busy all the time.
         loops: u16 = "1", "1" to "64";
+    }
+
+    /// How sessions, the messages they are owed, and retained messages are kept.
+    storage: Storage {
+        /// What an acknowledged message survives. `os`: the end of the process, even
+        /// `kill -9`; a power cut may take the last second. `disk`: a power cut, too, at the
+        /// price of waiting for the disk. `none`: nothing; for disks that must not be written.
+        durability: Durability = "os";
+        /// Start although the log of messages is damaged, leaving out what cannot be read.
+        /// For once, if there is no backup.
+        skip_damaged: bool = "false";
     }
 
     /// What is written to stderr.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use mio::net::{TcpListener, TcpStream};
@@ -27,7 +28,7 @@ impl EventLoop {
                     break;
                 }
                 match socket.accept() {
-                    Ok((stream, _)) => self.welcome(*index, stream),
+                    Ok((stream, peer)) => self.welcome(*index, stream, peer),
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                     // The client was gone before it was accepted, and the like.
                     Err(e) if is_about_one_connection(&e) => {}
@@ -41,7 +42,7 @@ impl EventLoop {
         self.sockets = sockets;
     }
 
-    pub(super) fn welcome(&mut self, index: u8, stream: TcpStream) {
+    pub(super) fn welcome(&mut self, index: u8, stream: TcpStream, peer: SocketAddr) {
         self.io.accepted += 1;
         let listener = &self.listeners[usize::from(index)];
         let here = listener.open.load(Ordering::Relaxed);
@@ -57,8 +58,12 @@ impl EventLoop {
                 .clone()
                 .map(|tls| Wrapped::new(Layer::tls(tls)));
             let key = self.add(stream, index, layer);
-            // The first packet is often there already.
-            self.list_for_reading(key);
+            // Not read yet: if the first packet is there already, the event queue says so in the
+            // next turn; if it is not, which is as likely, reading now would be in vain.
+            let connection = &mut self.connections[key];
+            if matches!(connection.state, State::Connecting(_)) {
+                connection.state = State::Connecting(Some(Box::new(peer)));
+            }
             return;
         }
         let name = &listener.name;
@@ -100,11 +105,10 @@ impl EventLoop {
         let serial = self.serial;
         let entry = self.connections.vacant_entry();
         let key = entry.key();
-        let registered = self.poll.registry().register(
-            &mut stream,
-            Token(key),
-            Interest::READABLE | Interest::WRITABLE,
-        );
+        let registered = self
+            .poll
+            .registry()
+            .register(&mut stream, Token(key), Interest::READABLE);
         let max_packet = self.listeners[usize::from(listener)].limits.max_packet;
         let connection = Connection::new(stream, listener, max_packet, serial, layer);
         entry.insert(connection);

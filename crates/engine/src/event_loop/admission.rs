@@ -10,7 +10,7 @@ use safeport_mqtt::{
 };
 use safeport_net::FirstBytes;
 
-use crate::connection::{Leaving, State};
+use crate::connection::{Leaving, State, Undecided};
 use crate::gatekeeper::{Login, TURNED_AWAY, Verdict};
 use crate::mailbox::Command;
 
@@ -31,12 +31,16 @@ impl EventLoop {
         };
         let connection = &mut self.connections[key];
         connection.version = connect.version;
+        let peer = match &connection.state {
+            State::Connecting(Some(peer)) => **peer,
+            _ => connection.stream.peer_addr().unwrap_or(UNKNOWN_PEER),
+        };
         let listener = &self.listeners[usize::from(connection.listener)];
         let login = Login {
             client_id: connect.client_id,
             username: connect.username,
             password: connect.password,
-            peer: connection.stream.peer_addr().unwrap_or(UNKNOWN_PEER),
+            peer,
             listener: &listener.name,
             tls: listener.tls.is_some(),
             again,
@@ -44,7 +48,8 @@ impl EventLoop {
         match self.gatekeeper.decide_now(&login) {
             Some(verdict) => self.decided(key, connect, raw, verdict),
             None => {
-                connection.state = State::Deciding(raw.into());
+                let connect = raw.into();
+                connection.state = State::Deciding(Box::new(Undecided { connect }));
                 let serial = connection.serial;
                 let mailbox = self.mailboxes[usize::from(self.me)].clone();
                 self.gatekeeper.decide(
@@ -69,11 +74,12 @@ impl EventLoop {
         if connection.serial != serial || !matches!(connection.state, State::Deciding(_)) {
             return;
         }
-        let State::Deciding(raw) = std::mem::replace(&mut connection.state, State::Connecting)
+        let State::Deciding(undecided) =
+            std::mem::replace(&mut connection.state, State::Connecting(None))
         else {
             return;
         };
-        self.decide_on(key, &raw, verdict);
+        self.decide_on(key, &undecided.connect, verdict);
         self.go_on(key);
     }
 
@@ -211,7 +217,7 @@ impl EventLoop {
             }
             if matches!(
                 connection.state,
-                State::Connecting | State::Deciding(_) | State::Leaving(_)
+                State::Connecting(_) | State::Deciding(_) | State::Leaving(_)
             ) {
                 let what = format!(
                     "{}: no complete CONNECT within {} s; the connection was closed",

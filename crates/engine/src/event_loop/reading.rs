@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use mio::event::Event;
-use safeport_broker::ConnectionId;
+use safeport_broker::{ConnectionId, Handled};
 use safeport_mqtt::{Decoded, decode};
 use safeport_net::{FirstBytes, Received};
 
@@ -42,7 +42,7 @@ impl EventLoop {
         // A first packet waits for nobody: devices give up within a fraction of a second. One
         // that comes in pieces has had its turn.
         match connection.state {
-            State::Connecting if connection.tail.is_empty() => self.ready.push_front(key),
+            State::Connecting(_) if connection.tail.is_empty() => self.ready.push_front(key),
             _ => self.ready.push_back(key),
         }
     }
@@ -118,7 +118,7 @@ impl EventLoop {
             Ok(Received::Closed) => self.gone(key),
             Err(e) => {
                 let what = match FirstBytes::of(bytes) {
-                    Some(FirstBytes::Mqtt) if matches!(self.connections.get(key), Some(c) if matches!(c.state, State::Connecting)) => {
+                    Some(FirstBytes::Mqtt) if matches!(self.connections.get(key), Some(c) if matches!(c.state, State::Connecting(_))) => {
                         "plain MQTT came to the TLS port; switch the device's TLS on, or point it \
                          to the `mqtt` port"
                             .to_owned()
@@ -169,12 +169,15 @@ impl EventLoop {
         while at < bytes.len() {
             let connection = &mut self.connections[key];
             connection.needed = 0;
+            if connection.held {
+                break;
+            }
             match connection.state {
-                State::Live(_) | State::Connecting => {}
+                State::Live(_) | State::Connecting(_) => {}
                 State::Deciding(_) | State::Leaving(_) => break,
                 State::Closing(_) | State::Dead => return bytes.len(),
             }
-            if matches!(connection.state, State::Connecting) && bytes[at] & 0xF0 != CONNECT {
+            if matches!(connection.state, State::Connecting(_)) && bytes[at] & 0xF0 != CONNECT {
                 // Whatever it is, it will not become a CONNECT [MQTT-3.1.0-1].
                 self.not_connect(key, &bytes[at..]);
                 return bytes.len();
@@ -184,7 +187,11 @@ impl EventLoop {
                     match connection.state {
                         State::Live(session) => {
                             let id = ConnectionId(key as u32);
-                            self.broker.handle_packet(session, id, &packet, now);
+                            let handled = self.broker.handle_packet(session, id, &packet, now);
+                            if handled == Handled::Later {
+                                self.connections[key].held = true;
+                                break;
+                            }
                         }
                         _ => self.first_packet(key, &packet, &bytes[at..at + used], false),
                     }
@@ -201,6 +208,21 @@ impl EventLoop {
             }
         }
         at
+    }
+
+    /// Those whose subscribers have caught up go on.
+    pub(super) fn resume(&mut self) {
+        // Who is held back again waits for the next turn.
+        let mut resumed = std::mem::take(&mut self.resumed);
+        for key in resumed.drain(..) {
+            if let Some(connection) = self.connections.get_mut(key)
+                && std::mem::take(&mut connection.held)
+            {
+                self.go_on(key);
+            }
+        }
+        resumed.append(&mut self.resumed);
+        self.resumed = resumed;
     }
 
     /// Handles what waited while a connection was held back.
@@ -222,12 +244,12 @@ impl EventLoop {
 }
 
 impl Connection {
-    /// A connection is not read while the gatekeeper thinks, and while its own answers pile up
-    /// unread.
+    /// A connection is not read while the gatekeeper thinks, while its own answers pile up
+    /// unread, and while a subscriber of its messages does not keep up.
     pub(super) fn may_read(&self) -> bool {
         match self.state {
-            State::Connecting | State::Closing(_) => true,
-            State::Live(_) => self.out.len() < STOP_READING_AT,
+            State::Connecting(_) | State::Closing(_) => true,
+            State::Live(_) => !self.held && self.out.len() < STOP_READING_AT,
             State::Deciding(_) | State::Leaving(_) | State::Dead => false,
         }
     }

@@ -3,6 +3,7 @@
 use std::net::Shutdown;
 use std::sync::atomic::Ordering;
 
+use mio::{Interest, Token};
 use safeport_broker::{ConnectionId, Effect};
 use safeport_mqtt::{Packet, Version};
 
@@ -16,6 +17,7 @@ impl EventLoop {
     pub(super) fn apply(&mut self) {
         while self.broker.has_effects() {
             let mut effects = std::mem::take(&mut self.effects);
+            self.set_gate();
             self.broker.take_effects(&mut effects);
             for effect in effects.list.drain(..) {
                 self.carry_out(effect, &effects.wire);
@@ -30,6 +32,9 @@ impl EventLoop {
             Effect::Send { to, frame } => {
                 let key = to.0 as usize;
                 if let Some(connection) = self.connections.get_mut(key) {
+                    if let Some(group) = self.gate {
+                        connection.wait_for(group);
+                    }
                     connection.out.push(&frame, wire, &mut self.pool);
                     self.written_to(key);
                 }
@@ -37,6 +42,9 @@ impl EventLoop {
             Effect::SendShared { to, head, message } => {
                 let key = to.0 as usize;
                 if let Some(connection) = self.connections.get_mut(key) {
+                    if let Some(group) = self.gate {
+                        connection.wait_for(group);
+                    }
                     connection
                         .out
                         .push_shared(&head, wire, message, &mut self.pool);
@@ -50,6 +58,7 @@ impl EventLoop {
                     self.mark_dirty(key);
                 }
             }
+            Effect::Resume { to } => self.resumed.push(to.0 as usize),
             Effect::Close { to } => self.close(to.0 as usize),
             Effect::Tell { mut peers, message } => {
                 while peers != 0 {
@@ -85,19 +94,47 @@ impl EventLoop {
 
     /// Much waits for one connection: try the socket now, and if it is full, tell the broker.
     pub(super) fn relieve(&mut self, key: usize) {
+        if !self.may_leave(key) {
+            self.write_records();
+        }
+        let may_leave = self.may_leave(key);
         let connection = &mut self.connections[key];
-        if !connection.full {
+        if !connection.full && may_leave {
             match connection.flush(&mut self.pool) {
-                Ok((_, written)) => self.io.bytes_sent += written as u64,
+                Ok((flushed, written)) => {
+                    self.io.bytes_sent += written as u64;
+                    if flushed == Flushed::Partly {
+                        self.wait_until_writable(key);
+                    }
+                }
                 // The flush at the end of the turn finds the same error and acts on it.
                 Err(_) => return,
             }
         }
+        let connection = &mut self.connections[key];
         if connection.waiting() > CONGESTED_AT
             && let State::Live(session) = connection.state
         {
             self.broker
                 .handle_congested(session, ConnectionId(key as u32));
+        }
+    }
+
+    /// The socket is full. Most never are, so the event queue is told of the first time only:
+    /// asked from the beginning, it would report each new socket as writable, in vain.
+    fn wait_until_writable(&mut self, key: usize) {
+        let connection = &mut self.connections[key];
+        if std::mem::replace(&mut connection.told_when_writable, true) {
+            return;
+        }
+        let registered = self.poll.registry().reregister(
+            &mut connection.stream,
+            Token(key),
+            Interest::READABLE | Interest::WRITABLE,
+        );
+        if registered.is_err() {
+            // Nobody would tell when to go on.
+            self.lost(key);
         }
     }
 
@@ -123,6 +160,10 @@ impl EventLoop {
     pub(super) fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
         for key in dirty.drain(..) {
+            if !self.may_leave(key) {
+                self.gated.push(key);
+                continue;
+            }
             let Some(connection) = self.connections.get_mut(key) else {
                 continue;
             };
@@ -133,8 +174,9 @@ impl EventLoop {
             match connection.flush(&mut self.pool) {
                 Ok((flushed, written)) => {
                     self.io.bytes_sent += written as u64;
-                    if flushed == Flushed::All {
-                        self.emptied(key);
+                    match flushed {
+                        Flushed::All => self.emptied(key),
+                        Flushed::Partly => self.wait_until_writable(key),
                     }
                 }
                 Err(_) => {
@@ -155,12 +197,11 @@ impl EventLoop {
 
     /// Everything is with the kernel.
     pub(super) fn emptied(&mut self, key: usize) {
-        let now = self.time();
         let connection = &mut self.connections[key];
-        let id = ConnectionId(key as u32);
         match connection.state {
             State::Live(session) => {
                 if std::mem::take(&mut connection.watch_drain) {
+                    let (id, now) = (ConnectionId(key as u32), self.time());
                     self.broker.handle_drained(session, id, now);
                 }
                 let connection = &mut self.connections[key];

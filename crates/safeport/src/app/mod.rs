@@ -175,7 +175,7 @@ impl Server {
         )
         .map_err(threads)?;
         let engine = Engine::start(
-            engine_settings(settings, descriptors),
+            engine_settings(settings, house.folder.log(), descriptors),
             access.clone(),
             specs,
         )

@@ -1,8 +1,9 @@
 //! Settings in the engine's words.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use safeport_engine::{EngineSettings, ListenerLimits, ListenerSpec};
+use safeport_engine::{Durability, EngineSettings, ListenerLimits, ListenerSpec, LogSettings};
 use safeport_net::PrivateCa;
 use safeport_settings::Settings;
 
@@ -73,8 +74,25 @@ fn listener_limits(max_connections: u32, max_packet: u64) -> ListenerLimits {
     }
 }
 
+fn log_settings(settings: &Settings, folder: PathBuf) -> Option<LogSettings> {
+    let durability = match settings.storage.durability {
+        safeport_settings::Durability::Os => Durability::Os,
+        safeport_settings::Durability::Disk => Durability::Disk,
+        safeport_settings::Durability::None => return None,
+    };
+    Some(LogSettings {
+        folder,
+        durability,
+        skip_damaged: settings.storage.skip_damaged,
+    })
+}
+
 /// The engine's settings; it takes no more connections than there are descriptors.
-pub(super) fn engine_settings(settings: &Settings, descriptors: Descriptors) -> EngineSettings {
+pub(super) fn engine_settings(
+    settings: &Settings,
+    log: PathBuf,
+    descriptors: Descriptors,
+) -> EngineSettings {
     let limits = &settings.limits;
     let wanted = wanted_connections(settings).min(descriptors.connections());
     let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
@@ -85,6 +103,8 @@ pub(super) fn engine_settings(settings: &Settings, descriptors: Descriptors) -> 
             max_inflight: limits.max_inflight,
             max_queued_messages: limits.max_queued_messages,
             max_queued_bytes: u32::try_from(limits.max_queued_bytes.0).unwrap_or(u32::MAX),
+            max_stored_bytes: limits.max_stored_bytes.0,
+            patience: u64::try_from(limits.patience.as_millis()).unwrap_or(u64::MAX),
             max_retained_messages: limits.max_retained_messages,
             max_retained_bytes: limits.max_retained_bytes.0,
             max_subscriptions: limits.max_subscriptions_per_client,
@@ -94,6 +114,7 @@ pub(super) fn engine_settings(settings: &Settings, descriptors: Descriptors) -> 
             max_keep_alive: u16::try_from(limits.max_keep_alive.as_secs()).unwrap_or(u16::MAX),
             ..safeport_broker::Limits::default()
         },
+        log: log_settings(settings, log),
         connect_timeout: limits.connect_timeout,
         max_connections: usize::try_from(wanted).unwrap_or(usize::MAX),
         ..EngineSettings::default()

@@ -172,6 +172,11 @@ const NUMBERS: &[Number] = &[
         |stats| stats.publish_refused,
     ),
     counter(
+        "safeport_mqtt_publishers_held_back",
+        "Times a publisher was not read for a while because a subscriber did not keep up",
+        |stats| stats.publish_held_back,
+    ),
+    counter(
         "safeport_mqtt_payload_received",
         "Payload of PUBLISH packets received",
         |stats| stats.publish_bytes_received,

@@ -121,6 +121,9 @@ impl Accounts {
 
     /// The name of the device that owns `client_id`.
     pub(super) fn owner(&mut self, client_id: &str) -> Option<String> {
+        if self.devices.is_empty() {
+            return None;
+        }
         if let Some(owner) = self.owners.get(client_id) {
             return owner.clone();
         }

@@ -331,9 +331,13 @@ impl Access {
     }
 
     fn fingerprint(&self, caller: &Caller<'_>) -> Fingerprint {
+        let Some(username) = caller.username else {
+            // Nothing is remembered of those who bring no name [`Door::judge`].
+            return Fingerprint::default();
+        };
+        let username = username.as_bytes();
         let mut mac =
             Blake2sMac256::new_from_slice(&self.key).expect("a key of 32 bytes is accepted");
-        let username = caller.username.unwrap_or_default().as_bytes();
         // The length keeps `ab` + `c` and `a` + `bc` apart.
         mac.update(&(username.len() as u64).to_le_bytes());
         mac.update(username);

@@ -28,7 +28,9 @@ impl<K: Eq + Hash, V> Recent<K, V> {
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        if !self.young.contains_key(key)
+        // The older generation is mostly empty; finding nothing in it need not cost a hash.
+        if !self.old.is_empty()
+            && !self.young.contains_key(key)
             && let Some((key, value)) = self.old.remove_entry(key)
         {
             self.insert(key, value);
@@ -37,7 +39,9 @@ impl<K: Eq + Hash, V> Recent<K, V> {
     }
 
     pub(super) fn insert(&mut self, key: K, value: V) {
-        self.old.remove(&key);
+        if !self.old.is_empty() {
+            self.old.remove(&key);
+        }
         if self.young.len() >= self.capacity && !self.young.contains_key(&key) {
             self.old = std::mem::take(&mut self.young);
         }

@@ -1,0 +1,266 @@
+//! A loop's log, and what waits for it: records are kept before anything that was made of them
+//! leaves through a socket.
+
+use std::io;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
+
+use safeport_store::log::{AppendError, FolderFile, Log, Position, SyncTask};
+use tracing::{error, info, warn};
+
+use crate::limits::{CHECKPOINT_FROM, LOG_RETRY, SYNC_INTERVAL};
+use crate::mailbox::{Command, Mailbox};
+use crate::recovery::Durability;
+
+/// The group commit of one loop: what its broker wrote down in a turn becomes one group of the
+/// log.
+pub(crate) struct Ledger {
+    log: Log,
+    durability: Durability,
+    /// what the broker wrote down and the log does not have yet
+    records: Vec<u8>,
+    /// to the thread that waits for the disk
+    syncer: Sender<SyncTask<FolderFile>>,
+    syncing: bool,
+    /// when what was written is to be made durable although nobody waits for it
+    sync_at: Option<Instant>,
+    /// the last write failed
+    stuck: bool,
+    /// when to try again
+    retry_at: Option<Instant>,
+    checkpoint: Checkpoint,
+    /// size of the log at which everything is written anew
+    checkpoint_at: u64,
+}
+
+/// Writing everything anew, so that what is outdated can go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Checkpoint {
+    Resting,
+    /// The broker writes; segments before this one will go.
+    Writing(u64),
+    /// All is written up to this group; once it is durable, segments before this one go.
+    Waiting(u64, Position),
+}
+
+impl Ledger {
+    pub(crate) fn new(
+        log: Log,
+        durability: Durability,
+        name: &str,
+        mailbox: Mailbox,
+    ) -> io::Result<Self> {
+        let (syncer, tasks) = channel();
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || wait_for_the_disk(&tasks, &mailbox))?;
+        let checkpoint_at = (log.bytes() * 2).max(CHECKPOINT_FROM);
+        Ok(Self {
+            log,
+            durability,
+            records: Vec::new(),
+            syncer,
+            syncing: false,
+            sync_at: None,
+            stuck: false,
+            retry_at: None,
+            checkpoint: Checkpoint::Resting,
+            checkpoint_at,
+        })
+    }
+
+    /// The group that the next records will be in. What is made of them may not leave before
+    /// [`Self::safe`] has reached it.
+    pub(crate) fn next(&self) -> u64 {
+        self.log.end().get() + 1
+    }
+
+    /// The last group that is kept as the settings want it.
+    pub(crate) fn safe(&self) -> u64 {
+        match self.durability {
+            Durability::Os => self.log.end().get(),
+            Durability::Disk => self.log.synced().get(),
+        }
+    }
+
+    /// Bytes of the log.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.log.bytes()
+    }
+
+    /// Where to put records for the next group.
+    pub(crate) fn records(&mut self) -> &mut Vec<u8> {
+        &mut self.records
+    }
+
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.stuck
+    }
+
+    /// Whether the disk has room for more than what shrinks the state.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.stuck && self.log.has_room()
+    }
+
+    /// Writes what waits. What is written is safe, or on its way to be.
+    pub(crate) fn write(&mut self, now: Instant) {
+        if self.records.is_empty() || self.retry_at.is_some_and(|at| at > now) {
+            return;
+        }
+        match self.log.append(&self.records) {
+            Ok(_) => {
+                self.records.clear();
+                self.records.shrink_to(1 << 20);
+                self.retry_at = None;
+                if std::mem::take(&mut self.stuck) {
+                    info!(target: "safeport::log", "the log is written again");
+                }
+                match self.durability {
+                    Durability::Os => {
+                        self.sync_at.get_or_insert(now + SYNC_INTERVAL);
+                    }
+                    Durability::Disk => self.sync(),
+                }
+            }
+            Err(error) => {
+                self.retry_at = Some(now + LOG_RETRY);
+                if !std::mem::replace(&mut self.stuck, true) {
+                    self.tell(&error);
+                }
+            }
+        }
+    }
+
+    fn tell(&self, error: &AppendError) {
+        error!(
+            target: "safeport::log",
+            "{error}; until it can be written, nothing that has to be kept is acknowledged: \
+             publishes to persistent sessions, retained messages and new persistent sessions are \
+             refused"
+        );
+    }
+
+    /// Sets the disk to work, if it is not: what comes meanwhile is the next group, so a busy
+    /// disk makes larger groups and a fast one short waits.
+    fn sync(&mut self) {
+        if self.syncing {
+            return;
+        }
+        self.sync_at = None;
+        if let Some(task) = self.log.sync_task() {
+            self.syncing = self.syncer.send(task).is_ok();
+        }
+    }
+
+    /// The disk has answered.
+    ///
+    /// # Errors
+    ///
+    /// What was written may be gone, and nobody can tell what: the process has to stop, and reads
+    /// back what is there when it starts again.
+    pub(crate) fn was_synced(&mut self, result: io::Result<Position>) -> io::Result<()> {
+        self.syncing = false;
+        self.log.was_synced(result?);
+        if self.durability == Durability::Disk {
+            self.sync();
+        }
+        if let Checkpoint::Waiting(segment, position) = self.checkpoint {
+            if self.log.synced() >= position {
+                self.checkpoint = Checkpoint::Resting;
+                let before = self.log.bytes();
+                if let Err(error) = self.log.forget_before(segment) {
+                    warn!(target: "safeport::log", "old segments of the log stay: {error}");
+                }
+                self.checkpoint_at = (self.log.bytes() * 2).max(CHECKPOINT_FROM);
+                info!(
+                    target: "safeport::log",
+                    before, after = self.log.bytes(), "the log was written anew"
+                );
+            } else {
+                self.sync();
+            }
+        }
+        Ok(())
+    }
+
+    /// What has to be done whether or not there is something to write.
+    pub(crate) fn timeouts(&mut self, now: Instant) {
+        if self.sync_at.is_some_and(|at| at <= now) {
+            self.sync();
+        }
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.retry_at = None;
+            self.write(now);
+        }
+        if !self.stuck && !self.log.has_room() {
+            match self.log.try_to_make_room() {
+                true => info!(target: "safeport::log", "the disk has room again"),
+                false => self.retry_at = Some(now + LOG_RETRY),
+            }
+        }
+    }
+
+    /// When [`Self::timeouts`] is due.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.sync_at
+            .filter(|_| !self.syncing)
+            .into_iter()
+            .chain(self.retry_at)
+            .min()
+    }
+
+    /// Whether everything should be written anew now: more than half of the log is outdated.
+    pub(crate) fn wants_checkpoint(&self) -> bool {
+        self.checkpoint == Checkpoint::Resting
+            && self.log.bytes() >= self.checkpoint_at
+            && self.has_room()
+    }
+
+    /// Begins to. False if the disk does not let us.
+    pub(crate) fn begin_checkpoint(&mut self) -> bool {
+        match self.log.cut() {
+            Ok(segment) => {
+                self.checkpoint = Checkpoint::Writing(segment);
+                true
+            }
+            Err(error) => {
+                warn!(target: "safeport::log", "the log cannot be written anew: {error}");
+                // Not again with every turn.
+                self.checkpoint_at = self.log.bytes() + CHECKPOINT_FROM;
+                false
+            }
+        }
+    }
+
+    /// Whether the broker is to go on writing.
+    pub(crate) fn is_writing_checkpoint(&self) -> bool {
+        matches!(self.checkpoint, Checkpoint::Writing(_)) && !self.stuck
+    }
+
+    /// All is written, the last of it with the next group.
+    pub(crate) fn checkpoint_is_complete(&mut self) {
+        if let Checkpoint::Writing(segment) = self.checkpoint {
+            self.checkpoint = Checkpoint::Waiting(segment, self.log.end());
+            self.sync();
+        }
+    }
+
+    /// The last thing before the loop ends.
+    pub(crate) fn finish(&mut self, now: Instant) {
+        self.retry_at = None;
+        self.write(now);
+        if let Some(task) = self.log.sync_task()
+            && let Err(error) = task.run()
+        {
+            error!(target: "safeport::log", "the log could not be made durable: {error}");
+        }
+    }
+}
+
+/// Runs on a thread of its own: an fsync takes from a tenth of a millisecond to far more than
+/// any loop may stand still.
+fn wait_for_the_disk(tasks: &Receiver<SyncTask<FolderFile>>, mailbox: &Mailbox) {
+    while let Ok(task) = tasks.recv() {
+        mailbox.send(Command::Synced(task.run()));
+    }
+}
