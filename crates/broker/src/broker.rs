@@ -21,7 +21,7 @@ use crate::peers::Peers;
 use crate::permissions::Permissions;
 use crate::pushback::PushBack;
 use crate::records::{Keep, Records, WillIs};
-use crate::retained::Retained;
+use crate::retained::{Retained, is_own};
 use crate::session::Session;
 use crate::stats::Stats;
 use crate::subscriptions::{Matches, SubscriptionTree};
@@ -178,7 +178,12 @@ impl Broker {
             }
             self.timers.pop();
             if timer.what == Alarm::RetainedExpiry {
-                self.retained.expire(timer.subject, now);
+                let gone = self.retained.expire(timer.subject, now);
+                if self.records.on
+                    && let Some(gone) = gone.filter(|gone| !is_own(gone.topic()))
+                {
+                    self.records.unretained(gone.topic());
+                }
                 continue;
             }
             let id = SessionId(timer.subject);

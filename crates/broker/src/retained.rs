@@ -101,10 +101,11 @@ impl Retained {
         (!is_own(message.topic())).then_some(message)
     }
 
-    /// Removes the message of `node` if it has expired at `now`.
-    pub(crate) fn expire(&mut self, node: NodeId, now: Time) {
-        if self.expires_at(node).is_some_and(|at| at <= now) {
-            self.take(node);
+    /// Removes the message of `node`, and returns it, if it has expired at `now`.
+    pub(crate) fn expire(&mut self, node: NodeId, now: Time) -> Option<Arc<Message>> {
+        match self.expires_at(node) {
+            Some(at) if at <= now => self.take(node),
+            _ => None,
         }
     }
 
@@ -170,15 +171,16 @@ impl Retained {
         }
     }
 
-    fn take(&mut self, mut node: NodeId) {
+    fn take(&mut self, mut node: NodeId) -> Option<Arc<Message>> {
         let old = self.trie.value_mut(node).take();
-        self.forget(old);
+        self.forget(old.clone());
         while node != ROOT && self.trie.first_child(node) == NONE && self.trie.value(node).is_none()
         {
             let parent = self.trie.parent(node);
             self.trie.remove_leaf(node);
             node = parent;
         }
+        old
     }
 
     fn forget(&mut self, old: Option<Arc<Message>>) {
