@@ -11,7 +11,7 @@ const MESSAGE: usize = 256;
 /// How long each row is measured.
 const ROW: Duration = Duration::from_millis(1500);
 /// A row ends here too, so that the disk does not fill up.
-const MOST_BYTES: usize = 400 << 20;
+const MOST_BYTES: usize = 128 << 20;
 
 fn main() {
     let base = Path::new(env!("CARGO_TARGET_TMPDIR")).join("log-bench");

@@ -247,6 +247,7 @@ fn a_disk_that_fills_up_within_a_write_leaves_no_trace_of_the_failed_group() {
     // Shorter than what the failed one left behind.
     log.append(&[3; 10]).expect("room");
     assert!(sync(&mut log));
+    log.cut().expect("room");
     log.append(&[4; 10]).expect("room");
     drop(log);
     disk.kill();
@@ -275,6 +276,33 @@ fn a_write_error_can_be_tried_again_and_a_sync_error_cannot() {
     assert_eq!(log.synced().get(), 0);
     let error = log.append(b"three").expect_err("it must not go on");
     assert!(matches!(error, AppendError::SyncFailed { .. }));
+}
+
+#[test]
+fn a_group_that_failed_never_stands_before_one_that_followed_its_replacement() {
+    let mut came_back = 0;
+    for seed in 0..2000 {
+        let disk = SimDisk::new();
+        disk.seed(seed);
+        let (mut log, ..) = open(&disk);
+        disk.fail_writes(true);
+        log.append(b"failed").expect_err("a write error");
+        disk.fail_writes(false);
+        log.append(b"second").expect("sound");
+        log.append(b"follow").expect("sound");
+        drop(log);
+        disk.lose_power();
+        let (_, _, groups) = open(&disk);
+        match groups.first().map(Vec::as_slice) {
+            Some(b"failed") => {
+                came_back += 1;
+                assert_eq!(groups.len(), 1, "seed {seed}");
+            }
+            Some(first) => assert_eq!(first, b"second"),
+            None => {}
+        }
+    }
+    assert!(came_back > 10, "the case must occur: {came_back}");
 }
 
 #[test]

@@ -254,6 +254,28 @@ fn a_missing_segment_is_named() {
 }
 
 #[test]
+fn a_cut_that_came_to_nothing_does_not_replace_what_is_missing_before_it() {
+    let (disk, _) = small_log();
+    let (mut log, ..) = open(&disk, OPTIONS).expect("sound");
+    let start = log.cut().expect("room");
+    log.append(b"all that is needed").expect("room");
+    drop(log);
+    disk.kill();
+    disk.put(1, None);
+    let copy = disk.copy();
+    copy.damage(start, |bytes| bytes[88 + 32] ^= 1);
+    let Err(LogError::Missing { file }) = open(&copy, OPTIONS) else {
+        panic!("nothing to begin with is left");
+    };
+    assert_eq!(file, copy.name(1));
+    // With the group, this is what an interrupted `forget_before` leaves behind.
+    let (_, recovery, groups) = open(&disk, OPTIONS).expect("begins at the cut");
+    assert_eq!(groups, [b"all that is needed"]);
+    assert_eq!(recovery.forgotten, start - 2);
+    assert_eq!(recovery.dropped, None);
+}
+
+#[test]
 fn a_segment_under_another_ones_name_is_refused() {
     let (disk, _) = small_log();
     let copy = disk.copy();

@@ -525,8 +525,6 @@ impl<D: Disk> Reader<'_, D> {
         if let Some(last) = last {
             let data = self.load(last.number)?;
             dropped += (format::used(&data) as u64).saturating_sub(last.bytes);
-            // Removals first: a half of this must not look like damage.
-            self.write(last.number, |disk| disk.sync_folder())?;
             if data.len() as u64 > last.bytes {
                 self.write(last.number, |disk| disk.truncate(last.number, last.bytes))?;
             }

@@ -81,7 +81,8 @@ impl SimDisk {
         self.state().gone
     }
 
-    /// Lets all writes fail, having written a part. For good, until told else.
+    /// Lets all writes fail, having written a part, now and then all of it.
+    /// For good, until told else.
     pub fn fail_writes(&self, fail: bool) {
         self.state().fail_writes = fail;
     }
@@ -213,8 +214,9 @@ impl State {
             error = Some(io::ErrorKind::StorageFull.into());
         }
         if crash || self.fail_writes {
-            // All of it may be there although it "failed".
-            count = self.below(count as u64 + 1) as usize;
+            if self.below(4) > 0 {
+                count = self.below(count as u64 + 1) as usize;
+            }
             error = Some(if crash {
                 self::crash()
             } else {
