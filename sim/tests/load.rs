@@ -1,8 +1,8 @@
 //! The load generator against brokers that lie: each fault must be seen and named.
 
 use safeport_mqtt::{
-    Ack, ConnAck, Decoded, Packet, Properties, Publish, QoS, ReasonCode, SubAck, Version, decode,
-    limits,
+    Ack, ConnAck, Decoded, Packet, Properties, Publish, QoS, ReasonCode, SubAck, TopicFilter,
+    Version, decode, limits,
 };
 use safeport_sim::load::{
     Exactness, Figures, Flow, LoadError, Report, Scenario, Shape, Target, Timing, run,
@@ -28,14 +28,18 @@ enum Fault {
     HangUp,
     /// Every client is refused.
     Refuse,
+    /// Every message goes to every subscriber, whatever it asked for.
+    IgnoreFilters,
 }
 
-/// The least broker that the generator can work with: every PUBLISH goes to every subscriber.
+/// The least broker that the generator can work with.
 struct Relay {
     fault: Fault,
-    subscribers: Vec<Arc<Mutex<TcpStream>>>,
+    subscribers: Vec<(String, Arc<Mutex<TcpStream>>)>,
     passed: u32,
     held: Option<Vec<u8>>,
+    /// Topics and their messages, in the order of setting.
+    retained: Vec<(String, Vec<u8>)>,
 }
 
 fn relay(fault: Fault) -> Target {
@@ -46,6 +50,7 @@ fn relay(fault: Fault) -> Target {
         subscribers: Vec::new(),
         passed: 0,
         held: None,
+        retained: Vec::new(),
     }));
     thread::spawn(move || {
         for socket in listener.incoming().flatten() {
@@ -99,8 +104,12 @@ fn answer(packet: &Packet<'_>, out: &Arc<Mutex<TcpStream>>, relay: &Mutex<Relay>
             )
         }
         Packet::Subscribe(subscribe) => {
-            relay.lock().ok()?.subscribers.push(out.clone());
-            let codes: Vec<u8> = subscribe.filters.iter().map(|(_, o)| o.qos as u8).collect();
+            let mut relay = relay.lock().ok()?;
+            let mut codes = Vec::new();
+            for (filter, options) in subscribe.filters.iter() {
+                relay.subscribers.push((filter.to_owned(), out.clone()));
+                codes.push(options.qos as u8);
+            }
             write(
                 out,
                 &bytes_of(&Packet::SubAck(SubAck {
@@ -108,7 +117,16 @@ fn answer(packet: &Packet<'_>, out: &Arc<Mutex<TcpStream>>, relay: &Mutex<Relay>
                     properties: Properties::EMPTY,
                     codes: &codes,
                 })),
-            )
+            )?;
+            for (filter, _) in subscribe.filters.iter() {
+                let filter = TopicFilter::new(filter).ok()?;
+                for (topic, message) in &relay.retained {
+                    if filter.matches(topic) {
+                        write(out, message)?;
+                    }
+                }
+            }
+            Some(())
         }
         Packet::Publish(publish) => {
             let acknowledge = pass_on(publish, &mut *relay.lock().ok()?)?;
@@ -140,10 +158,26 @@ fn pass_on(publish: &Publish<'_>, relay: &mut Relay) -> Option<bool> {
     if fault == Fault::Alter {
         *payload.last_mut()? ^= 1;
     }
-    let bytes = bytes_of(&Packet::Publish(Publish {
-        payload: &payload,
-        ..*publish
-    }));
+    let message = |retain| {
+        bytes_of(&Packet::Publish(Publish {
+            payload: &payload,
+            retain,
+            ..*publish
+        }))
+    };
+    if publish.retain {
+        let mut kept = message(true);
+        match fault {
+            Fault::Drop => return Some(true),
+            Fault::Double => kept.extend_from_within(..),
+            _ => {}
+        }
+        relay.retained.retain(|(topic, _)| topic != publish.topic);
+        if !payload.is_empty() {
+            relay.retained.push((publish.topic.to_owned(), kept));
+        }
+    }
+    let bytes = message(false);
     match fault {
         Fault::Drop => return Some(true),
         Fault::Swap => {
@@ -154,15 +188,19 @@ fn pass_on(publish: &Publish<'_>, relay: &mut Relay) -> Option<bool> {
         _ => {}
     }
     let held = relay.held.take();
-    for subscriber in &relay.subscribers {
-        write(subscriber, &bytes)?;
-        if fault == Fault::Double {
-            write(subscriber, &bytes)?;
+    let ignores_filters = relay.fault == Fault::IgnoreFilters;
+    // One that is gone needs nothing any more.
+    relay.subscribers.retain(|(filter, subscriber)| {
+        let wants = TopicFilter::new(filter).is_ok_and(|filter| filter.matches(publish.topic));
+        if !wants && !ignores_filters {
+            return true;
         }
-        if let Some(held) = &held {
-            write(subscriber, held)?;
-        }
-    }
+        let times = if fault == Fault::Double { 2 } else { 1 };
+        (0..times).all(|_| write(subscriber, &bytes).is_some())
+            && held
+                .as_ref()
+                .is_none_or(|held| write(subscriber, held).is_some())
+    });
     Some(fault != Fault::NoAck)
 }
 
@@ -335,4 +373,150 @@ fn a_connect_storm_admits_every_client_once() {
     };
     assert_eq!(connects.connects, 200);
     assert!(connects.per_second() > 0.0 && connects.broker_cpu.is_some());
+}
+
+fn wildcards() -> Scenario {
+    Scenario::Wildcards {
+        filters: 24,
+        connections: 4,
+        publishers: 3,
+        flow: Flow::new(32, QoS::AtLeastOnce, 2),
+        timing: Timing {
+            warm_up: Duration::from_millis(20),
+            measure: Duration::from_millis(80),
+            silence: Duration::from_millis(150),
+        },
+    }
+}
+
+fn wildcard_exactness(fault: Fault) -> Exactness {
+    let report = run(&relay(fault), &wildcards()).expect("runs");
+    match &report.figures {
+        Figures::Wildcards(wildcards) => {
+            assert_eq!(wildcards.filters, 24);
+            wildcards.traffic.exactness
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn wildcard_filters_get_each_message_twice_and_a_lost_or_doubled_one_is_seen() {
+    let seen = wildcard_exactness(Fault::None);
+    assert!(seen.is_exact() && seen.expected > 20, "{seen:?}");
+    assert_eq!(seen.expected % 2, 0);
+    let seen = wildcard_exactness(Fault::Drop);
+    assert_eq!((seen.lost, seen.duplicated), (2, 0), "{seen:?}");
+    let seen = wildcard_exactness(Fault::Double);
+    assert_eq!((seen.lost, seen.duplicated), (0, 2), "{seen:?}");
+}
+
+#[test]
+fn a_broker_that_delivers_to_clients_that_did_not_ask_is_found_out() {
+    let error = run(&relay(Fault::IgnoreFilters), &wildcards()).expect_err("misrouted");
+    assert!(
+        error.to_string().contains("did not subscribe to it"),
+        "{error}"
+    );
+}
+
+#[test]
+fn retained_messages_are_counted_one_by_one_and_deleted_afterwards() {
+    // Each waits for the broker's memory to settle, so they wait together.
+    thread::scope(|scope| {
+        for (fault, lost, duplicated, altered) in [
+            (Fault::None, 0, 0, 0),
+            (Fault::Drop, 1, 0, 0),
+            (Fault::Double, 0, 1, 0),
+            (Fault::Alter, 0, 0, 1),
+        ] {
+            scope.spawn(move || {
+                let target = relay(fault);
+                let (report, seen) = retain_50(&target);
+                assert_eq!(
+                    (seen.lost, seen.duplicated, seen.altered),
+                    (lost, duplicated, altered),
+                    "{report}"
+                );
+                assert_eq!(report.is_exact(), fault == Fault::None);
+                assert_eq!(retained_by(&target), 0, "left behind");
+            });
+        }
+    });
+}
+
+fn retain_50(target: &Target) -> (Report, Exactness) {
+    let scenario = Scenario::Retained {
+        messages: 50,
+        payload: 20,
+        qos: QoS::AtLeastOnce,
+    };
+    let report = run(target, &scenario).expect("runs");
+    let Figures::Retained(retained) = &report.figures else {
+        panic!("{report}");
+    };
+    let seen = retained.exactness;
+    assert_eq!(retained.messages, 50);
+    assert_eq!(u64::from(retained.received), 50 - seen.lost);
+    (report, seen)
+}
+
+/// Bytes that a reader of every topic is sent within a moment, behind CONNACK and SUBACK.
+fn retained_by(target: &Target) -> usize {
+    let mut reader = TcpStream::connect(target.address).expect("connects");
+    reader
+        .set_read_timeout(Some(Duration::from_millis(100)))
+        .expect("a socket option");
+    reader
+        .write_all(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01r\x82\x06\x00\x01\x00\x01#\x00")
+        .expect("writes");
+    let mut heard = Vec::new();
+    // Ends with the timeout.
+    let _ = reader.read_to_end(&mut heard);
+    heard.len() - 4 - 5
+}
+
+#[test]
+fn on_a_schedule_as_many_messages_flow_as_were_asked_for() {
+    let scenario = Scenario::Traffic {
+        shape: Shape::Pairs { pairs: 2 },
+        flow: Flow {
+            rate: Some(1000),
+            ..Flow::new(64, QoS::AtMostOnce, 1)
+        },
+        timing: Timing {
+            warm_up: Duration::from_millis(50),
+            measure: Duration::from_millis(400),
+            silence: Duration::from_millis(300),
+        },
+    };
+    let report = run(&relay(Fault::None), &scenario).expect("runs");
+    let Figures::Traffic(traffic) = &report.figures else {
+        panic!("{report}");
+    };
+    assert!(traffic.exactness.is_exact(), "{report}");
+    // 450 in 450 ms; a machine that stands still for a moment makes up for it afterwards.
+    assert!(
+        (440..=460).contains(&traffic.exactness.expected),
+        "{report}"
+    );
+    assert!(traffic.latency.is_some());
+}
+
+#[test]
+fn a_broker_command_that_cannot_serve_is_named_with_its_last_words() {
+    let target = Target::new(([127, 0, 0, 1], 9).into());
+    let scenario = Scenario::Recover {
+        command: "sh -c 'echo out of cheese >&2; exit 7'".into(),
+        messages: 10,
+        payload: 16,
+        qos: QoS::AtLeastOnce,
+        window: 1,
+        kill_after: None,
+    };
+    let error = run(&target, &scenario).expect_err("ended").to_string();
+    assert!(
+        error.contains("out of cheese") && error.contains("exit status: 7"),
+        "{error}"
+    );
 }

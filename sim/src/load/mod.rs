@@ -133,7 +133,12 @@ fn on_what(target: &Target) -> String {
     words
 }
 
-/// A prefix of topics and client identifiers that no other run uses.
+/// A client identifier of the run `name`. rumqttd takes none with a slash in it.
+fn client_id(name: &str, role: &str, number: u32) -> String {
+    format!("{}-{role}-{number}", name.replace('/', "-"))
+}
+
+/// A prefix of topics that no other run uses.
 fn run_name() -> String {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -7,7 +7,7 @@ use super::report::Exactness;
 use super::traffic::{DOUBLES_MAY_FOLLOW, MAX_BACKLOG, filling};
 use super::wildcards::put_digits;
 use super::wire::{self, PublishTemplate};
-use super::{LoadError, Target};
+use super::{LoadError, Target, client_id};
 use safeport_mqtt::{AckKind, QoS};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -18,7 +18,8 @@ pub(super) const STAMP: usize = 8;
 /// What all messages of a run have in common.
 #[derive(Clone, Copy)]
 pub(super) struct Batch<'a> {
-    /// Topics are `name/` and seven digits.
+    /// Topics are `name/` and seven digits, and `/state` behind them if retained: a level for each
+    /// device and one for what it tells, as devices have it.
     pub(super) name: &'a str,
     /// How many.
     pub(super) messages: u32,
@@ -30,6 +31,11 @@ pub(super) struct Batch<'a> {
 }
 
 impl Batch<'_> {
+    fn topic(&self) -> String {
+        let leaf = if self.retain { "/state" } else { "" };
+        format!("{}/0000000{leaf}", self.name)
+    }
+
     /// Tells messages of this run from those of others.
     fn mark(&self) -> u32 {
         self.name.bytes().fold(17, |mark: u32, byte| {
@@ -79,7 +85,7 @@ impl<'a> Publishers<'a> {
     ) -> Result<Self, LoadError> {
         let mut opened = Vec::new();
         for publisher in 0..publishers {
-            let client_id = format!("{}-pub-{publisher}", batch.name);
+            let client_id = client_id(batch.name, "pub", publisher);
             let link = Link::open(target, &client_id, None)?;
             opened.push(Publisher {
                 window: window.min(link.receive_maximum.into()),
@@ -91,7 +97,7 @@ impl<'a> Publishers<'a> {
         }
         let template = wire::publish(
             target.version,
-            &format!("{}/0000000", batch.name),
+            &batch.topic(),
             batch.qos,
             batch.retain,
             &filling(batch.payload),
@@ -141,7 +147,7 @@ impl<'a> Publishers<'a> {
         let name = self.batch.name;
         self.template = wire::publish(
             target.version,
-            &format!("{name}/0000000"),
+            &self.batch.topic(),
             self.batch.qos,
             true,
             &[],

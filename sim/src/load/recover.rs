@@ -6,7 +6,7 @@ use super::link::Opening;
 use super::numbered::{Batch, Publishers, Tally};
 use super::report::{Figures, Recovery};
 use super::wire::Session;
-use super::{Clocks, LoadError, RECOVER_PUBLISHERS, Target, process, run_name};
+use super::{Clocks, LoadError, RECOVER_PUBLISHERS, Target, client_id, process, run_name};
 use safeport_mqtt::QoS;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub(super) struct Plan {
 
 pub(super) fn run(target: &Target, command: &str, plan: Plan) -> Result<Figures, LoadError> {
     let name = run_name();
-    let client_id = format!("{name}-away");
+    let client_id = client_id(&name, "sub", 0);
     let qos = plan.qos;
     let connect = |target: &Target, session| Opening::connect(target, &client_id, session);
 

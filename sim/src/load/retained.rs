@@ -4,7 +4,7 @@ use super::crew::Crew;
 use super::link::Link;
 use super::numbered::{Batch, Publishers, Tally};
 use super::report::{Figures, Retained};
-use super::{Clocks, LoadError, RETAINED_PUBLISHERS, Target, process, run_name, wire};
+use super::{Clocks, LoadError, RETAINED_PUBLISHERS, Target, client_id, process, run_name, wire};
 use safeport_mqtt::QoS;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -42,7 +42,7 @@ pub(super) fn run(
     thread::sleep(SETTLE);
     let full = process::memory(target)?;
 
-    let reader = Link::open(target, &format!("{name}-sub"), None)?;
+    let reader = Link::open(target, &client_id(&name, "sub", 0), None)?;
     let reader = crew.add(reader)?;
     let filter = format!("{name}/#");
     let before = Clocks::read(target)?;

@@ -6,7 +6,7 @@ use super::link::{Link, Opening};
 use super::report::{Exactness, Figures};
 use super::traffic::{Course, MAX_BACKLOG, MAX_UNACKNOWLEDGED, STAMP, Stamp, filling, measure};
 use super::wire::{self, Session};
-use super::{Flow, LoadError, MAX_WINDOW, Shape, Target, Timing, run_name};
+use super::{Flow, LoadError, MAX_WINDOW, Shape, Target, Timing, client_id, run_name};
 use safeport_mqtt::{AckKind, QoS};
 use std::collections::BTreeSet;
 use std::thread;
@@ -104,7 +104,7 @@ impl Streams {
                 Shape::FanOut { .. } => (format!("{name}/0"), 0..1),
                 Shape::Pairs { .. } => (format!("{name}/{subscriber}"), subscriber..subscriber + 1),
             };
-            let client_id = format!("{name}-sub-{subscriber}");
+            let client_id = client_id(&name, "sub", subscriber);
             let mut opening = Opening::connect(target, &client_id, session)?;
             opening.subscribe(&[&filter], flow.qos)?;
             crew.add(opening.into_link()?)?;
@@ -129,7 +129,7 @@ impl Streams {
             );
             stream_of.push(Some(streams.len()));
             receivers.push(None);
-            let link = Link::open(target, &format!("{name}-pub-{stream}"), None)?;
+            let link = Link::open(target, &client_id(&name, "pub", stream), None)?;
             streams.push(Stream {
                 most_unacknowledged: MAX_UNACKNOWLEDGED.min(link.receive_maximum.into()),
                 link: crew.add(link)?,

@@ -15,7 +15,7 @@ use super::link::{Link, Opening};
 use super::report::{Exactness, Figures, Wildcards};
 use super::traffic::{Course, MAX_BACKLOG, MAX_UNACKNOWLEDGED, STAMP, Stamp, filling, measure};
 use super::wire::{self, PublishTemplate, Session};
-use super::{Clocks, Flow, LoadError, Target, Timing, process, run_name};
+use super::{Clocks, Flow, LoadError, Target, Timing, client_id, process, run_name};
 use safeport_mqtt::{AckKind, QoS};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -38,7 +38,7 @@ pub(super) fn run(
     let mut crew = Crew::new(target)?;
     let mut subscribers = Vec::new();
     for subscriber in 0..pattern.connections {
-        let client_id = format!("{name}-sub-{subscriber}");
+        let client_id = client_id(&name, "sub", subscriber);
         subscribers.push(Opening::connect(target, &client_id, Session::Clean)?);
     }
     thread::sleep(SETTLE);
@@ -159,7 +159,7 @@ impl Wild {
     ) -> Result<Wild, LoadError> {
         let mut sources = Vec::new();
         for publisher in 0..pattern.publishers {
-            let link = Link::open(target, &format!("{name}-pub-{publisher}"), None)?;
+            let link = Link::open(target, &client_id(name, "pub", publisher), None)?;
             sources.push(Source {
                 most_unacknowledged: MAX_UNACKNOWLEDGED.min(link.receive_maximum.into()),
                 link: crew.add(link)?,
