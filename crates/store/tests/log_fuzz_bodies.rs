@@ -10,12 +10,12 @@ mod source;
 
 #[test]
 fn whatever_the_disk_does_what_was_synced_is_there_and_a_crash_never_stops_the_start() {
-    rounds(3000, 400, log::operations);
+    rounds(1000, 3000, log::operations);
 }
 
 #[test]
 fn any_damage_is_recovered_or_refused_and_can_be_skipped() {
-    rounds(6000, 250, log::damage);
+    rounds(6000, 900, log::damage);
 }
 
 fn rounds(usual: u64, max: u64, body: fn(&[u8])) {

@@ -230,11 +230,18 @@ impl<D: Disk> Reader<'_, D> {
         }
         if header.first <= self.end {
             let damage = Damage::new(24, "it begins with groups that an earlier segment holds");
-            if !self.skip {
+            if self.skip {
+                self.skipped(number, damage.offset, 0, damage.what);
+                return Ok(Next::Go);
+            }
+            // A failed write may have come back in the earlier one, and this
+            // is where it was tried again. Once that was durable, it cannot.
+            if proves(data, SEGMENT_HEADER, header.key, header.first)
+                || self.proven_after(index, header.first)?
+            {
                 return Err(self.damaged(number, damage));
             }
-            self.skipped(number, damage.offset, 0, damage.what);
-            return Ok(Next::Go);
+            return Ok(self.stop(number, damage));
         }
         // Later groups are gone, or whole segments.
         let missing = self.entries[index - 1].number + 1 != number;
