@@ -417,6 +417,7 @@ impl Broker {
             self.remove_subscription(id, slot as u32);
         }
         self.let_publishers_go(id);
+        self.peers.answers.remove(&id);
         let Some(session) = self.sessions[id.index()].take() else {
             return;
         };

@@ -24,6 +24,8 @@ use crate::timers::{Alarm, Timer};
 pub(crate) enum Outcome {
     /// At least one session (or the retained store, or a peer) has it.
     Delivered,
+    /// The same, and these peers are still to say that they keep it.
+    Asked { ask: u64, peers: u64 },
     /// Nobody subscribed to it.
     NobodyThere,
     /// Nobody got it, and the publisher is to know.
@@ -40,6 +42,17 @@ struct Handout<'a> {
     kept: Option<Arc<Message>>,
     /// encoded for [version 5][QoS][RETAIN], without identifiers and aliases
     encoded: [[[Option<Encoded>; 2]; 3]; 2],
+    /// with [`WhenFull::Tell`]: a session that has more than its limit now
+    full: Option<SessionId>,
+    /// and whether one went without
+    refused: bool,
+}
+
+/// Who forwarded a publish, and under which number it waits for an answer; 0 = it does not.
+#[derive(Clone, Copy)]
+pub(crate) struct Forwarded {
+    pub(crate) from: u8,
+    pub(crate) ask: u64,
 }
 
 impl<'a> Handout<'a> {
@@ -49,6 +62,8 @@ impl<'a> Handout<'a> {
             when_full,
             kept: None,
             encoded: Default::default(),
+            full: None,
+            refused: false,
         }
     }
 
@@ -116,8 +131,14 @@ impl Broker {
         self.hand_out(&mut handout, matches, now);
         let reached =
             !matches.receivers.is_empty() || matches.peers != 0 || !remote_groups.is_empty();
-        self.forward(&mut handout, matches.peers, remote_groups);
-        if reached || out.retain {
+        let ask = match publisher {
+            Some(publisher) if may_refuse && self.peers.all != 0 => self.peers.next_ask(publisher),
+            _ => 0,
+        };
+        let peers = self.forward(&mut handout, matches.peers, remote_groups, ask);
+        if ask != 0 && peers != 0 {
+            Outcome::Asked { ask, peers }
+        } else if reached || out.retain {
             Outcome::Delivered
         } else {
             Outcome::NobodyThere
@@ -131,12 +152,17 @@ impl Broker {
         ordinary: bool,
         groups: &[Arc<str>],
         retain: bool,
+        origin: &Forwarded,
         now: Time,
     ) {
         if message.is_expired(now) {
+            self.answer_peer(origin, false);
             return;
         }
         let mut handout = Handout::of(message);
+        if origin.ask != 0 {
+            handout.when_full = WhenFull::Tell;
+        }
         if retain {
             self.retained.saw(handout.out.stamp);
             self.retain(&mut handout, now);
@@ -156,8 +182,25 @@ impl Broker {
         self.hand_out(&mut handout, &matches, now);
         // The last member here has left while the message was on its way: it goes on to those
         // who are elsewhere. It cannot go in circles, since they heard of our leaving before.
-        self.forward_to_groups(&mut handout, &onward, false);
+        self.forward_to_groups(&mut handout, &onward, false, 0);
         self.matches = matches;
+        match handout.full {
+            // The publisher waits until there is room again.
+            Some(full) if !handout.refused => self.answer_when_taken(full, origin),
+            _ => self.answer_peer(origin, handout.refused),
+        }
+    }
+
+    pub(crate) fn answer_peer(&mut self, origin: &Forwarded, refused: bool) {
+        if origin.ask != 0 {
+            self.effects.list.push(Effect::Tell {
+                peers: 1 << origin.from,
+                message: Box::new(PeerMessage::Taken {
+                    ask: origin.ask,
+                    refused,
+                }),
+            });
+        }
     }
 
     /// Adds one receiver for each matching shared subscription [MQTT-4.8.2-4 ff.]; returns the
@@ -375,12 +418,18 @@ impl Broker {
                 self.stats.publish_dropped += 1;
                 return false;
             }
-        } else if handout.when_full == WhenFull::Drop
+        } else if handout.when_full != WhenFull::Refuse
             && !self.make_room(id, handout.out.weight(), now)
         {
-            self.stats.publish_dropped += 1;
-            self.limit_reached(id, "limits.max_queued_messages");
-            return false;
+            if handout.when_full == WhenFull::Tell && online && !self.is_far_too_full(id) {
+                // Its publisher is not answered before there is room again.
+                handout.full = Some(id);
+            } else {
+                handout.refused = true;
+                self.stats.publish_dropped += 1;
+                self.limit_reached(id, "limits.max_queued_messages");
+                return false;
+            }
         }
         let owed = Owed {
             message: handout.keep(),
@@ -408,6 +457,16 @@ impl Broker {
             self.queue(id, owed);
         }
         true
+    }
+
+    /// What is forwarded may exceed a queue's limit while its publisher waits, but not without
+    /// end: not every client has a window.
+    fn is_far_too_full(&self, id: SessionId) -> bool {
+        let flow = &self.expect(id).flow;
+        flow.as_ref().is_some_and(|flow| {
+            flow.queue.len() >= 2 * self.limits.max_queued_messages as usize
+                || flow.queued_bytes >= 2 * u64::from(self.limits.max_queued_bytes)
+        })
     }
 
     /// Puts a message at the end of the session's queue.
@@ -711,19 +770,30 @@ impl Broker {
     }
 
     /// One copy for each peer that wants the message; retained ones go to all.
-    fn forward(&mut self, handout: &mut Handout<'_>, interested: u64, groups: Vec<(u8, Arc<str>)>) {
+    /// Returns those who are to answer: whoever only retains it need not, its publisher's own log
+    /// has it.
+    fn forward(
+        &mut self,
+        handout: &mut Handout<'_>,
+        interested: u64,
+        groups: Vec<(u8, Arc<str>)>,
+        ask: u64,
+    ) -> u64 {
         let all = self.peers.all;
         if all == 0 {
-            return;
+            return 0;
         }
         let retain = handout.out.retain;
         let named = groups.iter().fold(0u64, |mask, (peer, _)| mask | 1 << peer);
         let targets = (if retain { all } else { interested & all }) | named;
+        let asked = (interested & all) | named;
         if targets == 0 {
-            return;
+            return 0;
         }
-        let plain = targets & !named;
-        if plain != 0 {
+        for (plain, ask) in [(asked & !named, ask), (targets & !asked, 0)] {
+            if plain == 0 {
+                continue;
+            }
             self.effects.list.push(Effect::Tell {
                 peers: plain,
                 message: Box::new(PeerMessage::Publish {
@@ -731,10 +801,12 @@ impl Broker {
                     ordinary: true,
                     groups: Vec::new(),
                     retain,
+                    ask,
                 }),
             });
         }
-        self.forward_to_groups(handout, &groups, true);
+        self.forward_to_groups(handout, &groups, true, ask);
+        asked
     }
 
     /// To each peer whose turn it is, with the groups that it serves this time.
@@ -743,6 +815,7 @@ impl Broker {
         handout: &mut Handout<'_>,
         groups: &[(u8, Arc<str>)],
         ordinary: bool,
+        ask: u64,
     ) {
         let mut left = groups.iter().fold(0u64, |mask, (peer, _)| mask | 1 << peer);
         while left != 0 {
@@ -756,6 +829,7 @@ impl Broker {
                     ordinary,
                     groups: here.map(|(_, key)| key.clone()).collect(),
                     retain: ordinary && handout.out.retain,
+                    ask,
                 }),
             });
         }

@@ -494,7 +494,9 @@ impl Broker {
             records.queued(id, owed);
         }
         for packet_id in &flow.incoming {
-            records.received(id, *packet_id);
+            if !self.peers.is_awaited(id, *packet_id) {
+                records.received(id, *packet_id);
+            }
         }
     }
 
@@ -554,10 +556,12 @@ impl Broker {
             } = owed;
             format!("{topic} {payload:?} {identifiers:?} {qos:?} {retain}")
         };
-        let sessions = self.sessions.iter().flatten();
-        let sessions = sessions.filter(|session| session.keep == Keep::Whole);
+        let sessions = self.sessions.iter().enumerate();
+        let sessions = sessions.filter_map(|(at, session)| Some((at, session.as_ref()?)));
+        let sessions = sessions.filter(|(_, session)| session.keep == Keep::Whole);
         let mut words: Vec<String> = sessions
-            .map(|session| {
+            .map(|(at, session)| {
+                let id = SessionId(at as u32);
                 let references = session.subscriptions.iter();
                 let mut filters: Vec<_> = references.map(|r| self.tree.describe(r)).collect();
                 filters.sort_by(|a, b| a.0.cmp(&b.0));
@@ -572,7 +576,9 @@ impl Broker {
                     .collect();
                 let queue = flow.clone().flat_map(|flow| &flow.queue);
                 let queue: Vec<String> = queue.filter(|o| o.is_kept()).map(owed).collect();
-                let mut incoming: Vec<_> = flow.flat_map(|flow| &flow.incoming).collect();
+                let incoming = flow.flat_map(|flow| &flow.incoming);
+                let incoming = incoming.filter(|open| !self.peers.is_awaited(id, **open));
+                let mut incoming: Vec<_> = incoming.collect();
                 incoming.sort();
                 let (name, user, expiry) = (&session.client_id, session.user(), session.expiry);
                 format!("{name} {user:?} {expiry} {filters:?} {inflight:?} {queue:?} {incoming:?}")

@@ -107,6 +107,17 @@ pub enum PeerMessage {
         groups: Vec<Arc<str>>,
         /// Store it as retained (or, with an empty payload, remove what is retained).
         retain: bool,
+        /// Number to answer with [`PeerMessage::Taken`] under: its publisher waits for it. 0 =
+        /// nobody does.
+        ask: u64,
+    },
+    /// The publish with that number is kept here as the settings want it. Must not be sent
+    /// before the records made with it are kept.
+    Taken {
+        /// As in `Publish`.
+        ask: u64,
+        /// A session that is away has no room: it went without.
+        refused: bool,
     },
 }
 

@@ -167,4 +167,8 @@ pub(crate) enum WhenFull {
     /// That receiver goes without, which is counted and told to the operator. For messages
     /// whose publisher cannot be asked to try again.
     Drop,
+    /// A connected one gets it all the same, and the publisher is answered when there is room
+    /// again; one that is away goes without, and the publisher hears so. For messages from a
+    /// peer, others of whose receivers have it already.
+    Tell,
 }

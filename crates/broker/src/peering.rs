@@ -3,13 +3,14 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use safeport_mqtt::Packet;
+use safeport_mqtt::{Packet, QoS, ReasonCode};
 
 use crate::broker::Broker;
+use crate::delivery::Forwarded;
 use crate::effect::{Effect, Frame, PeerMessage};
 use crate::ids::SessionId;
 use crate::message::Message;
-use crate::peers::Held;
+use crate::peers::{Answer, Held};
 use crate::time::Time;
 
 impl Broker {
@@ -83,7 +84,12 @@ impl Broker {
                 ordinary,
                 groups,
                 retain,
-            } => self.handle_forwarded(&message, ordinary, &groups, retain, now),
+                ask,
+            } => {
+                let origin = Forwarded { from, ask };
+                self.handle_forwarded(&message, ordinary, &groups, retain, &origin, now);
+            }
+            PeerMessage::Taken { ask, refused } => self.hear_answer(from, ask, refused),
         }
     }
 
@@ -109,9 +115,54 @@ impl Broker {
                     ordinary: false,
                     groups: Vec::new(),
                     retain: true,
+                    ask: 0,
                 }),
             });
         });
+    }
+
+    /// A peer has kept what was forwarded to it, or could not.
+    fn hear_answer(&mut self, from: u8, ask: u64, refused: bool) {
+        let id = SessionId(ask as u32);
+        let Some(answers) = self.peers.answers.get_mut(&id) else {
+            return;
+        };
+        let Some(answer) = answers.iter_mut().find(|answer| answer.ask == ask) else {
+            return;
+        };
+        answer.waiting_for &= !(1u64 << from);
+        answer.refused |= refused;
+        self.send_answers(id);
+    }
+
+    /// Sends what has waited long enough, in the order of the publishes [MQTT-4.6.0-2].
+    fn send_answers(&mut self, id: SessionId) {
+        while let Some(answers) = self.peers.answers.get_mut(&id) {
+            match answers.front() {
+                Some(answer) if answer.waiting_for == 0 => {}
+                Some(_) => return,
+                None => {
+                    self.peers.answers.remove(&id);
+                    return;
+                }
+            }
+            if let Some(answer) = answers.pop_front() {
+                self.answer(id, &answer);
+            }
+        }
+    }
+
+    fn answer(&mut self, id: SessionId, answer: &Answer) {
+        // After a new connection, a QoS 1 publish is sent again and has an answer of its own;
+        // a QoS 2 exchange goes on.
+        if answer.qos == QoS::AtLeastOnce && !self.is_current(id, answer.connection) {
+            return;
+        }
+        let code = match answer.refused {
+            true => ReasonCode::QuotaExceeded,
+            false => answer.code,
+        };
+        self.answer_publish(id, answer.qos, answer.packet_id, code);
     }
 
     fn release_held(&mut self, from: u8, sequence: u64) {

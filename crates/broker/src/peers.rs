@@ -1,8 +1,11 @@
 //! Brokers next to this one: loops of the same process, later nodes of a cluster. They tell
 //! each other which filters they want and forward what matches.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+
+use core::num::NonZeroU16;
+use safeport_mqtt::{QoS, ReasonCode};
 
 use crate::ids::{ConnectionId, SessionId};
 
@@ -28,6 +31,23 @@ pub(crate) struct Peers {
     /// SUBACKs in the order of their interests: a peer answers in order, so the oldest is
     /// always the first to be complete
     pub(crate) held: VecDeque<Held>,
+    /// answers to publishes, by publisher and in their order, while peers are still to keep
+    /// what they concern
+    pub(crate) answers: BTreeMap<SessionId, VecDeque<Answer>>,
+    asks: u32,
+}
+
+/// A PUBACK or PUBREC that waits.
+pub(crate) struct Answer {
+    pub(crate) ask: u64,
+    /// one bit for each peer that has not answered
+    pub(crate) waiting_for: u64,
+    /// some peer had no room
+    pub(crate) refused: bool,
+    pub(crate) connection: ConnectionId,
+    pub(crate) packet_id: NonZeroU16,
+    pub(crate) qos: QoS,
+    pub(crate) code: ReasonCode,
 }
 
 /// A SUBACK that waits until peers know what it promises.
@@ -53,6 +73,8 @@ impl Peers {
             brokers,
             sequence: 0,
             held: VecDeque::new(),
+            answers: BTreeMap::new(),
+            asks: 0,
         }
     }
 
@@ -62,7 +84,19 @@ impl Peers {
 
     /// Whether nothing waits for an answer.
     pub(crate) fn is_idle(&self) -> bool {
-        self.held.is_empty()
+        self.held.is_empty() && self.answers.is_empty()
+    }
+
+    /// A number for a publish that peers are to answer. It names the publisher, too.
+    pub(crate) fn next_ask(&mut self, publisher: SessionId) -> u64 {
+        self.asks = self.asks.wrapping_add(1).max(1);
+        (u64::from(self.asks) << 32) | u64::from(publisher.0)
+    }
+
+    /// Whether the answer to a publish of the session waits for peers.
+    pub(crate) fn is_awaited(&self, publisher: SessionId, packet_id: NonZeroU16) -> bool {
+        let answers = self.answers.get(&publisher);
+        answers.is_some_and(|list| list.iter().any(|answer| answer.packet_id == packet_id))
     }
 
     /// The newest interest, if some peer may not know it yet; else 0.

@@ -11,6 +11,7 @@ use crate::delivery::Outcome;
 use crate::effect::{DisconnectCause, Event};
 use crate::ids::{ConnectionId, SessionId};
 use crate::message::{Outgoing, WhenFull};
+use crate::peers::Answer;
 use crate::pushback::Handled;
 use crate::records::Keep;
 use crate::retained::is_own;
@@ -152,24 +153,57 @@ impl Broker {
         self.stats.publish_bytes_received += publish.payload.len() as u64;
         let code = match outcome {
             Outcome::Full(_) => unreachable!("handled above"),
-            Outcome::Delivered => ReasonCode::Success,
+            Outcome::Delivered | Outcome::Asked { .. } => ReasonCode::Success,
             Outcome::NobodyThere => ReasonCode::NoMatchingSubscribers,
             Outcome::Refused(reason) => reason,
         };
         let Some(packet_id) = publish.packet_id else {
             return Handled::Done;
         };
-        if code == ReasonCode::QuotaExceeded && self.expect(id).version != Version::V5 {
+        let (ask, waiting_for) = match outcome {
+            Outcome::Asked { ask, peers } => (ask, peers),
+            _ => (0, 0),
+        };
+        // An answer does not overtake one that waits for peers.
+        if waiting_for != 0 || self.peers.answers.contains_key(&id) {
+            if let Some(connection) = self.expect(id).connection {
+                let answers = self.peers.answers.entry(id).or_default();
+                answers.push_back(Answer {
+                    ask,
+                    waiting_for,
+                    refused: false,
+                    connection,
+                    packet_id,
+                    qos: publish.qos,
+                    code,
+                });
+            }
+            return Handled::Done;
+        }
+        self.answer_publish(id, publish.qos, packet_id, code);
+        Handled::Done
+    }
+
+    /// PUBACK or PUBREC, now that what the publish concerns is kept, or is not.
+    pub(crate) fn answer_publish(
+        &mut self,
+        id: SessionId,
+        qos: QoS,
+        packet_id: NonZeroU16,
+        code: ReasonCode,
+    ) {
+        let version = self.expect(id).version;
+        if code == ReasonCode::QuotaExceeded && version != Version::V5 {
             // 3.x has no negative acknowledgement: without one the client sends it again
             // when it returns. Acknowledging what was not kept would lose it.
             self.close_incoming(id, packet_id);
-            return Handled::Done;
+            return;
         }
-        match publish.qos {
+        match qos {
             QoS::AtMostOnce => {}
             QoS::AtLeastOnce => self.send_ack(id, Packet::PubAck, packet_id, code),
             QoS::ExactlyOnce => {
-                if code.is_error() && self.expect(id).version == Version::V5 {
+                if code.is_error() && version == Version::V5 {
                     self.close_incoming(id, packet_id);
                 } else if self.expect(id).keep == Keep::Whole {
                     self.records.received(id, packet_id);
@@ -177,7 +211,6 @@ impl Broker {
                 self.send_ack(id, Packet::PubRec, packet_id, code);
             }
         }
-        Handled::Done
     }
 
     /// Notes a QoS 2 packet id as open. False if the message is a repetition (answered
@@ -190,6 +223,10 @@ impl Broker {
             incoming, carried, ..
         } = session.flow();
         if incoming.contains(&packet_id) {
+            if self.peers.is_awaited(id, packet_id) {
+                // It is answered when the peers have answered.
+                return false;
+            }
             self.send_ack(id, Packet::PubRec, packet_id, ReasonCode::Success);
             return false;
         }

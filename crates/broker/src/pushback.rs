@@ -9,6 +9,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::broker::Broker;
+use crate::delivery::Forwarded;
 use crate::effect::{Effect, Event};
 use crate::ids::{ConnectionId, SessionId};
 use crate::limits::Limits;
@@ -34,6 +35,8 @@ pub(crate) struct PushBack {
     held: BTreeMap<SessionId, Held>,
     /// by the session whose queue is full
     waiting: BTreeMap<SessionId, Vec<(SessionId, ConnectionId)>>,
+    /// by the session whose queue is full: publishers of peers
+    remote: BTreeMap<SessionId, Vec<Forwarded>>,
 }
 
 struct Held {
@@ -45,7 +48,7 @@ struct Held {
 
 impl PushBack {
     pub(crate) fn is_idle(&self) -> bool {
-        self.held.is_empty() && self.waiting.is_empty()
+        self.held.is_empty() && self.waiting.is_empty() && self.remote.is_empty()
     }
 
     pub(crate) fn is_held(&self, publisher: SessionId) -> bool {
@@ -74,6 +77,7 @@ impl PushBack {
     /// Whether anybody waits for the session.
     fn is_full(&self, subscriber: SessionId) -> bool {
         !self.waiting.is_empty() && self.waiting.contains_key(&subscriber)
+            || !self.remote.is_empty() && self.remote.contains_key(&subscriber)
     }
 }
 
@@ -128,12 +132,21 @@ impl Broker {
         if !self.push_back.is_full(id) {
             return;
         }
+        for origin in self.push_back.remote.remove(&id).unwrap_or_default() {
+            self.answer_peer(&origin, false);
+        }
         let waiting = self.push_back.waiting.remove(&id).unwrap_or_default();
         for (publisher, to) in waiting {
             if self.push_back.is_held(publisher) && self.is_current(publisher, to) {
                 self.effects.list.push(Effect::Resume { to });
             }
         }
+    }
+
+    /// The message of a peer's publisher is in the queue of a session that is full: its
+    /// acknowledgement waits.
+    pub(crate) fn answer_when_taken(&mut self, full: SessionId, origin: &Forwarded) {
+        self.push_back.remote.entry(full).or_default().push(*origin);
     }
 
     pub(crate) fn lose_patience(&mut self, publisher: SessionId, now: Time) {

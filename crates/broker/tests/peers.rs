@@ -298,3 +298,66 @@ fn qos_2_crosses_exactly_once_whatever_is_repeated() {
     let c = w.connect_to(1, v5("c").lasting());
     assert_eq!(w.read(c)[1..], ["PUBLISH t q2 #1 dup: x"]);
 }
+
+/// A publisher at broker 0 and a subscriber at broker 1 whose queue takes two messages.
+fn apart(away: bool) -> (World, Client, Client) {
+    let mut w = World::of(
+        2,
+        Limits {
+            max_inflight: 1,
+            max_queued_messages: 2,
+            ..Limits::default()
+        },
+    );
+    let reader = w.enter_at(1, v311("reader").lasting());
+    w.join(reader, "t", 2);
+    if away {
+        w.cut(reader);
+    }
+    let p = w.enter_at(0, v5("p").lasting());
+    (w, p, reader)
+}
+
+#[test]
+fn an_acknowledgement_waits_until_every_broker_that_is_concerned_has_kept_the_message() {
+    let (mut w, p, _) = apart(true);
+    w.slow_peers = true;
+    w.publish(p, msg("t", "one").q1(1));
+    w.publish(p, msg("t", "two").q2(2));
+    w.publish(p, msg("elsewhere", "three").q1(3));
+    assert_eq!(w.read(p), [""; 0], "nor does a later one overtake");
+    // Sent again, it is still one message.
+    w.publish(p, msg("t", "two").q2(2).dup());
+    w.carry((0, 1));
+    w.carry((1, 0));
+    assert_eq!(w.read(p), ["PUBACK #1"]);
+    w.carry_all();
+    assert_eq!(w.read(p), ["PUBREC #2", "PUBACK #3 0x10"]);
+    assert_eq!(w.brokers[1].stats().stored, 2);
+    let reader = w.connect_to(1, v311("reader").lasting());
+    assert_eq!(w.read(reader).len(), 2, "CONNACK and the first");
+}
+
+#[test]
+fn a_full_session_at_another_broker_refuses_if_it_is_away_and_holds_back_if_it_is_there() {
+    let (mut w, p, _) = apart(true);
+    for id in 1..=3 {
+        w.publish(p, msg("t", "x").q1(id));
+    }
+    w.publish(p, msg("t", "x").q2(4));
+    assert_eq!(
+        w.read(p),
+        ["PUBACK #1", "PUBACK #2", "PUBACK #3 0x97", "PUBREC #4 0x97"]
+    );
+
+    let (mut w, p, reader) = apart(false);
+    for id in 1..=5 {
+        w.publish(p, msg("t", "x").q1(id));
+    }
+    assert_eq!(w.read(p), ["PUBACK #1", "PUBACK #2", "PUBACK #3"]);
+    for id in 1..=4 {
+        w.ack(reader, Packet::PubAck, id);
+    }
+    assert_eq!(w.read(p), ["PUBACK #4", "PUBACK #5"]);
+    assert_eq!(w.read(reader).len(), 5, "none is lost");
+}

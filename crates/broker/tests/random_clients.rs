@@ -85,6 +85,17 @@ fn clients_get_what_they_are_owed_from_a_process_that_dies_again_and_again() {
 }
 
 #[test]
+fn clients_of_several_brokers_lose_nothing_when_their_process_dies() {
+    run(&Plan {
+        brokers: 3,
+        actors: 6,
+        steps: 800,
+        loyal: true,
+        crashes: true,
+    });
+}
+
+#[test]
 fn a_crowd_at_one_broker_that_dies_leaves_nothing_behind() {
     run(&Plan {
         brokers: 1,

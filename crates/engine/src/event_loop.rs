@@ -82,6 +82,10 @@ pub(crate) struct EventLoop {
     gate: Option<u64>,
     /// connections with something to write that has to wait for the log
     gated: Vec<usize>,
+    /// by group of the log: what peers may hear once it is safe
+    promises: VecDeque<(u64, usize, PeerMessage)>,
+    /// a peer's message is being handled
+    from_peer: bool,
     disk_full: bool,
     /// the log cannot be trusted any more
     failed: bool,
@@ -152,6 +156,8 @@ impl EventLoop {
             records_seen: 0,
             gate: None,
             gated: Vec::new(),
+            promises: VecDeque::new(),
+            from_peer: false,
             disk_full: false,
             failed: false,
             connections: Slab::with_capacity(RESERVED),
@@ -305,6 +311,9 @@ impl EventLoop {
                     for message in batch {
                         self.broker.handle_peer(from, message, now);
                     }
+                    self.from_peer = true;
+                    self.apply();
+                    self.from_peer = false;
                 }
                 Command::Publish(publication) => self.broker.publish(&publication, now),
                 Command::Deliver(client_id, publication) => {

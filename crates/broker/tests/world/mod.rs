@@ -113,6 +113,27 @@ impl World {
     /// there whole or not at all. Sockets break; what was on its way to clients may still
     /// arrive.
     pub fn crash(&mut self, at: usize) {
+        self.replace(at);
+        self.settle(at);
+    }
+
+    /// The same for all of them, which live in one process.
+    pub fn crash_all(&mut self) {
+        for at in 0..self.brokers.len() {
+            self.replace(at);
+        }
+        self.lose_lines();
+        for at in 0..self.brokers.len() {
+            for peer in (0..self.brokers.len()).filter(|peer| *peer != at) {
+                self.brokers[at].introduce(peer as u8);
+            }
+        }
+        for at in 0..self.brokers.len() {
+            self.settle(at);
+        }
+    }
+
+    fn replace(&mut self, at: usize) {
         for wire in self.wires.values_mut().filter(|wire| wire.broker == at) {
             wire.open = false;
             wire.held = false;
@@ -133,7 +154,6 @@ impl World {
         let _ = broker.finish_replay(self.now);
         self.checkpoints[at] = None;
         self.brokers[at] = broker;
-        self.settle(at);
     }
 
     /// Writes everything down anew, bit by bit; once it is all there, what was written before is

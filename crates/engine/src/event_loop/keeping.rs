@@ -2,6 +2,7 @@
 
 use std::io;
 
+use safeport_broker::PeerMessage;
 use safeport_store::log::Position;
 use tracing::error;
 
@@ -17,10 +18,11 @@ impl EventLoop {
             return;
         };
         ledger.timeouts(self.now);
-        if ledger.wants_checkpoint() && ledger.begin_checkpoint() {
-            self.broker.begin_checkpoint();
+        if ledger.wants_checkpoint() {
+            self.begin_checkpoint();
         }
-        let writing = ledger.is_writing_checkpoint();
+        let writing = self.ledger.as_ref();
+        let writing = writing.is_some_and(Ledger::is_writing_checkpoint);
         let more = writing && self.broker.checkpoint(CHECKPOINT_STEP);
         self.write_records();
         if let Some(ledger) = &mut self.ledger
@@ -29,6 +31,17 @@ impl EventLoop {
             && !ledger.is_stuck()
         {
             ledger.checkpoint_is_complete();
+        }
+    }
+
+    /// Records made so far belong before the cut: what they refer to may be gone behind it.
+    fn begin_checkpoint(&mut self) {
+        self.write_records();
+        if let Some(ledger) = &mut self.ledger
+            && ledger.records().is_empty()
+            && ledger.begin_checkpoint()
+        {
+            self.broker.begin_checkpoint();
         }
     }
 
@@ -74,6 +87,7 @@ impl EventLoop {
                 waits
             });
         }
+        self.release_promises();
     }
 
     /// Before effects are carried out: which group of the log they have to wait for.
@@ -85,6 +99,36 @@ impl EventLoop {
         let unsafe_yet = records > self.records_seen || !ledger.records().is_empty();
         self.records_seen = records;
         self.gate = unsafe_yet.then(|| ledger.next());
+        if self.from_peer && self.gate.is_none() && ledger.safe() + 1 < ledger.next() {
+            // A SUBACK that waited for peers was written down in an earlier group.
+            self.gate = Some(ledger.next() - 1);
+        }
+    }
+
+    /// Puts a message into a peer's batch. What says that something is kept waits until it is.
+    pub(super) fn tell(&mut self, peer: usize, message: PeerMessage) {
+        match (&message, self.gate) {
+            (PeerMessage::Taken { .. }, Some(group)) => {
+                self.promises.push_back((group, peer, message));
+            }
+            _ => self.outbound[peer].push(message),
+        }
+    }
+
+    /// Promises to peers that hold by now.
+    fn release_promises(&mut self) {
+        let Some(ledger) = &self.ledger else {
+            return;
+        };
+        let safe = ledger.safe();
+        while self
+            .promises
+            .front()
+            .is_some_and(|(group, ..)| *group <= safe)
+            && let Some((_, peer, message)) = self.promises.pop_front()
+        {
+            self.outbound[peer].push(message);
+        }
     }
 
     /// Whether what waits for the connection may leave.

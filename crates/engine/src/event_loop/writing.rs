@@ -64,9 +64,7 @@ impl EventLoop {
                 while peers != 0 {
                     let peer = peers.trailing_zeros() as usize;
                     peers &= peers - 1;
-                    if let Some(batch) = self.outbound.get_mut(peer) {
-                        batch.push((*message).clone());
-                    }
+                    self.tell(peer, (*message).clone());
                 }
             }
             Effect::Event(event) => {
