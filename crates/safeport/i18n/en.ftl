@@ -91,6 +91,7 @@ seconds-bad = { $given } is no time: give seconds, more than 0 and at most 86400
 bench-running = { $scenario } on { $address } …
 bench-failed = the load on { $address } could not be carried out
 bench-inexact = messages were lost, doubled, reordered or altered: the figures are not worth quoting
+bench-stopped = the broker stopped acknowledging before all messages were published
 bench-not-kept = the broker did not keep what it had acknowledged
 
 simulate-running = Pretend plugs: { $count }, on { $host }, port { $port }. Ctrl-C stops them.

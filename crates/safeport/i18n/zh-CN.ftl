@@ -91,6 +91,7 @@ seconds-bad = { $given } 不是有效的时间：请给出大于 0 且不超过 
 bench-running = { $scenario }，目标 { $address } …
 bench-failed = 无法对 { $address } 执行负载测试
 bench-inexact = 有消息丢失、重复、乱序或被改动：这些数据不可引用
+bench-stopped = 消息尚未全部发布，服务器就停止了确认
 bench-not-kept = 服务器未能保住它已确认的消息
 
 simulate-running = 模拟插座：{ $count } 个，连接到 { $host } 端口 { $port }。按 Ctrl-C 停止。

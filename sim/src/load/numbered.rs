@@ -4,8 +4,7 @@
 use super::crew::{Audience, Crew, Delivery};
 use super::link::Link;
 use super::report::Exactness;
-use super::traffic::{DOUBLES_MAY_FOLLOW, MAX_BACKLOG, filling};
-use super::wildcards::put_digits;
+use super::traffic::{DOUBLES_MAY_FOLLOW, MAX_BACKLOG, filling, last_ack};
 use super::wire::{self, PublishTemplate};
 use super::{LoadError, Target, client_id};
 use safeport_mqtt::{AckKind, QoS};
@@ -41,13 +40,6 @@ impl Batch<'_> {
         self.name.bytes().fold(17, |mark: u32, byte| {
             mark.wrapping_mul(31).wrapping_add(byte.into())
         })
-    }
-
-    fn last_ack(&self) -> AckKind {
-        match self.qos {
-            QoS::ExactlyOnce => AckKind::PubComp,
-            _ => AckKind::PubAck,
-        }
     }
 }
 
@@ -181,7 +173,7 @@ impl<'a> Publishers<'a> {
             } else {
                 index as u32
             };
-            put_digits(&mut packet[self.digits_at..self.digits_at + 7], topic);
+            wire::put_digits(&mut packet[self.digits_at..self.digits_at + 7], topic);
             if let Some(at) = self.template.id_at {
                 packet[at..at + 2].copy_from_slice(&publisher.next_id.to_be_bytes());
                 publisher.pending.insert(publisher.next_id, number);
@@ -209,7 +201,7 @@ impl Audience for Publishers<'_> {
     }
 
     fn acknowledged(&mut self, _crew: &mut Crew, link: usize, kind: AckKind, id: u16) {
-        if kind != self.batch.last_ack() {
+        if kind != last_ack(self.batch.qos) {
             return;
         }
         let sender = self

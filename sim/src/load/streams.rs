@@ -4,10 +4,10 @@ use super::crew::{Audience, Crew, Delivery};
 use super::histogram::Histogram;
 use super::link::{Link, Opening};
 use super::report::{Exactness, Figures};
-use super::traffic::{Course, MAX_BACKLOG, MAX_UNACKNOWLEDGED, STAMP, Stamp, filling, measure};
+use super::traffic::{Course, Identifiers, MAX_BACKLOG, STAMP, Stamp, filling, last_ack, measure};
 use super::wire::{self, Session};
 use super::{Flow, LoadError, MAX_WINDOW, Shape, Target, Timing, client_id, run_name};
-use safeport_mqtt::{AckKind, QoS};
+use safeport_mqtt::AckKind;
 use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -40,10 +40,7 @@ struct Stream {
     oldest: u32,
     /// Subscribers that message `sequence` still has to reach, at `sequence % window`.
     owed: Vec<u32>,
-    next_id: u16,
-    /// Sent with QoS 1 or 2 and not yet acknowledged to the end.
-    unacknowledged: u32,
-    most_unacknowledged: u32,
+    identifiers: Identifiers,
 }
 
 /// What a subscriber has seen: the sequence it expects next of each stream from `first` on.
@@ -131,7 +128,7 @@ impl Streams {
             receivers.push(None);
             let link = Link::open(target, &client_id(&name, "pub", stream), None)?;
             streams.push(Stream {
-                most_unacknowledged: MAX_UNACKNOWLEDGED.min(link.receive_maximum.into()),
+                identifiers: Identifiers::new(link.receive_maximum),
                 link: crew.add(link)?,
                 receivers: match shape {
                     Shape::FanOut { subscribers } => subscribers,
@@ -143,8 +140,6 @@ impl Streams {
                 sent: 0,
                 oldest: 0,
                 owed: vec![0; window as usize],
-                next_id: 1,
-                unacknowledged: 0,
             });
         }
         Ok(Streams {
@@ -181,8 +176,7 @@ impl Streams {
 
     fn may_send(&self, index: usize) -> bool {
         let stream = &self.streams[index];
-        stream.sent - stream.oldest < self.flow.reach()
-            && stream.unacknowledged < stream.most_unacknowledged
+        stream.sent - stream.oldest < self.flow.reach() && stream.identifiers.has_room()
     }
 
     /// Appends what the window of `stream` allows; true when only the link's buffer stopped it.
@@ -212,11 +206,7 @@ impl Streams {
             sent_at: at,
         };
         stream.packet[stream.payload_at..][..STAMP].copy_from_slice(&stamp.to_bytes());
-        if let Some(at) = stream.id_at {
-            stream.packet[at..at + 2].copy_from_slice(&stream.next_id.to_be_bytes());
-            stream.next_id = stream.next_id.checked_add(1).unwrap_or(1);
-            stream.unacknowledged += 1;
-        }
+        stream.identifiers.put(&mut stream.packet, stream.id_at);
         crew.out(stream.link).extend_from_slice(&stream.packet);
         stream.owed[(stream.sent % window) as usize] = stream.receivers;
         stream.sent += 1;
@@ -287,11 +277,11 @@ impl Course for Streams {
     fn all_done(&self) -> bool {
         self.streams
             .iter()
-            .all(|stream| stream.oldest == stream.sent && stream.unacknowledged == 0)
+            .all(|stream| stream.oldest == stream.sent && stream.identifiers.open == 0)
     }
 
     fn progress(&self) -> (u64, u64) {
-        let unacknowledged = self.streams.iter().map(|s| u64::from(s.unacknowledged));
+        let unacknowledged = self.streams.iter().map(|s| u64::from(s.identifiers.open));
         (self.delivered, unacknowledged.sum())
     }
 
@@ -304,7 +294,7 @@ impl Course for Streams {
         exactness.lost = self.missing.len() as u64;
         for (stream, source) in self.streams.iter().enumerate() {
             exactness.expected += u64::from(source.sent) * u64::from(source.receivers);
-            exactness.unacknowledged += u64::from(source.unacknowledged);
+            exactness.unacknowledged += u64::from(source.identifiers.open);
             for receiver in self.receivers.iter().flatten() {
                 let next = (stream as u32)
                     .checked_sub(receiver.first)
@@ -317,20 +307,12 @@ impl Course for Streams {
 }
 
 impl Audience for Streams {
-    /// PUBACK ends a message of QoS 1, PUBCOMP one of QoS 2.
     fn acknowledged(&mut self, _crew: &mut Crew, link: usize, kind: AckKind, _id: u16) {
-        let last = match self.flow.qos {
-            QoS::ExactlyOnce => AckKind::PubComp,
-            _ => AckKind::PubAck,
-        };
         if let Some(index) = self.stream_of[link]
-            && kind == last
+            && kind == last_ack(self.flow.qos)
+            && self.streams[index].identifiers.acknowledged()
         {
-            let stream = &mut self.streams[index];
-            stream.unacknowledged = stream.unacknowledged.saturating_sub(1);
-            if stream.unacknowledged == stream.most_unacknowledged - 1 {
-                self.woken.push(index);
-            }
+            self.woken.push(index);
         }
     }
 

@@ -4,6 +4,7 @@ use super::crew::{Audience, Crew};
 use super::histogram::Histogram;
 use super::report::{Exactness, Latency, Traffic};
 use super::{Clocks, LoadError, Target, Timing};
+use safeport_mqtt::{AckKind, QoS};
 use std::time::{Duration, Instant};
 
 /// Bytes of a payload that say where it belongs: stream and sequence (4 each), sending time in
@@ -86,6 +87,14 @@ fn drain(crew: &mut Crew, course: &mut impl Course, silence: Duration) -> Result
     turn_until(crew, course, Instant::now() + DOUBLES_MAY_FOLLOW)
 }
 
+/// The acknowledgement that ends a message: PUBACK at QoS 1, PUBCOMP at QoS 2.
+pub(super) fn last_ack(qos: QoS) -> AckKind {
+    match qos {
+        QoS::ExactlyOnce => AckKind::PubComp,
+        _ => AckKind::PubAck,
+    }
+}
+
 /// What [`STAMP`] bytes say.
 pub(super) struct Stamp {
     pub(super) stream: u32,
@@ -115,6 +124,46 @@ impl Stamp {
     }
 }
 
+/// Packet identifiers of one publisher's messages of QoS 1 and 2, and how many are in use.
+pub(super) struct Identifiers {
+    next: u16,
+    /// Sent and not acknowledged to the end.
+    pub(super) open: u32,
+    most: u32,
+}
+
+impl Identifiers {
+    /// `receive_maximum` is what the broker lets its client have open.
+    pub(super) fn new(receive_maximum: u16) -> Self {
+        Identifiers {
+            next: 1,
+            open: 0,
+            most: MAX_UNACKNOWLEDGED.min(receive_maximum.into()),
+        }
+    }
+
+    /// One more message may leave.
+    pub(super) fn has_room(&self) -> bool {
+        self.open < self.most
+    }
+
+    /// Puts the next identifier into a packet, at `place`. At QoS 0 there is none.
+    pub(super) fn put(&mut self, packet: &mut [u8], place: Option<usize>) {
+        if let Some(at) = place {
+            packet[at..at + 2].copy_from_slice(&self.next.to_be_bytes());
+            self.next = self.next.checked_add(1).unwrap_or(1);
+            self.open += 1;
+        }
+    }
+
+    /// One was acknowledged to the end; true when its publisher had been waiting for that.
+    pub(super) fn acknowledged(&mut self) -> bool {
+        let was_full = !self.has_room();
+        self.open = self.open.saturating_sub(1);
+        was_full
+    }
+}
+
 /// What a payload holds behind its stamp: compared byte by byte on arrival.
 pub(super) fn filling(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at * 31 + 7) as u8).collect()
@@ -124,7 +173,7 @@ pub(super) fn filling(length: usize) -> Vec<u8> {
 pub(super) const MAX_BACKLOG: usize = 256 * 1024;
 
 /// Half of all packet identifiers: none is ever used again while it may be under way.
-pub(super) const MAX_UNACKNOWLEDGED: u32 = 32_768;
+const MAX_UNACKNOWLEDGED: u32 = 32_768;
 
 /// How long a finished run listens for messages that should not come.
 pub(super) const DOUBLES_MAY_FOLLOW: Duration = Duration::from_millis(50);

@@ -13,7 +13,7 @@ use super::crew::{Audience, Crew, Delivery};
 use super::histogram::Histogram;
 use super::link::{Link, Opening};
 use super::report::{Exactness, Figures, Wildcards};
-use super::traffic::{Course, MAX_BACKLOG, MAX_UNACKNOWLEDGED, STAMP, Stamp, filling, measure};
+use super::traffic::{Course, Identifiers, MAX_BACKLOG, STAMP, Stamp, filling, last_ack, measure};
 use super::wire::{self, PublishTemplate, Session};
 use super::{Clocks, Flow, LoadError, Target, Timing, client_id, process, run_name};
 use safeport_mqtt::{AckKind, QoS};
@@ -127,9 +127,7 @@ struct Source {
     oldest: u32,
     /// Receivers that message `sequence` still has to reach, a bit each, at `sequence % window`.
     owed: Vec<u8>,
-    next_id: u16,
-    unacknowledged: u32,
-    most_unacknowledged: u32,
+    identifiers: Identifiers,
 }
 
 struct Wild {
@@ -161,13 +159,11 @@ impl Wild {
         for publisher in 0..pattern.publishers {
             let link = Link::open(target, &client_id(name, "pub", publisher), None)?;
             sources.push(Source {
-                most_unacknowledged: MAX_UNACKNOWLEDGED.min(link.receive_maximum.into()),
+                identifiers: Identifiers::new(link.receive_maximum),
                 link: crew.add(link)?,
                 sent: 0,
                 oldest: 0,
                 owed: vec![0; flow.window as usize],
-                next_id: 1,
-                unacknowledged: 0,
             });
         }
         let template = wire::publish(
@@ -197,9 +193,7 @@ impl Wild {
         let mut appended = false;
         loop {
             let source = &mut self.sources[index];
-            if source.sent - source.oldest >= self.flow.window
-                || source.unacknowledged >= source.most_unacknowledged
-            {
+            if source.sent - source.oldest >= self.flow.window || !source.identifiers.has_room() {
                 return false;
             }
             if crew.links[source.link].backlog() >= MAX_BACKLOG {
@@ -211,7 +205,7 @@ impl Wild {
             let packet = &mut self.template.bytes;
             let levels = self.pattern.levels(index as u32, source.sent);
             for (at, number) in self.levels_at.into_iter().zip(levels) {
-                put_digits(&mut packet[at..at + 7], number);
+                wire::put_digits(&mut packet[at..at + 7], number);
             }
             let stamp = Stamp {
                 stream: index as u32,
@@ -219,11 +213,7 @@ impl Wild {
                 sent_at: now,
             };
             packet[self.template.payload_at..][..STAMP].copy_from_slice(&stamp.to_bytes());
-            if let Some(at) = self.template.id_at {
-                packet[at..at + 2].copy_from_slice(&source.next_id.to_be_bytes());
-                source.next_id = source.next_id.checked_add(1).unwrap_or(1);
-                source.unacknowledged += 1;
-            }
+            source.identifiers.put(packet, self.template.id_at);
             crew.out(source.link).extend_from_slice(packet);
             source.owed[(source.sent % self.flow.window) as usize] = 0b11;
             source.sent += 1;
@@ -262,11 +252,11 @@ impl Course for Wild {
     fn all_done(&self) -> bool {
         self.sources
             .iter()
-            .all(|source| source.oldest == source.sent && source.unacknowledged == 0)
+            .all(|source| source.oldest == source.sent && source.identifiers.open == 0)
     }
 
     fn progress(&self) -> (u64, u64) {
-        let unacknowledged = self.sources.iter().map(|s| u64::from(s.unacknowledged));
+        let unacknowledged = self.sources.iter().map(|s| u64::from(s.identifiers.open));
         (self.delivered, unacknowledged.sum())
     }
 
@@ -278,7 +268,7 @@ impl Course for Wild {
         let mut exactness = self.faults;
         for source in &self.sources {
             exactness.expected += 2 * u64::from(source.sent);
-            exactness.unacknowledged += u64::from(source.unacknowledged);
+            exactness.unacknowledged += u64::from(source.identifiers.open);
             exactness.lost += source
                 .owed
                 .iter()
@@ -340,31 +330,17 @@ impl Audience for Wild {
     }
 
     fn acknowledged(&mut self, _crew: &mut Crew, link: usize, kind: AckKind, _id: u16) {
-        let last = match self.flow.qos {
-            QoS::ExactlyOnce => AckKind::PubComp,
-            _ => AckKind::PubAck,
-        };
-        let index = link.checked_sub(self.pattern.connections as usize);
-        if let Some(index) = index.filter(|_| kind == last) {
-            let source = &mut self.sources[index];
-            source.unacknowledged = source.unacknowledged.saturating_sub(1);
-            if source.unacknowledged == source.most_unacknowledged - 1 {
-                self.woken.push(index);
-            }
+        if let Some(index) = link.checked_sub(self.pattern.connections as usize)
+            && kind == last_ack(self.flow.qos)
+            && self.sources[index].identifiers.acknowledged()
+        {
+            self.woken.push(index);
         }
     }
 
     fn writable(&mut self, link: usize) {
         self.woken
             .extend(link.checked_sub(self.pattern.connections as usize));
-    }
-}
-
-/// Writes `number` with leading zeros.
-pub(super) fn put_digits(place: &mut [u8], mut number: u32) {
-    for digit in place.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
     }
 }
 
@@ -395,14 +371,5 @@ mod tests {
             }
         }
         assert_eq!(matched, [5; 12]);
-    }
-
-    #[test]
-    fn digits_fill_their_place() {
-        let mut place = *b"xxxxxxx";
-        put_digits(&mut place, 1_204_560);
-        assert_eq!(&place, b"1204560");
-        put_digits(&mut place, 7);
-        assert_eq!(&place, b"0000007");
     }
 }

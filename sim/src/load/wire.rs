@@ -253,6 +253,14 @@ pub(super) struct PublishTemplate {
     pub(super) id_at: Option<usize>,
 }
 
+/// Writes `number` with leading zeros.
+pub(super) fn put_digits(place: &mut [u8], mut number: u32) {
+    for digit in place.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+}
+
 /// One of the four acknowledgements.
 pub(super) fn ack(kind: AckKind, id: u16, out: &mut Vec<u8>) {
     let first = match kind {
@@ -467,5 +475,14 @@ mod tests {
             Ok(None)
         );
         assert!(next_frame(Version::V311, &[0x30, 0x01, 0x00]).is_err());
+    }
+
+    #[test]
+    fn digits_fill_their_place() {
+        let mut place = *b"xxxxxxx";
+        put_digits(&mut place, 1_204_560);
+        assert_eq!(&place, b"1204560");
+        put_digits(&mut place, 7);
+        assert_eq!(&place, b"0000007");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use safeport_mqtt::{QoS, Version};
-use safeport_sim::load::{self, Flow, Scenario, Shape, Target, Timing, Tls, TlsVersion};
+use safeport_sim::load::{self, Figures, Flow, Scenario, Shape, Target, Timing, Tls, TlsVersion};
 
 use crate::console::{Console, Failure};
 use crate::say;
@@ -256,12 +256,15 @@ impl BenchCommand {
             console.data(&report.to_string())?;
         }
         if report.is_exact() {
-            Ok(())
-        } else if let Scenario::Recover { .. } = scenario {
-            Err(Failure::new(say!(texts, "bench-not-kept")))
-        } else {
-            Err(Failure::new(say!(texts, "bench-inexact")))
+            return Ok(());
         }
+        Err(Failure::new(match &report.figures {
+            Figures::Recovery(recovery) if recovery.only_stopped() => {
+                say!(texts, "bench-stopped")
+            }
+            Figures::Recovery(_) => say!(texts, "bench-not-kept"),
+            _ => say!(texts, "bench-inexact"),
+        }))
     }
 }
 

@@ -121,6 +121,14 @@ impl Recovery {
         self.session_present && judged.is_exact()
     }
 
+    /// It kept all that it acknowledged, but stopped acknowledging before the plan's end, as a broker
+    /// whose queue is full should.
+    pub fn only_stopped(&self) -> bool {
+        let mut judged = self.clone();
+        judged.exactness.unacknowledged = 0;
+        self.exactness.unacknowledged > 0 && judged.kept_its_promise()
+    }
+
     pub(super) fn to_json(&self) -> Value {
         let mut value = json!({
             "acknowledged": self.acknowledged,
@@ -216,6 +224,13 @@ impl fmt::Display for Recovery {
         }
         if self.kept_its_promise() {
             write!(f, "\n  0 lost, {} doubled", self.exactness.duplicated)
+        } else if self.only_stopped() {
+            write!(
+                f,
+                "\n  0 lost of what was acknowledged, but the broker left {} messages without an \
+                 acknowledgement; raise its limits on queued messages",
+                self.exactness.unacknowledged
+            )
         } else {
             write!(
                 f,
@@ -263,6 +278,17 @@ mod tests {
         assert!(recovery(2, 0, true).kept_its_promise());
         assert!(!recovery(2, 1, true).kept_its_promise());
         assert!(recovery(2, 1, true).to_string().contains("NOT KEPT"));
+    }
+
+    #[test]
+    fn a_broker_that_stops_acknowledging_has_lost_nothing() {
+        let mut stopped = recovery(1, 0, true);
+        stopped.exactness.unacknowledged = 5;
+        assert!(stopped.only_stopped() && !stopped.kept_its_promise());
+        assert!(!stopped.to_string().contains("NOT KEPT"));
+        stopped.exactness.lost = 1;
+        assert!(!stopped.only_stopped());
+        assert!(stopped.to_string().contains("NOT KEPT"));
     }
 
     #[test]
