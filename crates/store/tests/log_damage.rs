@@ -245,7 +245,7 @@ fn a_missing_segment_is_named() {
             panic!("{error}");
         };
         assert_eq!(*file, copy.name(missing));
-        assert!(error.to_string().contains("--skip-damaged"));
+        assert!(error.to_string().contains("storage.skip_damaged"));
         let (_, recovery, groups) = open(&copy, SKIPPING).expect("skipped");
         let kept = written.iter().filter(|group| group.segment != missing);
         assert_eq!(groups.len(), kept.count());

@@ -135,4 +135,4 @@ pub(super) fn is_full(error: &io::Error) -> bool {
     )
 }
 
-const DAMAGE_ADVICE: &str = "stop the server, keep a copy of the log folder, and restore a backup; without one, start once with --skip-damaged to go on with everything that can still be read";
+const DAMAGE_ADVICE: &str = "stop the server, keep a copy of the log folder, and restore a backup; without one, start once with `storage.skip_damaged` (SAFEPORT__STORAGE__SKIP_DAMAGED=true) to go on with everything that can still be read";
