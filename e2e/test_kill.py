@@ -59,7 +59,7 @@ class Cell:
             made.window = rnd.choice([1, 4, 20, 60])
             made.acked = self.taken
             self.publishers[made.topic] = made
-        kinds = [(V311, 2, 0, 0), (V5, 2, 3, 0), (V5, 1, 0, 7), (V311, 1, 0, 20), (V5, 2, 0, 5)]
+        kinds = [(V311, 2, 0, 0), (V5, 2, 10, 0), (V5, 1, 0, 7), (V311, 1, 0, 20), (V5, 2, 0, 5)]
         self.subscribers = []
         for at, (version, qos, receive_maximum, patient) in enumerate(kinds):
             made = Member(name(f"sub{at}"), version, receive_maximum=receive_maximum, patient=patient)
@@ -387,5 +387,7 @@ def finish(crowd, cells):
         return not any(p.open for c in cells for p in c.publishers.values()) and all(
             p.said.acked <= set(m.heard[t]) for c in cells for m in c.subscribers for t, p in c.publishers.items())
 
-    crowd.run(complete, 30)
+    delivered = -1
+    while not crowd.run(complete, 5) and delivered != (delivered := sum(c.deliveries for c in cells)):
+        pass
     crowd.run(seconds=0.5)
