@@ -323,6 +323,37 @@ fn health_metrics_and_pages_answer() {
     );
 }
 
+#[test]
+fn metrics_show_what_waits_for_clients_and_how_large_the_log_is() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, &["--open"]);
+    let empty = metric(&server, "safeport_mqtt_log_bytes");
+    let mut sleeper = server.mqtt();
+    let mut connect = connect_packet(Version::V311, "sleeper", None);
+    // No clean session: the session stays when the client has gone.
+    connect[9] = 0;
+    sleeper.exchange(&connect, &[0x20, 2, 0, ACCEPTED]);
+    sleeper.exchange(b"\x82\x08\0\x01\0\x03a/b\x01", b"\x90\x03\0\x01\x01");
+    drop(sleeper);
+    let mut publisher = server.mqtt();
+    assert_eq!(publisher.login("publisher", None), ACCEPTED);
+    publisher.exchange(b"\x32\x09\0\x03a/b\0\x01hi", b"\x40\x02\0\x01");
+    std::thread::sleep(Duration::from_millis(1200));
+    assert_eq!(metric(&server, "safeport_mqtt_stored_messages"), 1);
+    // Three bytes of topic, two of payload.
+    assert_eq!(metric(&server, "safeport_mqtt_stored_bytes"), 5);
+    assert!(metric(&server, "safeport_mqtt_log_bytes") > empty);
+}
+
+fn metric(server: &Server, name: &str) -> u64 {
+    let metrics = server.http("/metrics", "");
+    let line = metrics.lines().find_map(|line| {
+        let value = line.strip_prefix(name)?.strip_prefix(' ')?;
+        value.trim().parse().ok()
+    });
+    line.unwrap_or_else(|| panic!("no {name} in\n{metrics}"))
+}
+
 const UPGRADE: &str = "GET /mqtt HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n";

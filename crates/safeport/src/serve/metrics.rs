@@ -143,6 +143,18 @@ const NUMBERS: &[Number] = &[
         "Messages of QoS 1 and 2 queued or in flight",
         |stats| stats.stored,
     ),
+    gauge(
+        "safeport_mqtt_stored",
+        "Size of these messages; one that several sessions are owed counts for each",
+        |stats| stats.stored_bytes,
+    )
+    .in_bytes(),
+    gauge(
+        "safeport_mqtt_log",
+        "Size of the log of sessions and retained messages, without what is reserved ahead",
+        |stats| stats.log_bytes,
+    )
+    .in_bytes(),
     counter(
         "safeport_mqtt_packets_received",
         "MQTT packets received",
@@ -168,7 +180,7 @@ const NUMBERS: &[Number] = &[
     ),
     counter(
         "safeport_mqtt_messages_refused",
-        "Messages refused for a full queue or store",
+        "Messages refused for a full queue, store or disk",
         |stats| stats.publish_refused,
     ),
     counter(

@@ -299,6 +299,14 @@ impl Client {
         connack[3]
     }
 
+    /// Sends bytes and gets exactly these back.
+    pub(crate) fn exchange(&mut self, bytes: &[u8], answer: &[u8]) {
+        self.0.write_all(bytes).expect("sent");
+        let mut got = vec![0; answer.len()];
+        self.0.read_exact(&mut got).expect("an answer");
+        assert_eq!(got, answer);
+    }
+
     /// How long it takes until the server closes this connection.
     pub(crate) fn closed_after(&mut self) -> Duration {
         let start = Instant::now();
