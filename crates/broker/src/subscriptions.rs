@@ -173,8 +173,8 @@ pub(crate) struct Matches {
     marks: Vec<(u32, u32)>,
     generation: u32,
     marked: bool,
-    stack: Vec<(NodeId, u32)>,
-    levels: Vec<(u32, u32)>,
+    /// (node, where in the topic its next level begins)
+    stack: Vec<(NodeId, usize)>,
 }
 
 impl Matches {
@@ -388,28 +388,41 @@ impl SubscriptionTree {
     /// for its own publisher [MQTT-3.8.3-3].
     pub(crate) fn matches(&self, topic: &str, publisher: Option<SessionId>, out: &mut Matches) {
         out.clear();
-        split_levels(topic, &mut out.levels);
         // A leading wildcard does not match `$` topics [MQTT-4.7.2-1].
         let dollar = topic.as_bytes().first() == Some(&b'$');
         let mut stack = core::mem::take(&mut out.stack);
-        stack.push((ROOT, 0));
-        while let Some((node, depth)) = stack.pop() {
+        let (mut node, mut start) = (ROOT, 0);
+        loop {
             let value = self.trie.value(node);
-            let wildcards = !(dollar && depth == 0);
+            let wildcards = !(dollar && node == ROOT);
             if wildcards && value.hash.0 != NONE {
                 // `sport/#` also matches `sport`, the parent itself.
                 self.collect(value.hash.0, publisher, out);
             }
-            let Some(&(start, end)) = out.levels.get(depth as usize) else {
+            let mut named = None;
+            if let Some(rest) = topic.get(start..) {
+                let end = rest.bytes().position(|byte| byte == b'/');
+                let level = &rest[..end.unwrap_or(rest.len())];
+                start += level.len() + 1;
+                let by_wildcard = u32::from(value.hash.0 != NONE) + u32::from(value.plus.0 != NONE);
+                // Where only wildcards are, as below `tele/#`, nothing has to be looked up.
+                if self.trie.children(node) > by_wildcard {
+                    named = self.trie.child(node, level);
+                }
+                if wildcards && value.plus.0 != NONE {
+                    stack.push((value.plus.0, start));
+                }
+            } else {
+                // Past the end of the last level, where a `/` would be.
                 self.collect(node, publisher, out);
-                continue;
+            }
+            (node, start) = match named {
+                Some(child) => (child, start),
+                None => match stack.pop() {
+                    Some(next) => next,
+                    None => break,
+                },
             };
-            if wildcards && value.plus.0 != NONE {
-                stack.push((value.plus.0, depth + 1));
-            }
-            if let Some(child) = self.trie.child(node, &topic[start as usize..end as usize]) {
-                stack.push((child, depth + 1));
-            }
         }
         out.stack = stack;
     }
@@ -690,18 +703,6 @@ impl Matches {
 /// `$share/name/filter` into name and filter.
 fn split_share(filter: &str) -> Option<(&str, &str)> {
     filter.strip_prefix("$share/")?.split_once('/')
-}
-
-fn split_levels(topic: &str, out: &mut Vec<(u32, u32)>) {
-    out.clear();
-    let mut start = 0;
-    for (at, byte) in topic.bytes().enumerate() {
-        if byte == b'/' {
-            out.push((start, at as u32));
-            start = at as u32 + 1;
-        }
-    }
-    out.push((start, topic.len() as u32));
 }
 
 #[cfg(test)]

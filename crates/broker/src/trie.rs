@@ -18,6 +18,8 @@ struct Node<V> {
     first_child: NodeId,
     next: NodeId,
     previous: NodeId,
+    /// how many children there are
+    children: u32,
     level: Box<str>,
     value: V,
 }
@@ -40,6 +42,7 @@ impl<V: Default> Trie<V> {
                 first_child: NONE,
                 next: NONE,
                 previous: NONE,
+                children: 0,
                 level: "".into(),
                 value: V::default(),
             }],
@@ -64,6 +67,10 @@ impl<V: Default> Trie<V> {
 
     pub(crate) fn first_child(&self, node: NodeId) -> NodeId {
         self.nodes[node as usize].first_child
+    }
+
+    pub(crate) fn children(&self, node: NodeId) -> u32 {
+        self.nodes[node as usize].children
     }
 
     pub(crate) fn next_sibling(&self, node: NodeId) -> NodeId {
@@ -110,6 +117,7 @@ impl<V: Default> Trie<V> {
             first_child: NONE,
             next,
             previous: NONE,
+            children: 0,
             level: level.into(),
             value: V::default(),
         };
@@ -126,7 +134,9 @@ impl<V: Default> Trie<V> {
         if next != NONE {
             self.nodes[next as usize].previous = id;
         }
-        self.nodes[parent as usize].first_child = id;
+        let above = &mut self.nodes[parent as usize];
+        above.first_child = id;
+        above.children += 1;
         let (nodes, hasher) = (&self.nodes, &self.hasher);
         self.index
             .insert_unique(hash(hasher, parent, level), id, |&id| {
@@ -157,6 +167,7 @@ impl<V: Default> Trie<V> {
         } else {
             self.nodes[parent as usize].first_child = next;
         }
+        self.nodes[parent as usize].children -= 1;
         let gone = &mut self.nodes[node as usize];
         gone.level = "".into();
         gone.value = V::default();
