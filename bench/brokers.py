@@ -110,6 +110,7 @@ class Safeport(Broker):
             # As mosquitto's `max_queued_messages 0`.
             "SAFEPORT__LIMITS__MAX_QUEUED_MESSAGES": "10000000",
             "SAFEPORT__LIMITS__MAX_QUEUED_BYTES": "16GiB",
+            "SAFEPORT__LIMITS__MAX_STORED_BYTES": "16GiB",
             "SAFEPORT__LIMITS__MAX_RETAINED_MESSAGES": "10000000",
             "SAFEPORT__LIMITS__MAX_RETAINED_BYTES": "16GiB",
             "SAFEPORT__LIMITS__MAX_SUBSCRIPTIONS_PER_CLIENT": "1000000",

@@ -128,6 +128,12 @@ ROWS = [
     ], fresh=True, most_runs=2, without=("rumqttd",)),
     recover(1, 20_000),
     recover(2, 20_000),
+    Row("recover-million", "1,000,000 messages, QoS 1, 256 B", ["recover", "--messages=1000000", "--window=100"], [
+        Figure("lost", "lost of 1,000,000 acknowledged", digits=0, absolute="0", table=STORED),
+        Figure("ready_seconds", "— seconds until ready again", table=STORED),
+        Figure("receive_seconds", "— seconds until all has arrived", table=STORED),
+        Figure("rss_bytes", "— MB resident then", scale=1e-6, digits=0, table=STORED),
+    ], timed=False, recover=True, durable=True, most_runs=1, without=("mosquitto", "rumqttd")),
     Row("retained", "100,000 retained messages, 256 B, QoS 1", ["retained"], [
         Figure("rss_bytes_per_message", "bytes per retained message (256 B payload)", 0.62, digits=0, table=STORED),
         Figure("set_cpu_seconds_per_million", "CPU s per million retained messages set", table=STORED),

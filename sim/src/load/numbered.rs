@@ -52,8 +52,9 @@ pub(super) struct Publishers<'a> {
     woken: Vec<usize>,
     /// By number.
     pub(super) acknowledged: Vec<bool>,
-    /// How many of them.
+    /// How many of them, and when the last one was.
     pub(super) count: u32,
+    pub(super) last_at: Instant,
 }
 
 struct Publisher {
@@ -101,6 +102,7 @@ impl<'a> Publishers<'a> {
             publishers: opened,
             acknowledged: vec![false; batch.messages as usize],
             count: 0,
+            last_at: Instant::now(),
             batch,
         })
     }
@@ -113,8 +115,8 @@ impl<'a> Publishers<'a> {
         enough: u32,
         silence: Duration,
     ) -> Result<(), LoadError> {
-        let mut heard = (Instant::now(), 0);
-        while self.count < enough && heard.0.elapsed() < silence {
+        self.last_at = Instant::now();
+        while self.count < enough && self.last_at.elapsed() < silence {
             let mut wait = Duration::from_millis(50);
             for publisher in std::mem::take(&mut self.woken) {
                 if self.top_up(crew, publisher) {
@@ -122,9 +124,6 @@ impl<'a> Publishers<'a> {
                 }
             }
             crew.turn(wait, self)?;
-            if heard.1 != self.count {
-                heard = (Instant::now(), self.count);
-            }
         }
         Ok(())
     }
@@ -200,7 +199,7 @@ impl Audience for Publishers<'_> {
         Err(LoadError::Foreign(delivery.payload.len()))
     }
 
-    fn acknowledged(&mut self, _crew: &mut Crew, link: usize, kind: AckKind, id: u16) {
+    fn acknowledged(&mut self, crew: &mut Crew, link: usize, kind: AckKind, id: u16) {
         if kind != last_ack(self.batch.qos) {
             return;
         }
@@ -214,6 +213,7 @@ impl Audience for Publishers<'_> {
         {
             self.acknowledged[number as usize] = true;
             self.count += 1;
+            self.last_at = crew.now;
             self.woken.push(index);
         }
     }

@@ -82,7 +82,7 @@ pub(super) fn run(target: &Target, command: &str, plan: Plan) -> Result<Figures,
     Ok(Figures::Recovery(Recovery {
         qos: qos as u8,
         acknowledged: publishers.count,
-        publishing: publishing.elapsed,
+        publishing: publishers.last_at.saturating_duration_since(before.at),
         publishing_cpu: publishing.broker,
         session_present,
         ready,

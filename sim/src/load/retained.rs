@@ -36,9 +36,9 @@ pub(super) fn run(
     let mut publishers = Publishers::open(target, batch, RETAINED_PUBLISHERS, WINDOW, &mut crew)?;
     thread::sleep(SETTLE);
     let empty = process::memory(target)?;
-    let before = Clocks::read(target)?;
+    let begun = Clocks::read(target)?;
     publishers.run(&mut crew, messages, SILENCE)?;
-    let setting = Clocks::read(target)?.since(&before);
+    let setting = Clocks::read(target)?.since(&begun);
     thread::sleep(SETTLE);
     let full = process::memory(target)?;
 
@@ -56,7 +56,7 @@ pub(super) fn run(
     exactness.unacknowledged = u64::from(messages - publishers.count);
     let figures = Retained {
         messages: publishers.count,
-        setting: setting.elapsed,
+        setting: publishers.last_at.saturating_duration_since(begun.at),
         setting_cpu: setting.broker,
         rss_per_message: match (empty, full) {
             (Some(empty), Some(full)) => {
