@@ -14,6 +14,7 @@ use crate::effect::{DisconnectCause, Effect, Event};
 use crate::ids::{ConnectionId, SessionId};
 use crate::message::{Message, Outgoing};
 use crate::permissions::Permissions;
+use crate::records::{DiskRoom, Keep};
 use crate::retained::is_own;
 use crate::session::{Extra, Session, Will};
 use crate::time::Time;
@@ -41,6 +42,12 @@ impl Broker {
         let client_id = assigned.as_deref().unwrap_or(connect.client_id);
 
         let existing = self.find_client(client_id);
+        if !self.has_room_for(connect, existing) {
+            let why = "there is no room on the disk to keep this session; connect with a clean \
+                       session, or free some space on the server";
+            self.refuse(connection, connect, ReasonCode::QuotaExceeded, why);
+            return None;
+        }
         if let Some(id) = existing {
             // A session belongs to the user who made it: nobody else inherits its messages.
             let stranger = self.expect(id).user() != admission.permissions.user.as_deref();
@@ -49,12 +56,6 @@ impl Broker {
         // Taking over may have ended it: a session without expiry lives as long as its
         // connection.
         let existing = existing.filter(|id| self.session(*id).is_some());
-        if existing.is_none() && self.is_disk_full() && wants_to_be_kept(connect) {
-            let why = "there is no room on the disk to keep this session; connect with a clean \
-                       session, or free some space on the server";
-            self.refuse(connection, connect, ReasonCode::QuotaExceeded, why);
-            return None;
-        }
         if existing.is_none() && self.stats.sessions >= u64::from(self.limits.max_sessions) {
             let why = "the broker holds as many sessions as `limits.max_sessions` allows";
             self.refuse(connection, connect, ReasonCode::QuotaExceeded, why);
@@ -197,6 +198,19 @@ impl Broker {
             }
         }
         Ok(())
+    }
+
+    /// Whether what a session makes the server write down has room on the disk.
+    fn has_room_for(&self, connect: &Connect<'_>, existing: Option<SessionId>) -> bool {
+        match self.records.room {
+            _ if !self.records.on => true,
+            DiskRoom::Enough => true,
+            DiskRoom::Scarce => existing.is_some() || !wants_to_be_kept(connect),
+            DiskRoom::Nothing => {
+                let kept = existing.is_some_and(|id| self.expect(id).keep == Keep::Whole);
+                !kept && !wants_to_be_kept(connect)
+            }
+        }
     }
 
     /// Ends what the same client identifier had open [MQTT-3.1.4-3] and, for a clean start,

@@ -17,7 +17,8 @@ use crate::ids::SessionId;
 use crate::message::{Message, Outgoing};
 use crate::permissions::{Permissions, TopicRights};
 use crate::records::{
-    BadRecord, Keep, OwedRecord, Reader, Record, Records, SessionRecord, WillIs, WillRecord,
+    BadRecord, DiskRoom, Keep, OwedRecord, Reader, Record, Records, SessionRecord, WillIs,
+    WillRecord,
 };
 use crate::session::{Extra, InFlight, Owed, Session, Will};
 use crate::subscriptions::Options;
@@ -38,6 +39,8 @@ pub(crate) struct Replay {
     latest: Time,
     /// a new account of everything has begun: what it has not come to yet may be missing
     partial: bool,
+    /// an account was complete: nothing before what was read can be missing
+    whole: bool,
     /// when a session of another broker is taken in: where it went
     adopted: Option<u32>,
 }
@@ -72,15 +75,14 @@ impl Broker {
         self.records.len()
     }
 
-    /// The driver's disk takes no more (or does again). While it is full, what would have to be
-    /// kept is refused before anybody gets it.
-    pub fn set_disk_full(&mut self, full: bool) {
-        self.records.full = full;
+    /// What the driver's disk has left.
+    pub fn set_disk_room(&mut self, room: DiskRoom) {
+        self.records.room = room;
     }
 
     /// Whether records are refused at the moment.
     pub(crate) fn is_disk_full(&self) -> bool {
-        self.records.on && self.records.full
+        self.records.on && self.records.room != DiskRoom::Enough
     }
 
     /// Reads back a group of records, in the order in which they were made. No effect comes of
@@ -126,7 +128,7 @@ impl Broker {
                 self.reseed(seed);
                 replay.partial = true;
             }
-            Record::Complete => replay.partial = false,
+            Record::Complete => (replay.partial, replay.whole) = (false, true),
             Record::Session(session) => self.replay_session(replay, &session)?,
             Record::Ended(key) => {
                 let Some(id) = self.replayed(replay, key)? else {
@@ -375,6 +377,12 @@ impl Broker {
         self.replay.as_ref().map_or(Time(0), |replay| replay.latest)
     }
 
+    /// Whether the records begin with a complete account of everything. If they do not, some
+    /// that belong before them are missing.
+    pub fn replay_is_whole(&self) -> bool {
+        self.replay.as_ref().is_none_or(|replay| replay.whole)
+    }
+
     /// All records are read: sessions wait for their clients, timers run. Connections that were
     /// open when the process died ended with it. Their wills wait [`RESTART_GRACE`] for their
     /// clients to come back, and are forgotten if they do.
@@ -610,7 +618,8 @@ impl Broker {
                 .is_some_and(|extra| extra.will.is_some());
             session.keep = match (session.expiry, will) {
                 (0, false) => Keep::Nothing,
-                (0, true) => Keep::Will,
+                (0, true) if self.records.room != DiskRoom::Nothing => Keep::Will,
+                (0, true) => Keep::Nothing,
                 _ => Keep::Whole,
             };
         }

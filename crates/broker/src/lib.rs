@@ -53,6 +53,6 @@ pub use message::{Message, Publication};
 pub use peers::home_of;
 pub use permissions::{Permissions, TopicRights};
 pub use pushback::Handled;
-pub use records::BadRecord;
+pub use records::{BadRecord, DiskRoom};
 pub use stats::{LOAD_INTERVAL, Load, Stats, sys_topics};
 pub use time::Time;

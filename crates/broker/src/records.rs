@@ -177,11 +177,23 @@ pub(crate) enum Keep {
     Whole,
 }
 
+/// What the driver's disk has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskRoom {
+    /// Room for whatever comes.
+    Enough,
+    /// Only for what shrinks the state: messages, subscriptions and sessions that would have to
+    /// be kept are refused before anybody gets them.
+    Scarce,
+    /// None: records wait in memory. Sessions that are kept are not taken up either, since each
+    /// return of a client makes a record.
+    Nothing,
+}
+
 /// Writes records, if the broker keeps any.
 pub(crate) struct Records {
     pub(crate) on: bool,
-    /// The driver's disk takes no more.
-    pub(crate) full: bool,
+    pub(crate) room: DiskRoom,
     bytes: Vec<u8>,
     me: u8,
     /// Since when bodies are where the log still has them: a body that was last written in an
@@ -197,7 +209,7 @@ impl Records {
     pub(crate) fn new(on: bool, me: u8) -> Self {
         Self {
             on,
-            full: false,
+            room: DiskRoom::Enough,
             bytes: Vec::new(),
             me,
             cycle: 1,

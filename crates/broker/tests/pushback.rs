@@ -2,7 +2,7 @@
 
 mod world;
 
-use safeport_broker::{Event, Limits};
+use safeport_broker::{DiskRoom, Event, Limits};
 use safeport_mqtt::Packet;
 use world::{Client, World, msg, v5, v311};
 
@@ -183,7 +183,7 @@ fn a_full_disk_refuses_what_would_have_to_be_kept_and_nothing_else() {
     w.join(away, "t", 1);
     let here = w.enter(v311("here"));
     w.join(here, "#", 1);
-    w.with_broker(0, |broker, _| broker.set_disk_full(true));
+    w.with_broker(0, |broker, _| broker.set_disk_room(DiskRoom::Scarce));
     let p = w.enter(v5("p"));
     w.publish(p, msg("t", "kept").q1(1));
     w.publish(p, msg("r", "kept").q1(2).retain());
@@ -203,7 +203,13 @@ fn a_full_disk_refuses_what_would_have_to_be_kept_and_nothing_else() {
     );
     w.subscribe(away, 5, &[world::sub("v", 1)]);
     w.read(away);
-    w.with_broker(0, |broker, _| broker.set_disk_full(false));
+    w.with_broker(0, |broker, _| broker.set_disk_room(DiskRoom::Nothing));
+    let back = w.connect(v311("away").lasting());
+    assert_eq!(w.read(back), ["CONNACK 0x88", "CLOSED"]);
+    let plug = w.enter(v311("plug").will(msg("lwt", "gone")));
+    w.cut(plug);
+    assert_eq!(w.read(here), ["PUBLISH lwt q0: gone"], "as ever");
+    w.with_broker(0, |broker, _| broker.set_disk_room(DiskRoom::Enough));
     w.publish(p, msg("t", "kept").q1(4));
     assert_eq!(w.read(p), ["PUBACK #4"]);
 }

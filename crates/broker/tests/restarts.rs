@@ -97,7 +97,7 @@ fn messages_expire_while_nobody_runs() {
     w.cut(c);
     let p = w.enter(v5("p"));
     let short = Property::MessageExpiryInterval(5);
-    w.publish(p, msg("t", "short").q1(1).with(short.clone()));
+    w.publish(p, msg("t", "short").q1(1).with(short));
     w.publish(p, msg("t", "long").q1(2));
     w.publish(p, msg("r", "short").retain().with(short));
     w.crash(0);

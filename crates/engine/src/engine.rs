@@ -144,7 +144,7 @@ impl Engine {
         let mut threads = Vec::new();
         let mut sockets = Some(sockets);
         let loops = inboxes.into_iter().zip(recovered.loops);
-        for (me, ((poll, inbox), (broker, log))) in loops.enumerate() {
+        for (me, ((poll, inbox), (broker, kept))) in loops.enumerate() {
             let parts = LoopParts {
                 poll,
                 inbox,
@@ -159,11 +159,16 @@ impl Engine {
                 max_connections: settings.max_connections,
                 version: settings.version.clone(),
             };
-            let ledger = match log {
+            let ledger = match kept {
                 None => None,
-                Some(log) => {
+                Some(kept) => {
                     let mailbox = mailboxes[me].clone();
-                    Some(Ledger::new(log, durability, &format!("log-{me}"), mailbox)?)
+                    Some(Ledger::new(
+                        kept,
+                        durability,
+                        &format!("log-{me}"),
+                        mailbox,
+                    )?)
                 }
             };
             let mut event_loop = EventLoop::new(parts, me as u8, broker, ledger)?;

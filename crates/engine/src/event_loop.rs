@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
-use safeport_broker::{Broker, Effects, Load, PeerMessage, Publication, Stats, Time, sys_topics};
+use safeport_broker::{
+    Broker, DiskRoom, Effects, Load, PeerMessage, Publication, Stats, Time, sys_topics,
+};
 use safeport_mqtt::ReasonCode;
 use slab::Slab;
 use tracing::error;
@@ -86,7 +88,7 @@ pub(crate) struct EventLoop {
     promises: VecDeque<(u64, usize, PeerMessage)>,
     /// a peer's message is being handled
     from_peer: bool,
-    disk_full: bool,
+    disk_room: DiskRoom,
     /// the log cannot be trusted any more
     failed: bool,
     pub(crate) connections: Slab<Connection>,
@@ -158,7 +160,7 @@ impl EventLoop {
             gated: Vec::new(),
             promises: VecDeque::new(),
             from_peer: false,
-            disk_full: false,
+            disk_room: DiskRoom::Enough,
             failed: false,
             connections: Slab::with_capacity(RESERVED),
             serial: 0,

@@ -5,12 +5,13 @@ use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
+use safeport_broker::DiskRoom;
 use safeport_store::log::{AppendError, FolderFile, Log, Position, SyncTask};
 use tracing::{error, info, warn};
 
 use crate::limits::{CHECKPOINT_FROM, LOG_RETRY, SYNC_INTERVAL};
 use crate::mailbox::{Command, Mailbox};
-use crate::recovery::Durability;
+use crate::recovery::{Durability, Kept};
 
 /// The group commit of one loop: what its broker wrote down in a turn becomes one group of the
 /// log.
@@ -45,7 +46,7 @@ enum Checkpoint {
 
 impl Ledger {
     pub(crate) fn new(
-        log: Log,
+        kept: Kept,
         durability: Durability,
         name: &str,
         mailbox: Mailbox,
@@ -54,7 +55,11 @@ impl Ledger {
         std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || wait_for_the_disk(&tasks, &mailbox))?;
-        let checkpoint_at = (log.bytes() * 2).max(CHECKPOINT_FROM);
+        let Kept { log, is_damaged } = kept;
+        let checkpoint_at = match is_damaged {
+            true => 0,
+            false => (log.bytes() * 2).max(CHECKPOINT_FROM),
+        };
         Ok(Self {
             log,
             durability,
@@ -97,9 +102,13 @@ impl Ledger {
         self.stuck
     }
 
-    /// Whether the disk has room for more than what shrinks the state.
-    pub(crate) fn has_room(&self) -> bool {
-        !self.stuck && self.log.has_room()
+    /// What the disk has left.
+    pub(crate) fn room(&self) -> DiskRoom {
+        match (self.stuck, self.log.has_room()) {
+            (true, _) => DiskRoom::Nothing,
+            (false, false) => DiskRoom::Scarce,
+            (false, true) => DiskRoom::Enough,
+        }
     }
 
     /// Writes what waits. What is written is safe, or on its way to be.
@@ -213,7 +222,7 @@ impl Ledger {
     pub(crate) fn wants_checkpoint(&self) -> bool {
         self.checkpoint == Checkpoint::Resting
             && self.log.bytes() >= self.checkpoint_at
-            && self.has_room()
+            && self.room() == DiskRoom::Enough
     }
 
     /// Begins to. False if the disk does not let us.

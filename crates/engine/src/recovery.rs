@@ -44,6 +44,12 @@ pub enum StartError {
     /// The log cannot be read or written.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// Segments at the beginning of the log are gone.
+    #[error("the log in {folder} begins in the middle: its first segments are missing; restore them from a backup, or set storage.skip_damaged to start with what is there", folder = folder.display())]
+    Beheaded {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// The log was read, but what it says makes no sense.
     #[error("the log in {folder} cannot be taken over: {problem}; restore a backup, or move the folder aside to start without sessions and retained messages", folder = folder.display())]
     Records {
@@ -54,9 +60,16 @@ pub enum StartError {
     },
 }
 
+/// A log that was read.
+pub(crate) struct Kept {
+    pub(crate) log: Log,
+    /// something in it was left out: it should be written anew, without the damage
+    pub(crate) is_damaged: bool,
+}
+
 /// Brokers with their logs, one for each loop.
 pub(crate) struct Recovered {
-    pub(crate) loops: Vec<(Broker, Option<Log>)>,
+    pub(crate) loops: Vec<(Broker, Option<Kept>)>,
     /// What the brokers' clock shows now.
     pub(crate) now: Time,
 }
@@ -99,9 +112,9 @@ pub(crate) fn recover(
         restored.messages += one.messages;
         restored.retained = restored.retained.max(one.retained);
     }
-    let mut loops: Vec<(Broker, Option<Log>)> = brokers
+    let mut loops: Vec<(Broker, Option<Kept>)> = brokers
         .into_iter()
-        .map(|(broker, log)| (broker, Some(log)))
+        .map(|(broker, kept)| (broker, Some(kept)))
         .collect();
     if current.loops != setups.len() as u16 {
         loops = share_out_anew(settings, &mut layout, loops, setups, now)?;
@@ -156,7 +169,7 @@ impl Reading {
         generation: &Generation,
         number: u16,
         setup: BrokerSetup,
-    ) -> Result<(Broker, Log), StartError> {
+    ) -> Result<(Broker, Kept), StartError> {
         let mut broker = Broker::new(setup);
         let options = LogOptions {
             skip_damaged: settings.skip_damaged,
@@ -183,7 +196,13 @@ impl Reading {
         )?;
         self.groups += recovery.groups;
         tell_losses(&recovery);
-        Ok((broker, log))
+        if !broker.replay_is_whole() && !settings.skip_damaged {
+            return Err(StartError::Beheaded {
+                folder: generation.path.join(number.to_string()),
+            });
+        }
+        let is_damaged = recovery.skipped_places > 0;
+        Ok((broker, Kept { log, is_damaged }))
     }
 
     fn tell(&mut self, progress: Progress) {
@@ -223,10 +242,10 @@ fn tell_losses(recovery: &Recovery) {
 fn share_out_anew(
     settings: &LogSettings,
     layout: &mut LogLayout,
-    old: Vec<(Broker, Option<Log>)>,
+    old: Vec<(Broker, Option<Kept>)>,
     mut setups: Vec<BrokerSetup>,
     now: Time,
-) -> Result<Vec<(Broker, Option<Log>)>, StartError> {
+) -> Result<Vec<(Broker, Option<Kept>)>, StartError> {
     info!(
         target: "safeport::log",
         before = old.len(), after = setups.len(),
@@ -263,7 +282,8 @@ fn share_out_anew(
         if let Some(task) = log.sync_task() {
             log.was_synced(task.run()?);
         }
-        loops.push((broker, Some(log)));
+        let is_damaged = false;
+        loops.push((broker, Some(Kept { log, is_damaged })));
     }
     layout.switch(&generation)?;
     Ok(loops)
@@ -286,7 +306,7 @@ fn write_whole(broker: &mut Broker, folder: Folder) -> Result<Log, StartError> {
 }
 
 /// Each broker hears from all others what their sessions want.
-fn introduce(loops: &mut [(Broker, Option<Log>)]) {
+fn introduce(loops: &mut [(Broker, Option<Kept>)]) {
     let count = loops.len() as u8;
     for (me, (broker, _)) in loops.iter_mut().enumerate() {
         for peer in (0..count).filter(|peer| usize::from(*peer) != me) {

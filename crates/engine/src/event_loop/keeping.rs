@@ -2,7 +2,7 @@
 
 use std::io;
 
-use safeport_broker::PeerMessage;
+use safeport_broker::{DiskRoom, PeerMessage};
 use safeport_store::log::Position;
 use tracing::error;
 
@@ -63,11 +63,11 @@ impl EventLoop {
         }
         self.records_seen = 0;
         ledger.write(self.now);
-        let full = !ledger.has_room();
-        if full != self.disk_full {
-            self.disk_full = full;
-            self.broker.set_disk_full(full);
-            if full && !ledger.is_stuck() {
+        let room = ledger.room();
+        if room != self.disk_room {
+            self.disk_room = room;
+            self.broker.set_disk_room(room);
+            if room == DiskRoom::Scarce {
                 error!(
                     target: "safeport::log",
                     "the disk has no room for more of the log: publishes to persistent sessions, \
