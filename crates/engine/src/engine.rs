@@ -165,6 +165,7 @@ impl Engine {
                     let mailbox = mailboxes[me].clone();
                     Some(Ledger::new(
                         kept,
+                        &broker.stats(),
                         durability,
                         &format!("log-{me}"),
                         mailbox,

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
-use safeport_broker::DiskRoom;
+use safeport_broker::{DiskRoom, Stats};
 use safeport_store::log::{AppendError, FolderFile, Log, Position, SyncTask};
 use tracing::{error, info, warn};
 
@@ -47,6 +47,7 @@ enum Checkpoint {
 impl Ledger {
     pub(crate) fn new(
         kept: Kept,
+        state: &Stats,
         durability: Durability,
         name: &str,
         mailbox: Mailbox,
@@ -58,7 +59,7 @@ impl Ledger {
         let Kept { log, is_damaged } = kept;
         let checkpoint_at = match is_damaged {
             true => 0,
-            false => (log.bytes() * 2).max(CHECKPOINT_FROM),
+            false => (2 * alive(state)).max(CHECKPOINT_FROM),
         };
         Ok(Self {
             log,
@@ -264,6 +265,11 @@ impl Ledger {
             error!(target: "safeport::log", "the log could not be made durable: {error}");
         }
     }
+}
+
+/// About the bytes that a state takes when it is written anew.
+fn alive(state: &Stats) -> u64 {
+    state.stored_bytes + state.retained_bytes + 300 * state.sessions + 60 * state.stored
 }
 
 /// Runs on a thread of its own: an fsync takes from a tenth of a millisecond to far more than
