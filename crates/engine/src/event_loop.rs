@@ -53,10 +53,11 @@ pub(crate) struct LoopParts {
     pub(crate) version: String,
 }
 
-/// A connection that has to have moved on by a certain time.
+/// A connection that has to have moved on by a certain time. Small: there is one for each
+/// connection of the last ten seconds.
 pub(crate) struct Due {
-    pub(crate) at: Instant,
-    pub(crate) key: usize,
+    pub(crate) at: Time,
+    pub(crate) key: u32,
     pub(crate) serial: u32,
 }
 
@@ -72,6 +73,8 @@ pub(crate) struct EventLoop {
     epoch: Time,
     /// as of the beginning of this turn
     pub(crate) now: Instant,
+    /// the same on the broker's clock
+    clock: Time,
     pub(crate) connect_timeout: Duration,
     max_connections: usize,
     version: String,
@@ -150,6 +153,7 @@ impl EventLoop {
             start: parts.start,
             epoch: parts.epoch,
             now: parts.start,
+            clock: parts.epoch,
             connect_timeout: parts.connect_timeout,
             max_connections: parts.max_connections,
             version: parts.version,
@@ -189,7 +193,7 @@ impl EventLoop {
     pub(crate) fn run(&mut self) -> Drained {
         let mut events = Events::with_capacity(1024);
         // What came back after a restart is told to peers, and noted.
-        self.now = Instant::now();
+        self.tick();
         self.apply();
         self.keep();
         self.tell_peers();
@@ -201,7 +205,7 @@ impl EventLoop {
                 error!(target: "safeport::mqtt", "waiting for events failed, the loop ends: {e}");
                 return Drained::default();
             }
-            self.now = Instant::now();
+            self.tick();
             self.turn(&events);
             if self.failed {
                 return Drained::default();
@@ -263,14 +267,18 @@ impl EventLoop {
         if accept || work || !self.ready.is_empty() || self.has_to_keep() {
             return Duration::ZERO;
         }
-        let broker = self
-            .broker
-            .poll_timeout()
-            .map(|at| self.start + Duration::from_millis(at.0.saturating_sub(self.epoch.0)));
-        let due = [
-            broker,
+        let by_clock = [
+            self.broker.poll_timeout(),
             self.connecting.front().map(|due| due.at),
             self.closing.front().map(|due| due.at),
+        ];
+        let by_clock = by_clock
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|at| self.start + Duration::from_millis(at.0.saturating_sub(self.epoch.0)));
+        let due = [
+            by_clock,
             (self.me == 0).then_some(self.sys_at),
             self.accept_at,
             self.share_at,
@@ -285,9 +293,15 @@ impl EventLoop {
         }
     }
 
-    /// The broker's clock.
+    /// A new turn begins.
+    fn tick(&mut self) {
+        self.now = Instant::now();
+        self.clock = self.epoch + self.now.duration_since(self.start).as_millis() as u64;
+    }
+
+    /// The broker's clock, as of the beginning of this turn.
     pub(crate) fn time(&self) -> Time {
-        self.epoch + self.now.duration_since(self.start).as_millis() as u64
+        self.clock
     }
 
     fn stats(&self) -> Stats {
@@ -402,7 +416,7 @@ impl EventLoop {
         if self.broker.poll_timeout().is_some_and(|at| at <= now) {
             self.broker.handle_timeout(now);
         }
-        self.close_overdue(self.now);
+        self.close_overdue(now);
         if self.me == 0 && self.now >= self.sys_at {
             self.sys_at = self.now + SYS_INTERVAL;
             self.publish_sys();

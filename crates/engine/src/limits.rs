@@ -33,11 +33,15 @@ pub(crate) const SLICES: usize = 64;
 pub(crate) const POOL_BUFFER_BYTES: usize = 64 << 10;
 pub(crate) const POOL_BYTES: usize = 4 << 20;
 
-/// How long a closed connection may take to read our last words before its socket goes.
-pub(crate) const CLOSING: Duration = Duration::from_secs(2);
+/// How long a closed connection may take to read our last words before its socket goes, in
+/// milliseconds.
+pub(crate) const CLOSING: u64 = 2_000;
 
 /// Size of a log from which on it is written anew once more than half of it is outdated.
 pub(crate) const CHECKPOINT_FROM: u64 = 64 << 20;
+
+/// On a full disk a log is written anew at the earliest after so many bytes more.
+pub(crate) const COMPACT_STEP: u64 = 256 << 10;
 
 /// Bytes of a checkpoint written in one turn: some 200 µs.
 pub(crate) const CHECKPOINT_STEP: usize = 256 << 10;

@@ -114,8 +114,8 @@ impl EventLoop {
         entry.insert(connection);
         self.io.sockets += 1;
         self.connecting.push_back(Due {
-            at: self.now + self.connect_timeout,
-            key,
+            at: self.clock + self.connect_timeout.as_millis() as u64,
+            key: key as u32,
             serial,
         });
         if registered.is_err() {

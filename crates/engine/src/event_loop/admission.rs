@@ -1,9 +1,8 @@
 //! From the first byte of a connection to its session.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Instant;
 
-use safeport_broker::{Admission, ConnectionId, home_of};
+use safeport_broker::{Admission, ConnectionId, Time, home_of};
 use safeport_mqtt::{
     ConnAck, Connect, DecodeError, DecodeErrorKind, Decoded, Packet, PacketType, Properties,
     ReasonCode, Version, decode,
@@ -203,13 +202,14 @@ impl EventLoop {
     }
 
     /// Closes connections that have taken too long to say CONNECT, or to go.
-    pub(super) fn close_overdue(&mut self, now: Instant) {
+    pub(super) fn close_overdue(&mut self, now: Time) {
         while let Some(due) = self.connecting.front() {
             if due.at > now {
                 break;
             }
             let due = self.connecting.pop_front().expect("looked at");
-            let Some(connection) = self.connections.get(due.key) else {
+            let key = due.key as usize;
+            let Some(connection) = self.connections.get(key) else {
                 continue;
             };
             if connection.serial != due.serial {
@@ -221,11 +221,11 @@ impl EventLoop {
             ) {
                 let what = format!(
                     "{}: no complete CONNECT within {} s; the connection was closed",
-                    self.describe(due.key),
+                    self.describe(key),
                     self.connect_timeout.as_secs()
                 );
                 self.journal.warn("no CONNECT", what, self.now);
-                self.close(due.key);
+                self.close(key);
             }
         }
         while let Some(due) = self.closing.front() {
@@ -233,12 +233,13 @@ impl EventLoop {
                 break;
             }
             let due = self.closing.pop_front().expect("looked at");
+            let key = due.key as usize;
             if self
                 .connections
-                .get(due.key)
+                .get(key)
                 .is_some_and(|c| c.serial == due.serial && matches!(c.state, State::Closing(_)))
             {
-                self.kill(due.key);
+                self.kill(key);
             }
         }
     }

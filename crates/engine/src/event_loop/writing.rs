@@ -235,8 +235,8 @@ impl EventLoop {
         connection.state = State::Closing(false);
         connection.tail = Vec::new();
         self.closing.push_back(Due {
-            at: self.now + CLOSING,
-            key,
+            at: self.clock + CLOSING,
+            key: key as u32,
             serial: connection.serial,
         });
         self.mark_dirty(key);
