@@ -77,8 +77,7 @@ def latency(qos):
     return Row(f"latency-{qos}", words, ["latency", f"--qos={qos}"], figures)
 
 
-def recover(qos, messages):
-    words = f"{messages:,} messages, QoS {qos}, 256 B"
+def recover(key, words, *arguments):
     figures = [
         Figure("acknowledged", f"acknowledged before kill -9, {words}", digits=0, compare=False, table=STORED),
         Figure("lost", "— of these lost", digits=0, absolute="0", compare=False, table=STORED),
@@ -89,8 +88,8 @@ def recover(qos, messages):
         Figure("ready_seconds", "— seconds until ready again", compare=False, table=STORED),
         Figure("receive_seconds", "— seconds until all has arrived", compare=False, table=STORED),
     ]
-    arguments = ["recover", f"--qos={qos}", f"--messages={messages}", "--window=20"]
-    return Row(f"recover-{qos}", words, arguments, figures, timed=False, recover=True, durable=True, most_runs=2)
+    return Row(key, words, ["recover", "--messages=20000", "--window=20", *arguments], figures, timed=False, recover=True,
+               durable=True, most_runs=2)
 
 
 def idle(key, words, goal, *arguments, connections=9000, most_runs=2, **options):
@@ -128,8 +127,9 @@ ROWS = [
         Figure(RATE, "100,000 wildcard filters, 10 publishers", scale=1e-3, table=RATES),
         Figure("rss_bytes", "MB with 100,000 filters on 100 connections", scale=1e-6, table=CONNECTIONS),
     ], fresh=True, most_runs=2, without=("rumqttd",)),
-    recover(1, 20_000),
-    recover(2, 20_000),
+    recover("recover-1", "20,000 messages, QoS 1, 256 B", "--qos=1"),
+    recover("recover-2", "20,000 messages, QoS 2, 256 B", "--qos=2"),
+    recover("recover-retained", "20,000 retained messages, QoS 1, 256 B", "--retained"),
     Row("recover-million", "1,000,000 messages, QoS 1, 256 B", ["recover", "--messages=1000000", "--window=100"], [
         Figure("lost", "lost of 1,000,000 acknowledged", digits=0, absolute="0", table=STORED),
         Figure("ready_seconds", "— seconds until ready again", table=STORED),

@@ -107,17 +107,19 @@ def test_mosquitto_without_a_save_loses_what_it_acknowledged_and_the_bench_says_
     user = "user root\n" if os.geteuid() == 0 else ""
     config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {tmp_path}/\n{user}")
     command = f"{shlex.quote(servers.client('mosquitto'))} -c {shlex.quote(str(config))}"
-    report = bench("recover", f"--port={port}", f"--broker-command={command}", "--messages=50", code=1)
-    assert (report["acknowledged"], report["lost"], report["exact"]) == (50, 50, False)
+    for options in ([], ["--retained"]):
+        report = bench("recover", f"--port={port}", f"--broker-command={command}", "--messages=50", *options, code=1)
+        assert (report["acknowledged"], report["lost"], report["exact"]) == (50, 50, False)
 
 
 @pytest.mark.parametrize("qos", [1, 2])
-@pytest.mark.parametrize("moment", [[], ["--kill-after=150"]])
+@pytest.mark.parametrize("moment", [[], ["--kill-after=150"], ["--retained"], ["--retained", "--kill-after=150"]])
 def test_a_killed_server_still_has_all_that_it_acknowledged(tmp_path: pathlib.Path, qos, moment):
     port, = servers.free_ports(1)
     settings = {"MQTT__BIND": f"127.0.0.1:{port}", "MQTTS__ENABLED": "false", "HTTP__ENABLED": "false"}
     command = shlex.join(["env", *(f"SAFEPORT__{key}={value}" for key, value in settings.items()), str(servers.BINARY), "serve",
                           "--open", "--data", str(tmp_path / "data")])
     report = bench("recover", f"--port={port}", f"--broker-command={command}", "--messages=400", f"--qos={qos}", *moment)
-    assert report["exact"] and report["session_present"] and report["lost"] == 0
-    assert report["acknowledged"] >= (150 if moment else 400)
+    assert report["exact"] and report["lost"] == 0
+    assert report["session_present"] is (None if "--retained" in moment else True)
+    assert report["acknowledged"] >= (150 if "--kill-after=150" in moment else 400)

@@ -513,6 +513,7 @@ fn a_broker_command_that_cannot_serve_is_named_with_its_last_words() {
         qos: QoS::AtLeastOnce,
         window: 1,
         kill_after: None,
+        retained: false,
     };
     let error = run(&target, &scenario).expect_err("ended").to_string();
     assert!(

@@ -24,6 +24,7 @@ mod process;
 mod recover;
 mod report;
 mod retained;
+mod rules;
 mod scenario;
 mod streams;
 mod target;
@@ -35,10 +36,11 @@ pub use error::LoadError;
 pub use report::{
     Connects, Exactness, Figures, Idle, Latency, Recovery, Report, Retained, Traffic, Wildcards,
 };
-pub use scenario::{
-    Flow, MAX_CONNECTS, MAX_MESSAGES, MAX_PAYLOAD, MAX_RATE, MAX_WINDOW, RECOVER_PUBLISHERS,
-    RETAINED_PUBLISHERS, Scenario, Shape, Timing, WARM_UP_CONNECTIONS,
+pub use rules::{
+    MAX_CONNECTS, MAX_MESSAGES, MAX_PAYLOAD, MAX_RATE, MAX_WINDOW, RECOVER_PUBLISHERS,
+    RETAINED_PUBLISHERS, WARM_UP_CONNECTIONS,
 };
+pub use scenario::{Flow, Scenario, Shape, Timing};
 pub use target::{Target, Tls, TlsVersion};
 
 use crate::descriptors;
@@ -96,6 +98,7 @@ pub fn run(target: &Target, scenario: &Scenario) -> Result<Report, LoadError> {
             qos,
             window,
             kill_after,
+            retained,
         } => {
             let plan = recover::Plan {
                 messages: *messages,
@@ -103,6 +106,7 @@ pub fn run(target: &Target, scenario: &Scenario) -> Result<Report, LoadError> {
                 payload: *payload,
                 qos: *qos,
                 window: *window,
+                retained: *retained,
             };
             recover::run(target, command, plan)?
         }

@@ -1,12 +1,13 @@
 //! `safeport bench`: load for a broker, ours or another, by `safeport_sim::load`.
 
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+mod target;
+
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum};
-use safeport_mqtt::{QoS, Version};
-use safeport_sim::load::{self, Figures, Flow, Scenario, Shape, Target, Timing, Tls, TlsVersion};
+use clap::{Args, Subcommand};
+use safeport_mqtt::QoS;
+use safeport_sim::load::{self, Figures, Flow, Scenario, Shape, Target, Timing};
+use target::{AddressArgs, TargetArgs};
 
 use crate::console::{Console, Failure};
 use crate::say;
@@ -138,6 +139,9 @@ pub(super) enum Load {
         /// the last one
         #[arg(long, value_name = "COUNT")]
         kill_after: Option<u32>,
+        /// Set the messages retained; whoever subscribes afterwards has to get them
+        #[arg(long)]
+        retained: bool,
         #[command(flatten)]
         address: AddressArgs,
     },
@@ -179,60 +183,6 @@ pub(super) struct FlowArgs {
     /// Measured time in seconds, after 0.4 s of warm-up
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct TargetArgs {
-    #[command(flatten)]
-    address: AddressArgs,
-    /// Process of the broker on this machine: measures its CPU time and memory
-    #[arg(long)]
-    pid: Option<u32>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct AddressArgs {
-    /// Host of the broker
-    #[arg(long, default_value = "127.0.0.1")]
-    host: String,
-    /// Port of its MQTT listener
-    #[arg(long, default_value_t = 1883)]
-    port: u16,
-    /// User name
-    #[arg(long)]
-    username: Option<String>,
-    /// Password
-    #[arg(long, env = "SAFEPORT_PASSWORD", hide_env_values = true)]
-    password: Option<String>,
-    /// Version of MQTT
-    #[arg(long, value_enum, default_value_t = Spoken::V311)]
-    mqtt: Spoken,
-    /// Speak TLS; every connection makes a full handshake
-    #[arg(long, requires = "ca")]
-    tls: bool,
-    /// With --tls: the certificate authority to trust, a PEM file (Safeport's own is `pki/ca.pem` in
-    /// its data folder)
-    #[arg(long, value_name = "FILE", requires = "tls")]
-    ca: Option<PathBuf>,
-    /// With --tls: its version
-    #[arg(long, value_enum, default_value_t = Sealed::V13)]
-    tls_version: Sealed,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Spoken {
-    #[value(name = "3.1.1")]
-    V311,
-    #[value(name = "5")]
-    V5,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Sealed {
-    #[value(name = "1.2")]
-    V12,
-    #[value(name = "1.3")]
-    V13,
 }
 
 impl BenchCommand {
@@ -342,6 +292,7 @@ impl Load {
                 qos,
                 window,
                 kill_after,
+                retained,
                 ..
             } => Scenario::Recover {
                 command: broker_command.clone(),
@@ -350,6 +301,7 @@ impl Load {
                 qos: quality(*qos),
                 window: *window,
                 kill_after: *kill_after,
+                retained: *retained,
             },
             Load::Idle {
                 connections,
@@ -377,10 +329,7 @@ impl Load {
             | Load::Wildcards { target, .. }
             | Load::Retained { target, .. }
             | Load::Idle { target, .. }
-            | Load::Connects { target, .. } => Ok(Target {
-                pid: target.pid,
-                ..target.address.resolve(texts)?
-            }),
+            | Load::Connects { target, .. } => target.resolve(texts),
             // Its process is not there yet.
             Load::Recover { address, .. } => address.resolve(texts),
         }
@@ -427,40 +376,4 @@ pub(super) fn seconds(given: f64, texts: &Texts) -> Result<Duration, Failure> {
     } else {
         Err(Failure::usage(say!(texts, "seconds-bad", given = given)))
     }
-}
-
-impl AddressArgs {
-    fn resolve(&self, texts: &Texts) -> Result<Target, Failure> {
-        let tls = match &self.ca {
-            None => None,
-            Some(ca) => {
-                let version = match self.tls_version {
-                    Sealed::V12 => TlsVersion::V12,
-                    Sealed::V13 => TlsVersion::V13,
-                };
-                let unusable = || Failure::usage(say!(texts, "ca-unreadable", path = ca.display()));
-                Some(Tls::new(ca, &self.host, version).map_err(|error| unusable().detail(error))?)
-            }
-        };
-        Ok(Target {
-            username: self.username.clone(),
-            password: self.password.clone(),
-            version: match self.mqtt {
-                Spoken::V311 => Version::V311,
-                Spoken::V5 => Version::V5,
-            },
-            tls,
-            ..Target::new(address(&self.host, self.port, texts)?)
-        })
-    }
-}
-
-/// The first address of a host.
-fn address(host: &str, port: u16, texts: &Texts) -> Result<SocketAddr, Failure> {
-    let unknown = || Failure::new(say!(texts, "host-unknown", host = host));
-    (host, port)
-        .to_socket_addrs()
-        .map_err(|error| unknown().detail(error))?
-        .next()
-        .ok_or_else(unknown)
 }

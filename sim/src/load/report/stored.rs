@@ -61,8 +61,8 @@ pub struct Recovery {
     pub publishing: Duration,
     /// CPU time of the broker in it.
     pub publishing_cpu: Option<Duration>,
-    /// The restarted broker knew the session.
-    pub session_present: bool,
+    /// Whether the restarted broker knew the session; `None` for retained messages.
+    pub session_present: Option<bool>,
     /// From starting the process again to the CONNACK for the session.
     pub ready: Duration,
     /// Different messages that then arrived, unacknowledged ones included.
@@ -118,7 +118,7 @@ impl Recovery {
         if self.qos < 2 {
             judged.duplicated = 0;
         }
-        self.session_present && judged.is_exact()
+        self.session_present != Some(false) && judged.is_exact()
     }
 
     /// It kept all that it acknowledged, but stopped acknowledging before the plan's end, as a broker
@@ -139,7 +139,8 @@ impl Recovery {
             "session_present": self.session_present,
             "ready_seconds": self.ready.as_secs_f64(),
             "received": self.received,
-            "receive_seconds": self.session_present.then_some(self.receiving.as_secs_f64()),
+            "receive_seconds": (self.session_present != Some(false))
+                .then_some(self.receiving.as_secs_f64()),
             "recovering_cpu_seconds": self.recovering_cpu.map(|cpu| cpu.as_secs_f64()),
             "rss_bytes": self.rss,
         });
@@ -204,12 +205,12 @@ impl fmt::Display for Recovery {
         }
         write!(
             f,
-            "; then killed\n  ready again after {:.2} s; {}, {} received in {:.2} s",
+            "; then killed\n  ready again after {:.2} s; {}{} received in {:.2} s",
             self.ready.as_secs_f64(),
-            if self.session_present {
-                "the session was there"
-            } else {
-                "THE SESSION WAS GONE"
+            match self.session_present {
+                Some(true) => "the session was there, ",
+                Some(false) => "THE SESSION WAS GONE, ",
+                None => "",
             },
             self.received,
             self.receiving.as_secs_f64()
@@ -257,7 +258,7 @@ mod tests {
             acknowledged: 10,
             publishing: Duration::from_secs(1),
             publishing_cpu: None,
-            session_present,
+            session_present: Some(session_present),
             ready: Duration::from_millis(5),
             received: 10,
             receiving: Duration::from_millis(5),
