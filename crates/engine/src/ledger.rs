@@ -9,7 +9,7 @@ use safeport_broker::{DiskRoom, Stats};
 use safeport_store::log::{AppendError, FolderFile, Log, Position, SyncTask};
 use tracing::{error, info, warn};
 
-use crate::limits::{CHECKPOINT_FROM, LOG_RETRY, SYNC_INTERVAL};
+use crate::limits::{CHECKPOINT_FROM, COMPACT_STEP, LOG_RETRY, SYNC_INTERVAL};
 use crate::mailbox::{Command, Mailbox};
 use crate::recovery::{Durability, Kept};
 
@@ -29,9 +29,13 @@ pub(crate) struct Ledger {
     stuck: bool,
     /// when to try again
     retry_at: Option<Instant>,
+    /// when to look for room again
+    room_at: Option<Instant>,
     checkpoint: Checkpoint,
     /// size of the log at which everything is written anew
     checkpoint_at: u64,
+    /// the same on a full disk
+    compact_at: u64,
 }
 
 /// Writing everything anew, so that what is outdated can go.
@@ -70,8 +74,10 @@ impl Ledger {
             sync_at: None,
             stuck: false,
             retry_at: None,
+            room_at: None,
             checkpoint: Checkpoint::Resting,
             checkpoint_at,
+            compact_at: 0,
         })
     }
 
@@ -182,6 +188,7 @@ impl Ledger {
                     warn!(target: "safeport::log", "old segments of the log stay: {error}");
                 }
                 self.checkpoint_at = (self.log.bytes() * 2).max(CHECKPOINT_FROM);
+                self.compact_at = self.log.bytes() + COMPACT_STEP;
                 info!(
                     target: "safeport::log",
                     before, after = self.log.bytes(), "the log was written anew"
@@ -198,15 +205,20 @@ impl Ledger {
         if self.sync_at.is_some_and(|at| at <= now) {
             self.sync();
         }
+        // Room comes before the write that it is for. Until there is some, what shrinks the state
+        // is written at once to what was set aside for it.
+        if !self.log.has_room() && self.room_at.is_none_or(|at| at <= now) {
+            self.room_at = match self.log.try_to_make_room() {
+                true => {
+                    info!(target: "safeport::log", "the disk has room again");
+                    None
+                }
+                false => Some(now + LOG_RETRY),
+            };
+        }
         if self.retry_at.is_some_and(|at| at <= now) {
             self.retry_at = None;
             self.write(now);
-        }
-        if !self.stuck && !self.log.has_room() {
-            match self.log.try_to_make_room() {
-                true => info!(target: "safeport::log", "the disk has room again"),
-                false => self.retry_at = Some(now + LOG_RETRY),
-            }
         }
     }
 
@@ -216,14 +228,25 @@ impl Ledger {
             .filter(|_| !self.syncing)
             .into_iter()
             .chain(self.retry_at)
+            .chain(self.room_at.filter(|_| !self.log.has_room()))
             .min()
     }
 
-    /// Whether everything should be written anew now: more than half of the log is outdated.
-    pub(crate) fn wants_checkpoint(&self) -> bool {
+    /// Whether everything should be written anew now: more than half of the log is outdated. On
+    /// a full disk, also when that surely fits into what is left: it is how an emptied queue
+    /// becomes room.
+    pub(crate) fn wants_checkpoint(&self, state: impl FnOnce() -> Stats) -> bool {
         self.checkpoint == Checkpoint::Resting
-            && self.log.bytes() >= self.checkpoint_at
-            && self.room() == DiskRoom::Enough
+            && match self.room() {
+                DiskRoom::Enough => self.log.bytes() >= self.checkpoint_at,
+                DiskRoom::Scarce => {
+                    let alive = alive(&state());
+                    alive <= self.log.left() / 4
+                        && alive <= self.log.bytes() / 2
+                        && self.log.bytes() >= self.compact_at
+                }
+                DiskRoom::Nothing => false,
+            }
     }
 
     /// Begins to. False if the disk does not let us.
@@ -237,6 +260,7 @@ impl Ledger {
                 warn!(target: "safeport::log", "the log cannot be written anew: {error}");
                 // Not again with every turn.
                 self.checkpoint_at = self.log.bytes() + CHECKPOINT_FROM;
+                self.compact_at = self.log.bytes() + COMPACT_STEP;
                 false
             }
         }

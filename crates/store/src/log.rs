@@ -262,6 +262,15 @@ impl<D: Disk> Log<D> {
         Ok(Position(sequence))
     }
 
+    /// Bytes that are set aside for further groups: what [`Log::cut`] finds on a
+    /// full disk, but for rounding down to a half.
+    pub fn left(&self) -> u64 {
+        let used = self.segments.back().map_or(0, |segment| segment.bytes);
+        let writing = self.writing.as_ref();
+        let here = writing.map_or(0, |writing| writing.reserve.saturating_sub(used));
+        here + self.next.as_ref().map_or(0, |next| next.reserve)
+    }
+
     /// Whether there is room for another segment. It is looked for once less
     /// than a quarter of a segment is left. Once there is none, appending goes
     /// on within what is left, which should be kept for what shrinks the
@@ -352,7 +361,7 @@ impl<D: Disk> Log<D> {
             // The first segment of all, still without groups.
             return Ok(segment.number);
         }
-        if self.next.is_none() && self.reserve_next(0, OnFull::Shorter).is_err() {
+        if self.next.is_none() && self.reserve_next(0, OnFull::Fail).is_err() {
             self.give_back_reserve()?;
             self.reserve_next(0, OnFull::Shorter)?;
         }

@@ -18,7 +18,7 @@ impl EventLoop {
             return;
         };
         ledger.timeouts(self.now);
-        if ledger.wants_checkpoint() {
+        if ledger.wants_checkpoint(|| self.broker.stats()) {
             self.begin_checkpoint();
         }
         let writing = self.ledger.as_ref();
