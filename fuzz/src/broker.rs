@@ -20,7 +20,8 @@ use crate::source::Source;
 ///
 /// Nothing panics; every byte sent is part of a packet that a client of that version can
 /// decode, and goes to a connection that is open; the gauges agree with what is there; and when
-/// everybody has left, nothing is left behind.
+/// everybody has left, nothing is left behind. What was written down on the way brings back what
+/// there was at every moment.
 pub fn operations(data: &[u8]) {
     let mut source = Source::new(data);
     let mut crowd = Crowd::new(&mut source);
@@ -28,7 +29,42 @@ pub fn operations(data: &[u8]) {
         crowd.step(&mut source);
         crowd.check();
     }
+    crowd.check_restart();
     crowd.leave();
+}
+
+/// Reads back whatever bytes, behind records that a broker made. They may be refused; they do not
+/// make it panic.
+pub fn records(data: &[u8]) {
+    let mut source = Source::new(data);
+    let mut crowd = Crowd::new(&mut source);
+    for _ in 0..source.below(12) {
+        crowd.step(&mut source);
+        crowd.check();
+    }
+    let mut broker = Broker::new(setup(&crowd.limits, 0));
+    for group in &crowd.kept[0] {
+        broker.replay(group).expect("records of our own");
+    }
+    let mut rest = Vec::new();
+    while !source.is_empty() {
+        rest.push(source.below(256) as u8);
+    }
+    let _ = broker.replay(&rest);
+    let _ = broker.finish_replay(crowd.now);
+    broker.handle_timeout(crowd.now + 1_000_000);
+    broker.begin_checkpoint();
+    while broker.checkpoint(100) {}
+}
+
+fn setup(limits: &Limits, me: u8) -> BrokerSetup {
+    BrokerSetup {
+        limits: limits.clone(),
+        seed: [3, 4],
+        me,
+        brokers: 2,
+        durable: true,
+    }
 }
 
 struct Connection {
@@ -45,6 +81,9 @@ struct Crowd {
     next: u32,
     now: Time,
     effects: Effects,
+    limits: Limits,
+    /// by broker: what it wrote down
+    kept: [Vec<Vec<u8>>; 2],
 }
 
 const CLIENTS: [&str; 4] = ["a", "b", "c", ""];
@@ -93,22 +132,14 @@ impl Crowd {
             ..Limits::default()
         };
         Crowd {
-            brokers: (0..2)
-                .map(|me| {
-                    Broker::new(BrokerSetup {
-                        limits: limits.clone(),
-                        seed: [3, 4],
-                        me,
-                        brokers: 2,
-                        durable: true,
-                    })
-                })
-                .collect(),
+            brokers: (0..2).map(|me| Broker::new(setup(&limits, me))).collect(),
             lines: Default::default(),
             connections: BTreeMap::new(),
             next: 0,
             now: Time(0),
             effects: Effects::default(),
+            limits,
+            kept: Default::default(),
         }
     }
 
@@ -369,7 +400,24 @@ impl Crowd {
         }
     }
 
+    /// What a restart would make of each broker is what it is.
+    fn check_restart(&mut self) {
+        for at in 0..2 {
+            self.carry_out(at);
+            let mut broker = Broker::new(setup(&self.limits, at as u8));
+            for group in &self.kept[at] {
+                broker.replay(group).expect("records of our own");
+            }
+            assert_eq!(broker.kept_in_words(), self.brokers[at].kept_in_words());
+        }
+    }
+
     fn carry_out(&mut self, at: usize) {
+        let mut group = Vec::new();
+        self.brokers[at].take_records(&mut group);
+        if !group.is_empty() {
+            self.kept[at].push(group);
+        }
         let mut effects = std::mem::take(&mut self.effects);
         self.brokers[at].take_effects(&mut effects);
         for effect in effects.list.drain(..) {

@@ -93,10 +93,13 @@ impl Peers {
         (u64::from(self.asks) << 32) | u64::from(publisher.0)
     }
 
-    /// Whether the answer to a publish of the session waits for peers.
+    /// Whether the answer to a QoS 2 publish of the session waits for peers.
     pub(crate) fn is_awaited(&self, publisher: SessionId, packet_id: NonZeroU16) -> bool {
         let answers = self.answers.get(&publisher);
-        answers.is_some_and(|list| list.iter().any(|answer| answer.packet_id == packet_id))
+        answers.is_some_and(|list| {
+            list.iter()
+                .any(|answer| answer.packet_id == packet_id && answer.qos == QoS::ExactlyOnce)
+        })
     }
 
     /// The newest interest, if some peer may not know it yet; else 0.

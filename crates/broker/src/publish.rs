@@ -143,7 +143,7 @@ impl Broker {
         if let Outcome::Full(_) = outcome {
             // As if it had not come: it comes again.
             self.stats.packets_received -= 1;
-            if let Some(packet_id) = publish.packet_id {
+            if let (QoS::ExactlyOnce, Some(packet_id)) = (publish.qos, publish.packet_id) {
                 self.close_incoming(id, packet_id);
             }
             return Handled::Later;
@@ -196,7 +196,9 @@ impl Broker {
         if code == ReasonCode::QuotaExceeded && version != Version::V5 {
             // 3.x has no negative acknowledgement: without one the client sends it again
             // when it returns. Acknowledging what was not kept would lose it.
-            self.close_incoming(id, packet_id);
+            if qos == QoS::ExactlyOnce {
+                self.close_incoming(id, packet_id);
+            }
             return;
         }
         match qos {
@@ -205,7 +207,7 @@ impl Broker {
             QoS::ExactlyOnce => {
                 if code.is_error() && version == Version::V5 {
                     self.close_incoming(id, packet_id);
-                } else if self.expect(id).keep == Keep::Whole {
+                } else if self.expect(id).keep == Keep::Whole && self.is_open(id, packet_id) {
                     self.records.received(id, packet_id);
                 }
                 self.send_ack(id, Packet::PubRec, packet_id, code);
@@ -237,6 +239,13 @@ impl Broker {
         }
         incoming.push(packet_id);
         true
+    }
+
+    /// Whether a QoS 2 publish is open. A client may have released it before its answer.
+    fn is_open(&self, id: SessionId, packet_id: NonZeroU16) -> bool {
+        let flow = &self.expect(id).flow;
+        flow.as_ref()
+            .is_some_and(|flow| flow.incoming.contains(&packet_id))
     }
 
     fn close_incoming(&mut self, id: SessionId, packet_id: NonZeroU16) -> bool {

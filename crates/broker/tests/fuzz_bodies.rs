@@ -15,6 +15,15 @@ use std::panic::{catch_unwind, resume_unwind};
 
 #[test]
 fn random_operations_never_panic_and_leave_nothing_behind() {
+    rounds(broker::operations);
+}
+
+#[test]
+fn no_bytes_make_a_broker_panic_that_reads_them_back() {
+    rounds(broker::records);
+}
+
+fn rounds(body: fn(&[u8])) {
     let rounds = std::env::var("FUZZ_ROUNDS")
         .ok()
         .and_then(|text| text.parse::<u64>().ok())
@@ -35,7 +44,7 @@ fn random_operations_never_panic_and_leave_nothing_behind() {
                 (z ^ (z >> 31)) as u8
             })
             .collect();
-        if let Err(panic) = catch_unwind(|| broker::operations(&bytes)) {
+        if let Err(panic) = catch_unwind(|| body(&bytes)) {
             eprintln!("replay with SAFEPORT_SEED={seed}");
             resume_unwind(panic);
         }

@@ -996,3 +996,24 @@ fn delivery_to_a_full_queue_is_refused() {
     }
     assert_eq!(results, [true, false, true, false]);
 }
+
+#[test]
+fn a_refused_qos_1_publish_does_not_end_a_qos_2_exchange_with_the_same_identifier() {
+    let mut w = World::with(Limits {
+        max_queued_messages: 1,
+        ..Limits::default()
+    });
+    let away = w.enter(v311("away").lasting());
+    w.join(away, "t", 2);
+    w.cut(away);
+    let p = w.enter(v311("p"));
+    w.publish(p, msg("t", "once").q2(5));
+    assert_eq!(w.read(p), ["PUBREC #5"]);
+    w.publish(p, msg("t", "refused").q1(5));
+    assert_eq!(w.read(p), NOTHING);
+    let away = w.connect(v311("away").lasting());
+    assert_eq!(w.read(away).len(), 2);
+    w.publish(p, msg("t", "once").q2(5).dup());
+    assert_eq!(w.read(p), ["PUBREC #5"]);
+    assert_eq!(w.read(away), NOTHING, "it was taken already");
+}
