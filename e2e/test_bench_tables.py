@@ -72,8 +72,8 @@ def test_the_command_fills_a_table_and_stops_what_it_started(tmp_path: pathlib.P
         assert not made["notes"] and set(made["runs"]) == {"safeport", "mosquitto"}
         assert all(report["exact"] for report in made["runs"]["safeport"]), made
     assert "TLS 1.3" in rows["fan-in-tls"]["runs"]["mosquitto"][0]["scenario"]
-    assert rows["recover-1"]["runs"]["mosquitto"][0]["lost"] == 20_000
-    assert "| — of these lost | 0 | 20,000 | – | 0 |" in done.stdout
+    assert rows["recover-1"]["runs"]["mosquitto"][0]["lost"] == 100_000
+    assert "| — of these lost | 0 | 100,000 | – | 0 |" in done.stdout
     assert {path.name for path in tmp_path.iterdir()} == {reports.name, text.name}, "files are left behind"
     left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True).stdout
     assert not left, "still running"

@@ -139,8 +139,7 @@ impl Recovery {
             "session_present": self.session_present,
             "ready_seconds": self.ready.as_secs_f64(),
             "received": self.received,
-            "receive_seconds": (self.session_present != Some(false))
-                .then_some(self.receiving.as_secs_f64()),
+            "receive_seconds": (self.received > 0).then_some(self.receiving.as_secs_f64()),
             "recovering_cpu_seconds": self.recovering_cpu.map(|cpu| cpu.as_secs_f64()),
             "rss_bytes": self.rss,
         });
