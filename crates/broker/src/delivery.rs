@@ -409,12 +409,14 @@ impl Broker {
                 // Owed to connections only.
                 return false;
             }
-            let waiting = session.flow.as_ref().map_or(0, |flow| flow.queued_qos0);
-            if !session.blocked && waiting == 0 {
+            let flow = session.flow.as_ref();
+            let waits = flow.is_some_and(|flow| flow.queued_qos0 > 0);
+            if !session.blocked && !waits {
                 self.send_live(handout, receiver, matches, retain, now);
                 return true;
             }
-            if waiting >= self.limits.max_queued_qos0 {
+            let (weight, limits) = (handout.out.weight(), &self.limits);
+            if flow.is_some_and(|flow| !flow.has_room_for_qos0(weight, limits)) {
                 self.stats.publish_dropped += 1;
                 return false;
             }
@@ -464,7 +466,7 @@ impl Broker {
     fn is_far_too_full(&self, id: SessionId) -> bool {
         let flow = &self.expect(id).flow;
         flow.as_ref().is_some_and(|flow| {
-            flow.queue.len() >= 2 * self.limits.max_queued_messages as usize
+            flow.queued() >= 2 * self.limits.max_queued_messages as usize
                 || flow.queued_bytes >= 2 * u64::from(self.limits.max_queued_bytes)
         })
     }

@@ -49,6 +49,9 @@ pub(crate) struct Replay {
 #[derive(Clone, Copy)]
 pub(crate) enum Cursor {
     Session(usize),
+    /// Messages of a session, from this one on: they need not be in one group with it, and may be
+    /// many.
+    Bodies(usize, usize),
     Retained(u32),
 }
 
@@ -94,7 +97,8 @@ impl Broker {
     pub fn replay(&mut self, group: &[u8]) -> Result<(), BadRecord> {
         let mut replay = self.replay.take().unwrap_or_default();
         let result = self.replay_group(&mut replay, group);
-        if replay.messages.len() >= replay.messages_mark.max(MESSAGES_MARK) {
+        // In a new account of everything, bodies come before what refers to them.
+        if !replay.partial && replay.messages.len() >= replay.messages_mark.max(MESSAGES_MARK) {
             // Whoever refers to a message later holds it now: nobody else can.
             replay
                 .messages
@@ -449,15 +453,23 @@ impl Broker {
     }
 
     /// Writes down the next sessions and retained messages until the records have grown by
-    /// `budget` bytes (one session is never split). False once everything is written.
+    /// `budget` bytes (a session is not split, but for its messages). False once everything is
+    /// written.
     pub fn checkpoint(&mut self, budget: usize) -> bool {
         let start = self.records.len();
         while self.records.len() - start < budget {
             match self.cursor {
                 None => return false,
                 Some(Cursor::Session(index)) if index < self.sessions.len() => {
-                    self.cursor = Some(Cursor::Session(index + 1));
-                    self.write_session(SessionId(index as u32));
+                    self.cursor = Some(Cursor::Bodies(index, 0));
+                }
+                Some(Cursor::Bodies(index, at)) => {
+                    if self.write_body(index, at) {
+                        self.cursor = Some(Cursor::Bodies(index, at + 1));
+                    } else {
+                        self.write_session(SessionId(index as u32));
+                        self.cursor = Some(Cursor::Session(index + 1));
+                    }
                 }
                 Some(Cursor::Session(_)) => self.cursor = Some(Cursor::Retained(0)),
                 Some(Cursor::Retained(node)) if node < self.retained.places() => {
@@ -473,6 +485,33 @@ impl Broker {
             }
         }
         self.cursor.is_some()
+    }
+
+    /// Writes down one of the messages that a session is owed. False if there is none at this
+    /// place. What moves meanwhile does no harm: the session itself writes what it misses.
+    fn write_body(&mut self, index: usize, at: usize) -> bool {
+        let Some(Some(session)) = self.sessions.get(index) else {
+            return false;
+        };
+        let Some(flow) = session
+            .flow
+            .as_ref()
+            .filter(|_| session.keep == Keep::Whole)
+        else {
+            return false;
+        };
+        let waiting = at.checked_sub(flow.inflight.len());
+        let owed = match waiting {
+            Some(waiting) => flow.queue.get(waiting),
+            None => match &flow.inflight[at] {
+                InFlight::Publish(_, owed) => Some(owed),
+                InFlight::Release(_) => return true,
+            },
+        };
+        if let Some(owed) = owed.filter(|owed| owed.is_kept()) {
+            self.records.message(&owed.message);
+        }
+        owed.is_some()
     }
 
     /// Writes down a whole session.

@@ -34,6 +34,8 @@ pub struct Limits {
     /// QoS 0 messages waiting for a connected client whose socket is full; default 1,000.
     /// Newer ones are dropped and counted.
     pub max_queued_qos0: u32,
+    /// Bytes of those; default 1 MiB. A single message may be larger.
+    pub max_queued_qos0_bytes: u64,
     /// Retained messages; default 1,000,000. A further one is refused with 0x97 (QoS 1, 2)
     /// or delivered but not kept (QoS 0).
     pub max_retained_messages: u32,
@@ -80,6 +82,7 @@ impl Default for Limits {
             max_stored_bytes: 256 << 20,
             patience: 10_000,
             max_queued_qos0: 1_000,
+            max_queued_qos0_bytes: 1 << 20,
             max_retained_messages: 1_000_000,
             max_retained_bytes: 256 << 20,
             max_subscriptions: 10_000,

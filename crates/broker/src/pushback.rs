@@ -165,7 +165,7 @@ impl Broker {
 
 impl Flow {
     fn is_half_empty(&self, limits: &Limits) -> bool {
-        self.queue.len() <= limits.max_queued_messages as usize / 2
+        self.queued() <= limits.max_queued_messages as usize / 2
             && self.queued_bytes <= u64::from(limits.max_queued_bytes) / 2
     }
 }

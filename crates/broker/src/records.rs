@@ -366,7 +366,7 @@ impl Records {
     }
 
     /// The message's number; its body is written if the log may not have it.
-    fn message(&mut self, message: &Arc<Message>) -> u64 {
+    pub(crate) fn message(&mut self, message: &Arc<Message>) -> u64 {
         // Who wrote it (8 bits), when (16), under which number (40): loops share messages, each
         // has its own log, and they mark them without asking each other.
         let here = u64::from(self.me) << 16 | u64::from(self.cycle);

@@ -145,8 +145,10 @@ pub(crate) struct Flow {
     /// again on this one
     pub(crate) unsent: usize,
     pub(crate) queue: VecDeque<Owed>,
-    /// weight of `queue`
+    /// weight of the QoS 1 and 2 messages in `queue`
     pub(crate) queued_bytes: u64,
+    /// weight of its QoS 0 messages
+    pub(crate) queued_qos0_bytes: u64,
     /// QoS 0 messages in `queue`
     pub(crate) queued_qos0: u32,
     /// packet ids of QoS 2 publishes from the client, not yet released
@@ -221,23 +223,46 @@ impl Flow {
         self.queue.is_empty() && self.unsent == 0 && self.inflight.len() < window
     }
 
-    /// Whether so many bytes more may wait. A first message always may, however large.
+    /// QoS 1 and 2 messages that wait.
+    pub(crate) fn queued(&self) -> usize {
+        self.queue.len() - self.queued_qos0 as usize
+    }
+
+    /// Whether so many bytes more may wait. A first message always may, however large. QoS 0 has
+    /// limits of its own and takes nobody's place.
     pub(crate) fn has_room(&self, weight: usize, limits: &Limits) -> bool {
-        self.queue.is_empty()
-            || self.queue.len() < limits.max_queued_messages as usize
+        self.queued() == 0
+            || self.queued() < limits.max_queued_messages as usize
                 && self.queued_bytes + weight as u64 <= u64::from(limits.max_queued_bytes)
     }
 
+    /// The same for QoS 0.
+    pub(crate) fn has_room_for_qos0(&self, weight: usize, limits: &Limits) -> bool {
+        self.queued_qos0 < limits.max_queued_qos0
+            && (self.queued_qos0 == 0
+                || self.queued_qos0_bytes + weight as u64 <= limits.max_queued_qos0_bytes)
+    }
+
     pub(crate) fn push_queue(&mut self, owed: Owed) {
-        self.queued_bytes += owed.message.weight() as u64;
-        self.queued_qos0 += u32::from(owed.qos == QoS::AtMostOnce);
+        let weight = owed.message.weight() as u64;
+        if owed.is_kept() {
+            self.queued_bytes += weight;
+        } else {
+            self.queued_qos0 += 1;
+            self.queued_qos0_bytes += weight;
+        }
         self.queue.push_back(owed);
     }
 
     pub(crate) fn pop_queue(&mut self) -> Option<Owed> {
         let owed = self.queue.pop_front()?;
-        self.queued_bytes -= owed.message.weight() as u64;
-        self.queued_qos0 -= u32::from(owed.qos == QoS::AtMostOnce);
+        let weight = owed.message.weight() as u64;
+        if owed.is_kept() {
+            self.queued_bytes -= weight;
+        } else {
+            self.queued_qos0 -= 1;
+            self.queued_qos0_bytes -= weight;
+        }
         if self.queue.is_empty() && self.queue.capacity() > 1024 {
             self.queue.shrink_to(64);
         }
@@ -248,7 +273,7 @@ impl Flow {
     pub(crate) fn drop_qos0(&mut self) {
         self.queue.retain(|owed| owed.qos != QoS::AtMostOnce);
         self.queued_qos0 = 0;
-        self.queued_bytes = self.queue.iter().map(|o| o.message.weight() as u64).sum();
+        self.queued_qos0_bytes = 0;
     }
 
     pub(crate) fn is_idle(&self) -> bool {

@@ -66,10 +66,8 @@ impl Broker {
         let session = self.expect(id);
         let whole = session.keep == Keep::Whole;
         let list = &session.subscriptions;
-        let is_new = self.tree.find(id, list, plain, group).is_none();
-        if whole && self.is_disk_full() {
-            return Err(ReasonCode::QuotaExceeded);
-        }
+        let slot = self.tree.find(id, list, plain, group);
+        let is_new = slot.is_none();
         if is_new && list.len() >= self.limits.max_subscriptions as usize {
             self.limit_reached(id, "limits.max_subscriptions_per_client");
             return Err(ReasonCode::QuotaExceeded);
@@ -78,30 +76,36 @@ impl Broker {
             options.retain_as_published = true;
             options.no_local |= group.is_none();
         }
+        let identifier = request.identifier;
+        let known = slot.map(|slot| self.tree.options_of(&list[slot as usize]));
+        let is_same = known == Some((Options::new(options), identifier));
         let wants_retained = match options.retain_handling {
             RetainHandling::SendAtSubscribe => true,
             RetainHandling::SendIfNew => is_new,
             RetainHandling::DoNotSend => false,
         };
+        let mut found = Vec::new();
         // No retained messages for shared subscriptions [section 4.8.2].
         if wants_retained && group.is_none() {
-            self.collect_retained(id, plain, options, request, now)?;
+            found = self.collect_retained(id, plain, options, request, now)?;
         }
+        // Clients that subscribe anew with every connection make nothing to write down.
+        let is_written = whole && (!is_same || found.iter().any(Owed::is_kept));
+        if is_written && self.is_disk_full() {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        request.retained.append(&mut found);
         let session = self.sessions[id.index()]
             .as_mut()
             .expect("the session is listed");
         let options = Options::new(options);
-        let members = self.tree.subscribe(
-            id,
-            &mut session.subscriptions,
-            plain,
-            group,
-            options,
-            request.identifier,
-        );
-        if whole {
+        let list = &mut session.subscriptions;
+        let members = self
+            .tree
+            .subscribe(id, list, plain, group, options, identifier);
+        if whole && !is_same {
             let records = &mut self.records;
-            records.subscribed(id, filter, options.bits(), request.identifier);
+            records.subscribed(id, filter, options.bits(), identifier);
         }
         if let Some(members) = members {
             request.awaited = self.tell_interest(filter, members, true);
@@ -134,7 +138,7 @@ impl Broker {
         Ok(parsed)
     }
 
-    /// Adds the retained messages that a filter matches to what the client is owed. A client
+    /// The retained messages that a filter matches, as the client is owed them. A client
     /// may always be owed one set of them; asking again and again, without taking them, is
     /// what the queue's limit is for.
     fn collect_retained(
@@ -142,9 +146,9 @@ impl Broker {
         id: SessionId,
         filter: &str,
         options: SubscribeOptions,
-        request: &mut Request,
+        request: &Request,
         now: Time,
-    ) -> Result<(), ReasonCode> {
+    ) -> Result<Vec<Owed>, ReasonCode> {
         let mut found = Vec::new();
         self.retained.matching(filter, now, &mut found);
         let session = self.expect(id);
@@ -159,12 +163,10 @@ impl Broker {
             return Err(ReasonCode::QuotaExceeded);
         }
         let identifier = request.identifier;
-        request.retained.extend(
-            found
-                .into_iter()
-                .map(|message| retained_owed(message, options.qos, identifier)),
-        );
-        Ok(())
+        let found = found.into_iter();
+        Ok(found
+            .map(|message| retained_owed(message, options.qos, identifier))
+            .collect())
     }
 
     fn failure_code(&self, id: SessionId, reason: ReasonCode, asked: QoS) -> u8 {

@@ -351,12 +351,17 @@ impl SubscriptionTree {
         }
     }
 
-    /// The filter with its `$share/group/`, options and Subscription Identifier.
-    pub(crate) fn describe(&self, reference: &SubscriptionRef) -> (String, Options, u32) {
+    /// Options and Subscription Identifier of a session's subscription.
+    pub(crate) fn options_of(&self, reference: &SubscriptionRef) -> (Options, u32) {
         let subscribers = self.subscribers(reference.node, reference.group);
         let subscriber = &subscribers[reference.position as usize];
-        let filter = self.filter_of(reference);
-        (filter, subscriber.options, subscriber.identifier)
+        (subscriber.options, subscriber.identifier)
+    }
+
+    /// The filter with its `$share/group/`, options and Subscription Identifier.
+    pub(crate) fn describe(&self, reference: &SubscriptionRef) -> (String, Options, u32) {
+        let (options, identifier) = self.options_of(reference);
+        (self.filter_of(reference), options, identifier)
     }
 
     /// Records how many subscriptions a peer has to `filter` (an ordinary filter: any

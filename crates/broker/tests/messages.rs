@@ -976,7 +976,7 @@ fn deliver_reaches_a_client_without_a_subscription() {
 #[test]
 fn delivery_to_a_full_queue_is_refused() {
     let mut w = World::with(Limits {
-        max_queued_messages: 2,
+        max_queued_messages: 1,
         max_queued_qos0: 1,
         ..Limits::default()
     });

@@ -213,3 +213,52 @@ fn a_full_disk_refuses_what_would_have_to_be_kept_and_nothing_else() {
     w.publish(p, msg("t", "kept").q1(4));
     assert_eq!(w.read(p), ["PUBACK #4"]);
 }
+
+#[test]
+fn a_client_that_subscribes_anew_is_let_go_on_a_full_disk_if_nothing_is_to_be_written() {
+    let mut w = World::new();
+    let c = w.enter(v311("c").lasting());
+    w.join(c, "t", 1);
+    let p = w.enter(v5("p"));
+    w.publish(p, msg("r", "kept").q1(1).retain());
+    w.join(c, "r", 0);
+    w.read(c);
+    w.settle(0);
+    let before = w.groups[0].len();
+    w.with_broker(0, |broker, _| broker.set_disk_room(DiskRoom::Scarce));
+    w.join(c, "t", 1);
+    w.subscribe(c, 1, &[world::sub("r", 0)]);
+    assert_eq!(w.read(c), ["SUBACK #1 [0]", "PUBLISH r q0 retain: kept"]);
+    assert_eq!(w.groups[0].len(), before, "nothing new was written");
+    for (filter, qos) in [("t", 2), ("r", 1), ("new", 0)] {
+        w.subscribe(c, 2, &[world::sub(filter, qos)]);
+        assert_eq!(w.read(c), ["SUBACK #2 [128]"], "{filter} {qos}");
+    }
+}
+
+#[test]
+fn qos_0_takes_nobodys_place_in_the_queue_and_has_a_limit_in_bytes() {
+    let mut w = World::with(Limits {
+        max_queued_messages: 2,
+        max_queued_qos0: 10,
+        max_queued_qos0_bytes: 100,
+        ..Limits::default()
+    });
+    w.slow_sockets = true;
+    let slow = w.enter(v311("slow"));
+    w.join(slow, "#", 1);
+    w.fill(slow);
+    let p = w.enter(v5("p"));
+    let payload = "x".repeat(40);
+    for _ in 0..5 {
+        w.publish(p, msg("t", &payload));
+    }
+    assert_eq!(
+        w.brokers[0].stats().publish_dropped,
+        3,
+        "two of 41 bytes fit"
+    );
+    w.publish(p, msg("t", "1").q1(1));
+    w.publish(p, msg("t", "2").q1(2));
+    assert_eq!(w.read(p), ["PUBACK #1", "PUBACK #2"]);
+}

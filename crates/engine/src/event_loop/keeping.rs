@@ -90,13 +90,15 @@ impl EventLoop {
         self.release_promises();
     }
 
-    /// Before effects are carried out: which group of the log they have to wait for.
+    /// Before effects are carried out: which group of the log they have to wait for. Only those of
+    /// calls that wrote something down do; what went to the same connection before keeps its place
+    /// in line, so a later answer does not overtake one that waits.
     pub(super) fn set_gate(&mut self) {
-        let Some(ledger) = &mut self.ledger else {
+        let Some(ledger) = &self.ledger else {
             return;
         };
         let records = self.broker.records_len();
-        let unsafe_yet = records > self.records_seen || !ledger.records().is_empty();
+        let unsafe_yet = records > self.records_seen;
         self.records_seen = records;
         self.gate = unsafe_yet.then(|| ledger.next());
         if self.from_peer && self.gate.is_none() && ledger.safe() + 1 < ledger.next() {
