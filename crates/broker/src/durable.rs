@@ -41,6 +41,8 @@ pub(crate) struct Replay {
     partial: bool,
     /// an account was complete: nothing before what was read can be missing
     whole: bool,
+    /// what made no sense in an account that may never be complete
+    doubt: Option<&'static str>,
     /// when a session of another broker is taken in: where it went
     adopted: Option<u32>,
 }
@@ -117,7 +119,12 @@ impl Broker {
                 return Ok(());
             };
             if let Err(what) = self.replay_record(replay, record) {
-                return Err(BadRecord { offset, what });
+                if replay.whole || replay.adopted.is_some() {
+                    return Err(BadRecord { offset, what });
+                }
+                // What it refers to may have gone with a part of the log that nobody needs:
+                // then this account ends before it is complete, and another one follows.
+                replay.doubt.get_or_insert(what);
             }
         }
     }
@@ -129,10 +136,20 @@ impl Broker {
     ) -> Result<(), &'static str> {
         match record {
             Record::Seed(seed) => {
+                if !replay.whole {
+                    // The account before this one was never finished. That reading begins with
+                    // it means that this one was, and that what it stood on is gone.
+                    self.forget_replayed(replay);
+                }
                 self.reseed(seed);
                 replay.partial = true;
             }
-            Record::Complete => (replay.partial, replay.whole) = (false, true),
+            Record::Complete => {
+                (replay.partial, replay.whole) = (false, true);
+                if let Some(what) = replay.doubt.take() {
+                    return Err(what);
+                }
+            }
             Record::Session(session) => self.replay_session(replay, &session)?,
             Record::Ended(key) => {
                 let Some(id) = self.replayed(replay, key)? else {
@@ -364,6 +381,20 @@ impl Broker {
             }
         }
         Ok(())
+    }
+
+    /// Begins again with nothing.
+    fn forget_replayed(&mut self, replay: &mut Replay) {
+        for index in 0..self.sessions.len() {
+            let id = SessionId(index as u32);
+            if self.session(id).is_some() {
+                self.forget_session(id);
+            }
+        }
+        self.retained.clear();
+        replay.messages.clear();
+        replay.connected.clear();
+        replay.doubt = None;
     }
 
     /// The session of a record. `None` if it is not known yet: it is written whole later on.

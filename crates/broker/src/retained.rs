@@ -47,6 +47,15 @@ impl Retained {
         self.find(topic).is_some_and(|known| known.stamp >= stamp)
     }
 
+    /// Forgets all messages; stamps go on.
+    pub(crate) fn clear(&mut self) {
+        for node in 0..self.places() {
+            if node != ROOT && self.trie.get(node).is_some_and(Option::is_some) {
+                self.take(node);
+            }
+        }
+    }
+
     pub(crate) fn len(&self) -> u64 {
         self.count
     }

@@ -221,7 +221,7 @@ fn a_client_that_subscribes_anew_is_let_go_on_a_full_disk_if_nothing_is_to_be_wr
     w.join(c, "t", 1);
     let p = w.enter(v5("p"));
     w.publish(p, msg("r", "kept").q1(1).retain());
-    w.join(c, "r", 0);
+    w.subscribe(c, 9, &[world::sub("r", 0)]);
     w.read(c);
     w.settle(0);
     let before = w.groups[0].len();
