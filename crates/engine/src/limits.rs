@@ -43,9 +43,6 @@ pub(crate) const CHECKPOINT_FROM: u64 = 64 << 20;
 /// On a full disk a log is written anew at the earliest after so many bytes more.
 pub(crate) const COMPACT_STEP: u64 = 256 << 10;
 
-/// On a full disk a log is written anew at the earliest after so many bytes more.
-pub(crate) const COMPACT_STEP: u64 = 256 << 10;
-
 /// Bytes of a checkpoint written in one turn: some 200 µs.
 pub(crate) const CHECKPOINT_STEP: usize = 256 << 10;
 
