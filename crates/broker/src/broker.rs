@@ -12,17 +12,17 @@ use safeport_mqtt::{
     Ack, Disconnect, Packet, PacketType, Properties, PropertiesBuf, ReasonCode, Version,
 };
 
-use crate::durable::{Cursor, Replay};
 use crate::effect::{DisconnectCause, Effect, Effects, Event};
+use crate::held::PushBack;
 use crate::ids::{ConnectionId, SessionId};
 use crate::limits::{Limits, RESERVED};
 use crate::message::{Publication, WhenFull};
 use crate::peers::Peers;
 use crate::permissions::Permissions;
-use crate::pushback::PushBack;
-use crate::records::{Keep, Records, WillIs};
+use crate::records::{Records, WillIs};
+use crate::replay::{Cursor, Replay};
 use crate::retained::{Retained, is_own};
-use crate::session::Session;
+use crate::session::{Keep, Session};
 use crate::stats::Stats;
 use crate::subscriptions::{Matches, SubscriptionTree};
 use crate::time::Time;

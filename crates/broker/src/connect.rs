@@ -14,9 +14,9 @@ use crate::effect::{DisconnectCause, Effect, Event};
 use crate::ids::{ConnectionId, SessionId};
 use crate::message::{Message, Outgoing};
 use crate::permissions::Permissions;
-use crate::records::{DiskRoom, Keep};
+use crate::records::DiskRoom;
 use crate::retained::is_own;
-use crate::session::{Extra, Session, Will};
+use crate::session::{Extra, Keep, Session, Will};
 use crate::time::Time;
 use crate::timers::Alarm;
 

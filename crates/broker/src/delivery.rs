@@ -12,9 +12,9 @@ use crate::frame::{Alias, Encoded, Form};
 use crate::ids::SessionId;
 use crate::limits::{PUMP_BYTES, SHARE_FROM};
 use crate::message::{Message, Outgoing, WhenFull};
-use crate::records::Keep;
+use crate::peers::Forwarded;
 use crate::retained::is_own;
-use crate::session::{Identifiers, InFlight, Owed};
+use crate::session::{Identifiers, InFlight, Keep, Owed};
 use crate::subscriptions::{GroupChoice, Matches, Reach, Receiver};
 use crate::time::Time;
 use crate::timers::{Alarm, Timer};
@@ -46,13 +46,6 @@ struct Handout<'a> {
     full: Option<SessionId>,
     /// and whether one went without
     refused: bool,
-}
-
-/// Who forwarded a publish, and under which number it waits for an answer; 0 = it does not.
-#[derive(Clone, Copy)]
-pub(crate) struct Forwarded {
-    pub(crate) from: u8,
-    pub(crate) ask: u64,
 }
 
 impl<'a> Handout<'a> {

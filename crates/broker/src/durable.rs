@@ -3,59 +3,23 @@
 //! was made of them, and hands them back after a restart.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
 use safeport_mqtt::TopicFilter;
 
 use crate::broker::Broker;
 use crate::ids::SessionId;
 use crate::message::{Message, Outgoing};
-use crate::permissions::{Permissions, TopicRights};
 use crate::records::{
-    BadRecord, DiskRoom, Keep, OwedRecord, Reader, Record, Records, SessionRecord, WillIs,
-    WillRecord,
+    BadRecord, DiskRoom, Reader, Record, Records, SessionRecord, WillIs, WillRecord,
 };
-use crate::session::{Extra, InFlight, Owed, Session, Will};
+use crate::replay::{Cursor, Replay};
+use crate::session::{Extra, InFlight, Keep, Owed, Session, Will};
 use crate::subscriptions::Options;
 use crate::time::Time;
 use crate::timers::Alarm;
-
-/// What is only needed while records are read back.
-#[derive(Default)]
-pub(crate) struct Replay {
-    messages: HashMap<u64, Arc<Message>, FixedState>,
-    /// how many messages there may be before those that nobody needs any more are let go
-    messages_mark: usize,
-    users: BTreeMap<Box<str>, Arc<Permissions>>,
-    nobody: Option<Arc<Permissions>>,
-    /// sessions whose connection the records do not see the end of
-    connected: BTreeSet<u32>,
-    /// latest time in any record
-    latest: Time,
-    /// a new account of everything has begun: what it has not come to yet may be missing
-    partial: bool,
-    /// an account was complete: nothing before what was read can be missing
-    whole: bool,
-    /// what made no sense in an account that may never be complete
-    doubt: Option<&'static str>,
-    /// when a session of another broker is taken in: where it went
-    adopted: Option<u32>,
-}
-
-/// Where a checkpoint has come to.
-#[derive(Clone, Copy)]
-pub(crate) enum Cursor {
-    Session(usize),
-    /// Messages of a session, from this one on: they need not be in one group with it, and may be
-    /// many.
-    Bodies(usize, usize),
-    Retained(u32),
-}
 
 /// What came back after a restart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -99,14 +63,7 @@ impl Broker {
     pub fn replay(&mut self, group: &[u8]) -> Result<(), BadRecord> {
         let mut replay = self.replay.take().unwrap_or_default();
         let result = self.replay_group(&mut replay, group);
-        // In a new account of everything, bodies come before what refers to them.
-        if !replay.partial && replay.messages.len() >= replay.messages_mark.max(MESSAGES_MARK) {
-            // Whoever refers to a message later holds it now: nobody else can.
-            replay
-                .messages
-                .retain(|_, message| Arc::strong_count(message) > 1);
-            replay.messages_mark = replay.messages.len() * 2;
-        }
+        replay.tidy();
         self.replay = Some(replay);
         result
     }
@@ -719,46 +676,7 @@ fn note_session(records: &mut Records, id: SessionId, session: &Session, fresh: 
     });
 }
 
-impl Replay {
-    fn message(&self, number: u64) -> Result<Arc<Message>, &'static str> {
-        let message = self.messages.get(&number);
-        message.cloned().ok_or("a message that was never written")
-    }
-
-    fn owed(&self, record: OwedRecord) -> Result<Owed, &'static str> {
-        Ok(Owed {
-            message: self.message(record.message)?,
-            identifiers: record.identifiers,
-            qos: record.qos,
-            retain: record.retain,
-        })
-    }
-
-    /// Rights are looked up anew when the client comes back; until then only the name counts.
-    fn permissions(&mut self, user: Option<&str>) -> Arc<Permissions> {
-        let none = |user: Option<&str>| {
-            Arc::new(Permissions {
-                user: user.map(Into::into),
-                publish: TopicRights::Filters(Vec::new()),
-                subscribe: TopicRights::Filters(Vec::new()),
-            })
-        };
-        let Some(user) = user else {
-            return self.nobody.get_or_insert_with(|| none(None)).clone();
-        };
-        if let Some(known) = self.users.get(user) {
-            return known.clone();
-        }
-        let permissions = none(Some(user));
-        self.users.insert(user.into(), permissions.clone());
-        permissions
-    }
-}
-
 /// Seconds that a client whose connection ended with the process has to come back before its
 /// will is published. The specification lets a server defer wills to after its restart
 /// [MQTT-3.1.2-8, non-normative part]; a fleet that is back within seconds is not told dead.
 pub const RESTART_GRACE: u32 = 30;
-
-/// Below so many messages, letting go of those that nobody needs is not worth the while.
-const MESSAGES_MARK: usize = 4096;

@@ -6,11 +6,10 @@ use alloc::vec::Vec;
 use safeport_mqtt::{Packet, QoS, ReasonCode};
 
 use crate::broker::Broker;
-use crate::delivery::Forwarded;
 use crate::effect::{Effect, Frame, PeerMessage};
 use crate::ids::SessionId;
 use crate::message::Message;
-use crate::peers::{Answer, Held};
+use crate::peers::{Answer, Forwarded, Held};
 use crate::time::Time;
 
 impl Broker {

@@ -50,6 +50,13 @@ pub(crate) struct Answer {
     pub(crate) code: ReasonCode,
 }
 
+/// Who forwarded a publish, and under which number it waits for an answer; 0 = it does not.
+#[derive(Clone, Copy)]
+pub(crate) struct Forwarded {
+    pub(crate) from: u8,
+    pub(crate) ask: u64,
+}
+
 /// A SUBACK that waits until peers know what it promises.
 pub(crate) struct Held {
     pub(crate) sequence: u64,

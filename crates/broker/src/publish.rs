@@ -13,9 +13,8 @@ use crate::ids::{ConnectionId, SessionId};
 use crate::message::{Outgoing, WhenFull};
 use crate::peers::Answer;
 use crate::pushback::Handled;
-use crate::records::Keep;
 use crate::retained::is_own;
-use crate::session::{Flow, InFlight};
+use crate::session::{Flow, InFlight, Keep};
 use crate::time::Time;
 
 impl Broker {

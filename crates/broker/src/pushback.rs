@@ -5,15 +5,11 @@
 //! subscriber's pace through its own socket. Patience is limited, since two clients that wait
 //! for each other would wait for ever.
 
-use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
-
 use crate::broker::Broker;
-use crate::delivery::Forwarded;
 use crate::effect::{Effect, Event};
-use crate::ids::{ConnectionId, SessionId};
-use crate::limits::Limits;
-use crate::session::Flow;
+use crate::held::Held;
+use crate::ids::SessionId;
+use crate::peers::Forwarded;
 use crate::time::Time;
 use crate::timers::Alarm;
 
@@ -26,59 +22,6 @@ pub enum Handled {
     /// It was not, and has to be handed in again after [`Effect::Resume`]. Until then nothing
     /// else may come from its connection.
     Later,
-}
-
-/// Who is held back, and by whom.
-#[derive(Default)]
-pub(crate) struct PushBack {
-    /// by publisher
-    held: BTreeMap<SessionId, Held>,
-    /// by the session whose queue is full
-    waiting: BTreeMap<SessionId, Vec<(SessionId, ConnectionId)>>,
-    /// by the session whose queue is full: publishers of peers
-    remote: BTreeMap<SessionId, Vec<Forwarded>>,
-}
-
-struct Held {
-    /// when patience ends
-    until: Time,
-    /// it has
-    over: bool,
-}
-
-impl PushBack {
-    pub(crate) fn is_idle(&self) -> bool {
-        self.held.is_empty() && self.waiting.is_empty() && self.remote.is_empty()
-    }
-
-    pub(crate) fn is_held(&self, publisher: SessionId) -> bool {
-        self.held.contains_key(&publisher)
-    }
-
-    /// The publisher's connection ended.
-    pub(crate) fn is_gone(&mut self, publisher: SessionId) {
-        if !self.held.is_empty() && self.held.remove(&publisher).is_some() {
-            self.forget(publisher);
-        }
-    }
-
-    fn forget(&mut self, publisher: SessionId) {
-        self.waiting.retain(|_, waiting| {
-            waiting.retain(|(id, _)| *id != publisher);
-            !waiting.is_empty()
-        });
-    }
-
-    /// Its message was dealt with, in whatever way.
-    pub(crate) fn is_done(&mut self, publisher: SessionId) {
-        self.is_gone(publisher);
-    }
-
-    /// Whether anybody waits for the session.
-    fn is_full(&self, subscriber: SessionId) -> bool {
-        !self.waiting.is_empty() && self.waiting.contains_key(&subscriber)
-            || !self.remote.is_empty() && self.remote.contains_key(&subscriber)
-    }
 }
 
 impl Broker {
@@ -160,12 +103,5 @@ impl Broker {
         if let Some(to) = self.expect(publisher).connection {
             self.effects.list.push(Effect::Resume { to });
         }
-    }
-}
-
-impl Flow {
-    fn is_half_empty(&self, limits: &Limits) -> bool {
-        self.queued() <= limits.max_queued_messages as usize / 2
-            && self.queued_bytes <= u64::from(limits.max_queued_bytes) / 2
     }
 }

@@ -166,17 +166,6 @@ pub struct BadRecord {
     pub what: &'static str,
 }
 
-/// How much of a session has to outlive the process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Keep {
-    /// Nothing: it ends with its connection.
-    Nothing,
-    /// Its will: if the process dies, so does the connection.
-    Will,
-    /// All of it.
-    Whole,
-}
-
 /// What the driver's disk has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiskRoom {

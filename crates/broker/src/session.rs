@@ -12,9 +12,19 @@ use crate::ids::ConnectionId;
 use crate::limits::Limits;
 use crate::message::Message;
 use crate::permissions::Permissions;
-use crate::records::Keep;
 use crate::subscriptions::SubscriptionRef;
 use crate::time::Time;
+
+/// How much of a session has to outlive the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Nothing: it ends with its connection.
+    Nothing,
+    /// Its will: if the process dies, so does the connection.
+    Will,
+    /// All of it.
+    Whole,
+}
 
 pub(crate) struct Session {
     pub(crate) client_id: Box<str>,
@@ -236,7 +246,13 @@ impl Flow {
                 && self.queued_bytes + weight as u64 <= u64::from(limits.max_queued_bytes)
     }
 
-    /// The same for QoS 0.
+    /// Whether half of its room is free, so that those who wait need not come back for each place.
+    pub(crate) fn is_half_empty(&self, limits: &Limits) -> bool {
+        self.queued() <= limits.max_queued_messages as usize / 2
+            && self.queued_bytes <= u64::from(limits.max_queued_bytes) / 2
+    }
+
+    /// Whether so many bytes more of QoS 0 may wait.
     pub(crate) fn has_room_for_qos0(&self, weight: usize, limits: &Limits) -> bool {
         self.queued_qos0 < limits.max_queued_qos0
             && (self.queued_qos0 == 0

@@ -12,8 +12,7 @@ use crate::broker::Broker;
 use crate::effect::Event;
 use crate::ids::SessionId;
 use crate::message::Message;
-use crate::records::Keep;
-use crate::session::{Identifiers, Owed};
+use crate::session::{Identifiers, Keep, Owed};
 use crate::subscriptions::Options;
 use crate::time::Time;
 
