@@ -5,6 +5,7 @@ retained messages are what their clients were told, and nobody who comes back is
 """
 
 import collections
+import itertools
 import os
 import random
 import subprocess
@@ -38,17 +39,23 @@ class Said:
 
 
 class Cell:
-    """Clients of one event loop, and what they must be able to count on.
+    """Some clients, all of one event loop or dealt out to all in turn, and what they must be able to count on.
 
     Publishers number what they say. Most keep their session and send again what was not acknowledged; two start clean
     each time, so what a crash left open may be there or not. Subscribers come and go.
     """
 
-    def __init__(self, number, loops, rnd):
+    def __init__(self, number, loops, rnd, apart):
         self.prefix, self.rnd = f"cell{number}", rnd
+        # Between loops, a QoS 2 publish that the crash left unanswered may come twice, as its publisher repeats it: the
+        # loops' logs do not know of each other what they had kept of it.
+        self.exact, self.twice = not apart, 0
+
+        homes = itertools.cycle(range(loops) if apart else [number])
 
         def name(kind):
-            return next(n for n in (f"{kind}-{number}-{i}" for i in range(10_000)) if home_of(n, loops) == number)
+            home = next(homes)
+            return next(n for n in (f"{kind}-{number}-{i}" for i in range(10_000)) if home_of(n, loops) == home)
 
         will = wire.Will(f"{self.prefix}/will", b"gone", 1)
         kinds = [(V311, 1, False), (V5, 1, False), (V311, 2, False), (V5, 2, False), (V5, 1, True), (V311, 2, True)]
@@ -170,9 +177,10 @@ class Cell:
         self.deliveries += 1
         member.fresh[key] += not dup
         if key in member.fresh and member.fresh[key] + dup > 1 or number in heard[-200:]:
-            assert qos == 1, f"{member.name}: {topic} {number} came twice at QoS 2"
-            self.duplicates += 1
-        # At QoS 1 only what was sent twice comes twice, but for what the server repeats, marked DUP.
+            assert qos == 1 or not self.exact, f"{member.name}: {topic} {number} came twice at QoS 2"
+            self.duplicates += qos == 1
+            self.twice += qos == 2
+        # Only what was sent twice comes twice, but for what the server repeats, marked DUP.
         assert member.fresh[key] <= publisher.said.sent[number][5], (member.name, topic, number)
         if not heard or number > heard[-1]:
             heard.append(number)
@@ -255,15 +263,16 @@ def restart(server, rnd):
 
 @pytest.mark.slow
 @pytest.mark.timeout(60 + 8 * ROUNDS)
-@pytest.mark.parametrize(("durability", "loops", "share"), [("os", 1, 1.0), ("disk", 1, 0.5), ("os", 2, 0.35)])
+@pytest.mark.parametrize(("durability", "loops", "share"), [
+    ("os", 1, 1.0), ("disk", 1, 0.5), ("os", 2, 0.3), ("disk", 2, 0.3), ("os", "2 apart", 0.4)])
 def test_nothing_acknowledged_is_lost_over_kill_9(own_server, capsys, durability, loops, share):
-    """With two loops, publisher and subscribers of one cell live on the same one."""
     rnd = random.Random(f"{SEED} {durability} {loops}")
+    apart, loops = loops == "2 apart", int(str(loops)[0])
     server = own_server(environment={
         "SAFEPORT__STORAGE__DURABILITY": durability, "SAFEPORT__ENGINE__LOOPS": str(loops),
         "SAFEPORT__LIMITS__MAX_QUEUED_MESSAGES": "1000000", "SAFEPORT__LIMITS__MAX_QUEUED_BYTES": "1GiB",
         "SAFEPORT__LIMITS__MAX_STORED_BYTES": "4GiB"})
-    crowd, cells = Crowd(), [Cell(n, loops, rnd) for n in range(loops)]
+    crowd, cells = Crowd(), [Cell(n, loops, rnd, apart) for n in range(1 if apart else loops)]
     for cell in cells:
         cell.settle(crowd, server.mqtt)
     rounds, acknowledged, kills, retained = max(3, round(ROUNDS * share)), 0, collections.Counter(), 0
@@ -297,10 +306,10 @@ def test_nothing_acknowledged_is_lost_over_kill_9(own_server, capsys, durability
     finally:
         seconds = time.monotonic() - began
         with capsys.disabled():
-            print(f"\nkill -9, durability {durability}, {loops} loop(s), seed {SEED}: {round_} rounds in {seconds:.0f} s "
+            print(f"\nkill -9, durability {durability}, {loops} loop(s){' apart' * apart}, seed {SEED}: {round_} rounds in {seconds:.0f} s "
                   f"({', '.join(f'{count} {how}' for how, count in kills.items())}); {acknowledged} acknowledged, "
                   f"{sum(c.deliveries for c in cells)} delivered, {sum(c.duplicates for c in cells)} repeated at QoS 1 "
-                  f"(allowed), 0 at QoS 2; {retained} retained messages compared")
+                  f"(allowed), {sum(c.twice for c in cells)} at QoS 2; {retained} retained messages compared")
 
 
 def load(server, crowd, cells, rnd, how):
