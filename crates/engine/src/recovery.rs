@@ -176,6 +176,7 @@ impl Reading {
             ..LogOptions::default()
         };
         let mut first = true;
+        let mut misfits = 0u64;
         let (log, recovery) = Log::open(
             generation.folder(number)?,
             options,
@@ -185,7 +186,10 @@ impl Reading {
                     broker.take_records(&mut Vec::new());
                 }
                 match broker.replay(group) {
-                    Err(_) if settings.skip_damaged => Ok(()),
+                    Err(_) if settings.skip_damaged => {
+                        misfits += 1;
+                        Ok(())
+                    }
                     result => result.map_err(|bad| BadRecord {
                         offset: bad.offset,
                         what: bad.what.to_owned(),
@@ -196,6 +200,14 @@ impl Reading {
         )?;
         self.groups += recovery.groups;
         tell_losses(&recovery);
+        if misfits > 0 {
+            warn!(
+                target: "safeport::log",
+                groups = misfits,
+                "some later groups of the log refer to something that was left out: what they say \
+                 from there on was left out, too"
+            );
+        }
         if !broker.replay_is_whole() && !settings.skip_damaged {
             return Err(StartError::Beheaded {
                 folder: generation.path.join(number.to_string()),
