@@ -143,7 +143,8 @@ impl Rig {
             ..BrokerSetup::default()
         });
         let options = LogOptions {
-            segment_bytes: 1024,
+            // Long enough for some turns on a full disk.
+            segment_bytes: if self.plan.faults { 4096 } else { 1024 },
             skip_damaged: false,
             key: 7,
         };
@@ -200,12 +201,12 @@ impl Rig {
             return;
         }
         match self.random.below(30) {
-            0 => self
+            0..3 => self
                 .disk
-                .set_capacity(Some(2_000 + self.random.below(6_000))),
-            1..4 => self.disk.set_capacity(None),
-            4 => self.disk.fail_writes(true),
-            5..9 => self.disk.fail_writes(false),
+                .set_capacity(Some(5_000 + self.random.below(5_000))),
+            20..22 => self.disk.set_capacity(None),
+            3 => self.disk.fail_writes(true),
+            4..14 => self.disk.fail_writes(false),
             _ => {}
         }
     }
