@@ -66,7 +66,7 @@ class Cell:
             made.window = rnd.choice([1, 4, 20, 60])
             made.acked = self.taken
             self.publishers[made.topic] = made
-        kinds = [(V311, 2, 0, 0), (V5, 2, 10, 0), (V5, 1, 0, 7), (V311, 1, 0, 20), (V5, 2, 0, 5)]
+        kinds = [(V311, 2, 0, 0), (V5, 2, 50, 0), (V5, 1, 0, 7), (V311, 1, 0, 20), (V5, 2, 0, 5)]
         self.subscribers = []
         for at, (version, qos, receive_maximum, patient) in enumerate(kinds):
             made = Member(name(f"sub{at}"), version, receive_maximum=receive_maximum, patient=patient)
