@@ -10,7 +10,7 @@ use crate::broker::Broker;
 use crate::effect::{Effect, PeerMessage};
 use crate::frame::{Alias, Encoded, Form};
 use crate::ids::SessionId;
-use crate::limits::{PUMP_BYTES, SHARE_FROM};
+use crate::limits::{PUMP_BYTES, SHARE_FROM, STORED_OVERHEAD};
 use crate::message::{Message, Outgoing, WhenFull};
 use crate::peers::Forwarded;
 use crate::retained::is_own;
@@ -248,8 +248,10 @@ impl Broker {
             .receivers
             .iter()
             .filter(|receiver| receiver.options.qos() != QoS::AtMostOnce);
-        let bytes = out.weight() as u64 * waits.clone().count() as u64;
-        if bytes > 0 && self.stats.stored_bytes + bytes > self.limits.max_stored_bytes {
+        let more = waits.clone().count() as u64;
+        let bytes = self.stats.stored_bytes + more * out.weight() as u64;
+        let memory = bytes + (self.stats.stored + more) * STORED_OVERHEAD;
+        if more > 0 && memory > self.limits.max_stored_bytes {
             self.stats.publish_refused += 1;
             if let Some(first) = waits.clone().next() {
                 self.limit_reached(first.session, "limits.max_stored_bytes");

@@ -23,8 +23,9 @@ pub struct Limits {
     /// Bytes (topic, properties and payload) waiting for one session; default 16 MiB. The
     /// outcome is that of `max_queued_messages`. A single message may be larger.
     pub max_queued_bytes: u32,
-    /// Bytes (topic, properties and payload) waiting or in flight for all sessions together;
-    /// default 256 MiB. A message that several sessions are owed counts for each. A QoS 1 or 2
+    /// Bytes (topic, properties, payload, and 160 more for each message) waiting or in flight for
+    /// all sessions together; default 256 MiB. A message that several sessions are owed counts for
+    /// each. A QoS 1 or 2
     /// publish that would exceed it is refused as for `max_queued_messages`.
     pub max_stored_bytes: u64,
     /// How long a publisher of QoS 1 and 2 is held back (its connection is not read) while a
@@ -96,6 +97,10 @@ impl Default for Limits {
         }
     }
 }
+
+/// What a message takes in memory beside its bytes, so that a limit in bytes also holds for
+/// messages without any.
+pub(crate) const STORED_OVERHEAD: u64 = 160;
 
 /// Bytes that one call may send from a session's queue before the engine has to say that the
 /// socket took them. Bounds what a burst (retained messages, a returning session) can pile

@@ -155,7 +155,7 @@ fn without_patience_a_full_queue_refuses_at_once() {
 #[test]
 fn what_all_sessions_are_owed_together_has_a_limit_too() {
     let mut w = World::with(Limits {
-        max_stored_bytes: 100,
+        max_stored_bytes: 600,
         ..Limits::default()
     });
     for name in ["a", "b"] {

@@ -124,7 +124,7 @@ impl Journal {
                 publisher,
                 subscriber,
             } => {
-                if self.may_tell("held back", now) {
+                if self.may_tell_once("held back", now) {
                     warn!(
                         target: "safeport::mqtt", client = publisher, subscriber,
                         "a publisher is held back: the queue of the subscriber is full; let it \
@@ -133,7 +133,7 @@ impl Journal {
                 }
             }
             Event::LimitReached { client_id, limit } => {
-                if self.may_tell(limit, now) {
+                if self.may_tell_once(limit, now) {
                     warn!(
                         target: "safeport::mqtt", client = client_id, limit,
                         "a limit is reached: a publish or subscription was refused; raise the \

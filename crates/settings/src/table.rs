@@ -192,7 +192,8 @@ settings! {
         max_queued_messages: u32 = "1000", "1" to "10000000";
         /// Bytes waiting for one client that is slow or away.
         max_queued_bytes: ByteSize = "16MiB", "1KiB" to "64GiB";
-        /// Bytes waiting for all clients together. A message that several wait for counts for each.
+        /// Bytes waiting for all clients together, each message with 160 more for its place in
+        /// memory. One that several clients wait for counts for each.
         max_stored_bytes: ByteSize = "128MiB", "1MiB" to "1024GiB";
         /// How long a publisher is held back (not read) while a connected subscriber's queue is
         /// full, before its message is refused. 0 refuses at once.
