@@ -469,7 +469,7 @@ impl Broker {
         if let Some(flow) = &mut session.flow {
             flow.drop_qos0();
         }
-        self.push_back.is_gone(id);
+        self.push_back.let_go(id);
         self.let_publishers_go(id);
         self.stats.connected -= 1;
         if cause != DisconnectCause::Lost {

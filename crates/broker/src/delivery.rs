@@ -30,8 +30,8 @@ pub(crate) enum Outcome {
     NobodyThere,
     /// Nobody got it, and the publisher is to know.
     Refused(ReasonCode),
-    /// Nobody got it yet: this session's queue is full, and somebody is there to empty it.
-    Full(SessionId),
+    /// Nobody got it yet: a session's queue is full, and somebody is there to empty it.
+    Full,
 }
 
 /// One message while it is handed out: what was already made of it for earlier receivers.
@@ -238,7 +238,7 @@ impl Broker {
             if let Some(publisher) = publisher
                 && self.hold_back(publisher, full, now)
             {
-                return Some(Outcome::Full(full));
+                return Some(Outcome::Full);
             }
             self.stats.publish_refused += 1;
             self.limit_reached(full, "limits.max_queued_messages");
@@ -415,6 +415,14 @@ impl Broker {
                 self.stats.publish_dropped += 1;
                 return false;
             }
+        } else if handout.when_full == WhenFull::Tell
+            && session.keep == Keep::Whole
+            && self.is_disk_full()
+        {
+            // Its publisher's broker could not know.
+            handout.refused = true;
+            self.stats.publish_refused += 1;
+            return false;
         } else if handout.when_full != WhenFull::Refuse
             && !self.make_room(id, handout.out.weight(), now)
         {

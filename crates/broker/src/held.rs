@@ -34,8 +34,8 @@ impl PushBack {
         self.held.contains_key(&publisher)
     }
 
-    /// The publisher's connection ended.
-    pub(crate) fn is_gone(&mut self, publisher: SessionId) {
+    /// The publisher's message was dealt with, in whatever way, or its connection ended.
+    pub(crate) fn let_go(&mut self, publisher: SessionId) {
         if !self.held.is_empty() && self.held.remove(&publisher).is_some() {
             self.forget(publisher);
         }
@@ -46,11 +46,6 @@ impl PushBack {
             waiting.retain(|(id, _)| *id != publisher);
             !waiting.is_empty()
         });
-    }
-
-    /// Its message was dealt with, in whatever way.
-    pub(crate) fn is_done(&mut self, publisher: SessionId) {
-        self.is_gone(publisher);
     }
 
     /// Whether anybody waits for the session.

@@ -139,7 +139,7 @@ impl Broker {
             Ok(()) => self.route(&out, Some(id), WhenFull::Refuse, now),
             Err(reason) => Outcome::Refused(reason),
         };
-        if let Outcome::Full(_) = outcome {
+        if outcome == Outcome::Full {
             // As if it had not come: it comes again.
             self.stats.packets_received -= 1;
             if let (QoS::ExactlyOnce, Some(packet_id)) = (publish.qos, publish.packet_id) {
@@ -147,11 +147,11 @@ impl Broker {
             }
             return Handled::Later;
         }
-        self.push_back.is_done(id);
+        self.push_back.let_go(id);
         self.stats.publish_received += 1;
         self.stats.publish_bytes_received += publish.payload.len() as u64;
         let code = match outcome {
-            Outcome::Full(_) => unreachable!("handled above"),
+            Outcome::Full => unreachable!("handled above"),
             Outcome::Delivered | Outcome::Asked { .. } => ReasonCode::Success,
             Outcome::NobodyThere => ReasonCode::NoMatchingSubscribers,
             Outcome::Refused(reason) => reason,

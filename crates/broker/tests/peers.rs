@@ -3,7 +3,7 @@
 
 mod world;
 
-use safeport_broker::{Limits, home_of};
+use safeport_broker::{DiskRoom, Limits, home_of};
 use safeport_mqtt::{Packet, Property};
 use world::{Client, World, msg, sub, v5, v311};
 
@@ -360,4 +360,18 @@ fn a_full_session_at_another_broker_refuses_if_it_is_away_and_holds_back_if_it_i
     }
     assert_eq!(w.read(p), ["PUBACK #4", "PUBACK #5"]);
     assert_eq!(w.read(reader).len(), 5, "none is lost");
+}
+
+#[test]
+fn a_full_disk_at_another_broker_refuses_what_its_sessions_would_have_to_keep() {
+    let (mut w, p, reader) = apart(false);
+    w.with_broker(1, |broker, _| broker.set_disk_room(DiskRoom::Scarce));
+    w.publish(p, msg("t", "x").q1(1));
+    w.publish(p, msg("t", "x").q2(2));
+    assert_eq!(w.read(p), ["PUBACK #1 0x97", "PUBREC #2 0x97"]);
+    assert_eq!(w.read(reader), NOTHING);
+    w.with_broker(1, |broker, _| broker.set_disk_room(DiskRoom::Enough));
+    w.publish(p, msg("t", "y").q2(2));
+    assert_eq!(w.read(p), ["PUBREC #2"]);
+    assert_eq!(w.read(reader), ["PUBLISH t q2 #1: y"]);
 }
