@@ -11,6 +11,7 @@ pub mod lan;
 pub mod limits;
 pub mod log;
 pub mod password;
+pub mod probe;
 pub mod program;
 pub mod reading;
 pub mod serve;

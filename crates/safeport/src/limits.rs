@@ -29,6 +29,10 @@ pub const VERDICTS: usize = 8192;
 /// another login may use that id.
 pub const CLAIMS: usize = 16384;
 
+/// Devices whose logins are noted between two looks of who writes them down; more are met again at
+/// their next login.
+pub const DEVICES_MET: usize = 16384;
+
 /// An address may use up one in so many of its wrong logins a minute
 /// (`limits.failed_logins_per_minute`) under one name: a container's proxy or a router shows many
 /// devices as one address, and one broken plug is not to spend what its neighbours may need.
@@ -68,3 +72,8 @@ pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
 /// File descriptors kept for everything that is not a connection: data folder, logs, listeners.
 pub const RESERVED_DESCRIPTORS: u64 = 64;
+
+/// Time in which a probe's nonce is known; a probe takes less.
+pub const PROBE_NONCE_LIFE: Duration = Duration::from_secs(30);
+/// Probes whose nonces are known at once; of more, the oldest is forgotten and its probe fails.
+pub const PROBE_NONCES: usize = 256;
