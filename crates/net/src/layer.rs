@@ -82,10 +82,14 @@ impl Layer {
 
     /// A WebSocket whose HTTP upgrade has been answered with 101 inside `connection`.
     ///
-    /// Plaintext that `connection` has already decrypted but nobody read is delivered by the next
+    /// `early_plain` is what the HTTP server had read, and so decrypted, behind the request. It and
+    /// what `connection` has decrypted but nobody read are delivered, in this order, by the next
     /// [`Layer::receive`], which may be called with no bytes for that purpose.
-    pub fn websocket_over_tls(connection: ServerConnection) -> Layer {
-        let both = (HandedOverTls::new(connection), WebSocket::new());
+    pub fn websocket_over_tls(connection: ServerConnection, early_plain: Vec<u8>) -> Layer {
+        let both = (
+            HandedOverTls::new(connection, early_plain),
+            WebSocket::new(),
+        );
         Layer(Kind::TlsWebSocket(Box::new(both)))
     }
 

@@ -12,13 +12,17 @@ use crate::limits::TLS_RECORD_PLAINTEXT;
 #[derive(Debug)]
 pub(super) struct HandedOverTls {
     connection: ServerConnection,
+    /// Plaintext that was taken out of `connection` before it came here. Empty and without
+    /// capacity from the first [`HandedOverTls::receive`] on.
+    early: Vec<u8>,
     end: End,
 }
 
 impl HandedOverTls {
-    pub(super) fn new(connection: ServerConnection) -> HandedOverTls {
+    pub(super) fn new(connection: ServerConnection, early: Vec<u8>) -> HandedOverTls {
         HandedOverTls {
             connection,
+            early,
             end: End::Open,
         }
     }
@@ -32,6 +36,10 @@ impl HandedOverTls {
     ) -> Result<Received, LayerError> {
         if self.end == End::Over {
             return Ok(Received::Closed);
+        }
+        let early = std::mem::take(&mut self.early);
+        if !early.is_empty() {
+            take(&early)?;
         }
         // A connection handed over after an HTTP upgrade may hold plaintext already.
         self.deliver(&mut take)?;

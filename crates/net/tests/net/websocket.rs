@@ -430,16 +430,25 @@ fn a_websocket_inside_tls_starts_with_bytes_already_decrypted_and_ends_with_both
         }
         client.read(&out).unwrap();
     }
-    // The first frame travels with the upgrade request and is decrypted by whoever answered that.
+    // The first frames travel with the upgrade request. One and a half of them were read by the
+    // HTTP server, the rest is decrypted and lies in the connection, cut inside the TLS record too.
+    let behind = [frame(0x82, b"first"), frame(0x82, b"second")].concat();
+    let (read, unread) = behind.split_at(frame(0x82, b"first").len() + 4);
+    let (whole, cut) = (client.write(unread), client.write(&frame(0x82, b"third")));
+    let (before, after) = cut.split_at(7);
     server
-        .read_tls(&mut &client.write(&frame(0x82, b"first"))[..])
+        .read_tls(&mut &[whole.as_slice(), before].concat()[..])
         .unwrap();
     server.process_new_packets().unwrap();
-    let mut layer = Layer::websocket_over_tls(server);
+    let mut layer = Layer::websocket_over_tls(server, read.to_vec());
     assert!(!layer.is_handshaking());
     assert_eq!(
         feed(&mut layer, b"").0.unwrap(),
-        (b"first".to_vec(), Received::Open)
+        (b"firstsecond".to_vec(), Received::Open)
+    );
+    assert_eq!(
+        feed(&mut layer, after).0.unwrap(),
+        (b"third".to_vec(), Received::Open)
     );
 
     let ping = client.write(&frame(0x89, b"hi"));
