@@ -152,6 +152,19 @@ impl Broker {
             && self.push_back.is_idle()
     }
 
+    /// What it holds itself to.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Other limits from now on. Nothing that was acknowledged or granted is taken back: what
+    /// happens to those who are over a lowered limit stands with each of [`Limits`]. Publishers
+    /// that wait for room which a raised limit gives go on.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+        self.let_go_where_there_is_room();
+    }
+
     /// What places client identifiers in tables, here and in what is written down.
     pub fn seed(&self) -> u64 {
         self.seed

@@ -269,6 +269,7 @@ impl Broker {
             interrupted: false,
         };
         let window = receive_maximum.min(limits.max_inflight);
+        let told = (limits.receive_maximum, limits.topic_alias_maximum);
         let epoch = self.next_epoch();
         let session = self.expect_mut(id);
         session.connection = Some(connection);
@@ -278,6 +279,7 @@ impl Broker {
         session.bridge = connect.bridge;
         session.keep_alive = keep_alive;
         session.window = window;
+        (session.told_receive_maximum, session.told_alias_maximum) = told;
         session.max_packet = max_packet(connect);
         session.expiry = expiry;
         session.last_seen = now;
@@ -318,11 +320,13 @@ impl Broker {
     ) {
         let session = self.expect(id);
         let (client_id, keep_alive, expiry) = (session.name(), session.keep_alive, session.expiry);
+        let (receive_maximum, alias_maximum) =
+            (session.told_receive_maximum, session.told_alias_maximum);
         let mut told = Vec::new();
         if connect.version == Version::V5 {
-            told.push(Property::ReceiveMaximum(self.limits.receive_maximum));
+            told.push(Property::ReceiveMaximum(receive_maximum));
             told.push(Property::MaximumPacketSize(admission.max_packet));
-            told.push(Property::TopicAliasMaximum(self.limits.topic_alias_maximum));
+            told.push(Property::TopicAliasMaximum(alias_maximum));
             if connect.properties.session_expiry().unwrap_or(0) != expiry {
                 told.push(Property::SessionExpiryInterval(expiry));
             }

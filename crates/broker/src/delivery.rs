@@ -342,10 +342,13 @@ impl Broker {
 
     fn has_room_to_retain(&self, out: &Outgoing<'_>) -> bool {
         let old = self.retained.weight_of(out.topic);
-        let count = self.retained.len() + u64::from(old.is_none());
-        let bytes = self.retained.bytes() - old.unwrap_or(0) as u64 + out.weight() as u64;
-        count <= u64::from(self.limits.max_retained_messages)
-            && bytes <= self.limits.max_retained_bytes
+        let (count, bytes) = (self.retained.len(), self.retained.bytes());
+        let new_count = count + u64::from(old.is_none());
+        let new_bytes = bytes - old.unwrap_or(0) as u64 + out.weight() as u64;
+        // What is kept already may be more than a limit that was lowered since: a device may go
+        // on telling its state in place of its last one.
+        new_count <= count.max(self.limits.max_retained_messages.into())
+            && new_bytes <= bytes.max(self.limits.max_retained_bytes)
     }
 
     /// Remembers for a while that a topic's message was removed, so that an older one, still

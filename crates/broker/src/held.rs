@@ -48,6 +48,17 @@ impl PushBack {
         });
     }
 
+    /// The sessions that somebody waits for.
+    pub(crate) fn full_sessions(&self) -> Vec<SessionId> {
+        let mut ids: Vec<SessionId> = self.waiting.keys().copied().collect();
+        ids.extend(
+            self.remote
+                .keys()
+                .filter(|id| !self.waiting.contains_key(id)),
+        );
+        ids
+    }
+
     /// Whether anybody waits for the session.
     pub(crate) fn is_full(&self, subscriber: SessionId) -> bool {
         !self.waiting.is_empty() && self.waiting.contains_key(&subscriber)

@@ -78,7 +78,7 @@ impl Broker {
         let alias = publish.properties.topic_alias();
         let mut resolved = None;
         if let Some(alias) = alias {
-            if alias > self.limits.topic_alias_maximum {
+            if alias > self.expect(id).told_alias_maximum {
                 return broken(self, ReasonCode::TopicAliasInvalid);
             }
             let extra = self.expect_mut(id).extra.get_or_insert_default();
@@ -217,8 +217,8 @@ impl Broker {
     /// Notes a QoS 2 packet id as open. False if the message is a repetition (answered
     /// again, not delivered again [MQTT-4.3.3-10]) or too many are open.
     fn open_incoming(&mut self, id: SessionId, packet_id: NonZeroU16, now: Time) -> bool {
-        let limit = usize::from(self.limits.receive_maximum);
         let session = self.expect_mut(id);
+        let limit = usize::from(session.told_receive_maximum);
         let version = session.version;
         let Flow {
             incoming, carried, ..

@@ -70,6 +70,19 @@ impl Broker {
         }
     }
 
+    /// A limit may have been raised: whoever waits for a session that has room now tries again.
+    pub(crate) fn let_go_where_there_is_room(&mut self) {
+        for id in self.push_back.full_sessions() {
+            let flow = &self.expect(id).flow;
+            if flow
+                .as_ref()
+                .is_none_or(|flow| flow.has_room(0, &self.limits))
+            {
+                self.let_publishers_go(id);
+            }
+        }
+    }
+
     /// Whoever waits for the session tries again.
     pub(crate) fn let_publishers_go(&mut self, id: SessionId) {
         if !self.push_back.is_full(id) {

@@ -43,6 +43,11 @@ pub(crate) struct Session {
     pub(crate) keep_alive: u16,
     /// messages we may have unacknowledged
     pub(crate) window: u16,
+    /// the Receive Maximum that this connection was told: a client is held to what it knows,
+    /// whatever the limit is by now
+    pub(crate) told_receive_maximum: u16,
+    /// the same for the Topic Alias Maximum
+    pub(crate) told_alias_maximum: u16,
     /// largest packet the client takes
     pub(crate) max_packet: u32,
     /// seconds the session outlives its connection; `u32::MAX` = for ever
@@ -311,6 +316,8 @@ impl Session {
             keep: Keep::Nothing,
             keep_alive: 0,
             window: 0,
+            told_receive_maximum: 0,
+            told_alias_maximum: 0,
             max_packet: u32::MAX,
             expiry: 0,
             last_seen: Time(0),

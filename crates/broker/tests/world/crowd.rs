@@ -76,6 +76,8 @@ struct Link {
     acks: VecDeque<(Option<QoS>, u16)>,
     /// messages of QoS 1 and 2 that this connection brought and that are not acknowledged
     open: BTreeSet<u16>,
+    /// the Receive Maximum of its CONNACK
+    window: u16,
 }
 
 struct Outgoing {
@@ -140,8 +142,6 @@ pub struct Crowd {
     wills: Vec<String>,
     wills_seen: Vec<String>,
     lasting_only: bool,
-    /// of the brokers
-    receive_maximum: u16,
     crashes: bool,
 }
 
@@ -171,7 +171,6 @@ impl Crowd {
             max_inflight: 1 + random.below(9) as u16,
             ..Limits::default()
         };
-        let receive_maximum = limits.receive_maximum;
         let mut world = World::of(plan.brokers, limits);
         let witness = world.enter(v5("witness"));
         world.join(witness, "will/#", 0);
@@ -211,7 +210,6 @@ impl Crowd {
             wills: Vec::new(),
             wills_seen: Vec::new(),
             lasting_only: plan.loyal,
-            receive_maximum,
             crashes: plan.crashes,
         }
     }
@@ -257,9 +255,23 @@ impl Crowd {
                 let at = self.random.below(self.world.brokers.len());
                 self.world.checkpoint(at, budget);
             }
+            98 | 99 => self.change_limits(),
             _ => {}
         }
         self.watch_wills();
+    }
+
+    /// Somebody changes the settings of all brokers while they serve.
+    fn change_limits(&mut self) {
+        // Only up: these clients send again all that was open, which may be more than less.
+        let told = &mut self.world.limits.receive_maximum;
+        *told = 6.min(*told + self.random.below(2) as u16);
+        self.world.limits.max_inflight = 1 + self.random.below(9) as u16;
+        for at in 0..self.world.brokers.len() {
+            let limits = self.world.limits.clone();
+            self.world
+                .with_broker(at, |broker, _| broker.set_limits(limits));
+        }
     }
 
     fn wait(&mut self) {
@@ -367,6 +379,7 @@ impl Crowd {
             aliases_out: BTreeMap::new(),
             acks: VecDeque::new(),
             open: BTreeSet::new(),
+            window: self.world.limits.receive_maximum,
         });
         actor.request = None;
         self.broker_hears_connect(n, client, &who, clean, will);
@@ -802,7 +815,8 @@ impl Crowd {
             });
             return self.write(n, &removal);
         }
-        let window = usize::from(self.receive_maximum);
+        let link = self.actors[n].link.as_ref();
+        let window = usize::from(link.map_or(0, |link| link.window));
         let actor = &mut self.actors[n];
         if qos > 0 && actor.out.len() >= window {
             return;

@@ -26,7 +26,7 @@ use safeport_mqtt::{
 pub struct World {
     pub brokers: Vec<Broker>,
     pub now: Time,
-    limits: Limits,
+    pub limits: Limits,
     pub wires: BTreeMap<Client, Wire>,
     pub events: Vec<Event>,
     /// what every client is admitted with, unless it says otherwise
