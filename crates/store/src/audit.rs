@@ -2,7 +2,8 @@
 
 use rusqlite::{Connection, params};
 
-use crate::logins::seconds;
+use crate::areas::Area;
+use crate::columns::{signed, unsigned};
 use crate::{By, Registry, StoreError, limits};
 
 /// One line of the audit.
@@ -24,7 +25,7 @@ impl Registry {
     /// # Errors
     /// The database could not be written.
     pub fn note(&mut self, by: By<'_>, what: &str) -> Result<(), StoreError> {
-        self.change(|db, path| {
+        self.change(Area::Unwatched, |db, path| {
             write(db, by, what).map_err(|source| StoreError::sqlite(path, source))
         })
     }
@@ -44,7 +45,7 @@ fn newest(db: &Connection, limit: u32) -> rusqlite::Result<Vec<AuditRow>> {
     let rows = statement.query_map([limit], |row| {
         Ok(AuditRow {
             id: row.get(0)?,
-            at: row.get::<_, i64>(1)?.try_into().unwrap_or(0),
+            at: unsigned(row, 1)?,
             who: row.get(2)?,
             what: row.get(3)?,
         })
@@ -56,7 +57,7 @@ fn newest(db: &Connection, limit: u32) -> rusqlite::Result<Vec<AuditRow>> {
 pub(crate) fn write(db: &Connection, by: By<'_>, what: &str) -> rusqlite::Result<()> {
     db.execute(
         "INSERT INTO audit (at, who, what) VALUES (?1, ?2, ?3)",
-        params![seconds(by.at), by.who, what],
+        params![signed(by.at), by.who, what],
     )?;
     let newest = db.last_insert_rowid();
     db.execute(

@@ -2,9 +2,11 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use crate::areas::Area;
 use crate::audit;
-use crate::logins::{claim_login, read_rights, seconds, write_rights};
-use crate::{By, DeviceRecord, Kind, Registry, Rights, Secret, StoreError};
+use crate::columns::{signed, unsigned};
+use crate::logins::{claim_login, read_rights, write_rights};
+use crate::{By, DeviceRecord, Kind, Registry, Rights, Secret, StoreError, revisions, tags};
 
 const COLUMNS: &str =
     "SELECT name, family, topic, client_id, username, mac, password_hash, created FROM devices";
@@ -15,9 +17,10 @@ impl Registry {
     /// # Errors
     /// [`StoreError::NameTaken`] by a user or a device;
     /// [`StoreError::IdentityTaken`] if another device has its client
-    /// identifier or hardware address.
+    /// identifier or hardware address; [`StoreError::BadTag`] and
+    /// [`StoreError::TooMany`] for its tags.
     pub fn add_device(&mut self, device: &DeviceRecord, by: By<'_>) -> Result<(), StoreError> {
-        self.change(|db, path| {
+        self.change(Area::Accounts, |db, path| {
             let failed = |source| StoreError::sqlite(path, source);
             claim_login(db, path, &device.username, Kind::Device)?;
             if holder(db, "name", &device.name).map_err(failed)?.is_some() {
@@ -48,11 +51,12 @@ impl Registry {
                     device.username,
                     device.mac,
                     device.password_hash.expose(),
-                    seconds(device.created)
+                    signed(device.created)
                 ],
             )
             .map_err(failed)?;
             write_rights(db, &device.username, &device.extra).map_err(failed)?;
+            tags::write(db, path, &device.name, &device.tags)?;
             let what = format!("{} device {} added", device.family, device.name);
             audit::write(db, by, &what).map_err(failed)
         })
@@ -119,12 +123,15 @@ impl Registry {
         })
     }
 
-    /// Removes a device with its credentials and rights.
+    /// Removes a device with its credentials, rights and tags, what it was told,
+    /// and the settings that were made for it alone: those are unset by a
+    /// revision of their own, so that a new device of this name starts afresh.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
     pub fn forget_device(&mut self, name: &str, by: By<'_>) -> Result<(), StoreError> {
         self.update_device(name, by, "forgotten", |db, username| {
+            revisions::unset_all_of_device(db, name, by)?;
             db.execute("DELETE FROM logins WHERE name = ?1", [username])
                 .map(|_| Ok(()))
         })
@@ -147,14 +154,14 @@ impl Registry {
     }
 
     /// Runs `update` with the login name of the device, then audits it.
-    fn update_device(
+    pub(crate) fn update_device(
         &mut self,
         name: &str,
         by: By<'_>,
         what: &str,
         update: impl FnOnce(&Connection, &str) -> rusqlite::Result<Result<(), StoreError>>,
     ) -> Result<(), StoreError> {
-        self.change(|db, path| {
+        self.change(Area::Accounts, |db, path| {
             let failed = |source| StoreError::sqlite(path, source);
             let Some(device) = one(db, "name", name).map_err(failed)? else {
                 return Err(StoreError::NotFound {
@@ -171,7 +178,7 @@ impl Registry {
 pub(crate) fn all(db: &Connection) -> rusqlite::Result<Vec<DeviceRecord>> {
     let mut statement = db.prepare_cached(&format!("{COLUMNS} ORDER BY name"))?;
     let rows = statement.query_map([], read)?;
-    rows.map(|device| with_extra(db, device?)).collect()
+    rows.map(|device| complete(db, device?)).collect()
 }
 
 pub(crate) fn by_username(
@@ -190,7 +197,7 @@ fn one(
     db.prepare_cached(&format!("{COLUMNS} WHERE {column} = ?1"))?
         .query_row([value], read)
         .optional()?
-        .map(|device| with_extra(db, device))
+        .map(|device| complete(db, device))
         .transpose()
 }
 
@@ -204,12 +211,14 @@ fn read(row: &Row<'_>) -> rusqlite::Result<DeviceRecord> {
         mac: row.get(5)?,
         password_hash: Secret::new(row.get::<_, String>(6)?),
         extra: Rights::default(),
-        created: row.get::<_, i64>(7)?.try_into().unwrap_or(0),
+        tags: Vec::new(),
+        created: unsigned(row, 7)?,
     })
 }
 
-fn with_extra(db: &Connection, mut device: DeviceRecord) -> rusqlite::Result<DeviceRecord> {
+fn complete(db: &Connection, mut device: DeviceRecord) -> rusqlite::Result<DeviceRecord> {
     device.extra = read_rights(db, &device.username)?;
+    device.tags = tags::read(db, &device.name)?;
     Ok(device)
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::limits;
+use crate::{RevisionState, Scope, limits};
 
 /// What a name belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,14 @@ pub enum StoreError {
     #[error("cannot write in the data folder {}: {source}; {}", path.display(), write_advice(source))]
     NotWritable {
         /// The file or folder that could not be written.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Something in the folder cannot be looked at.
+    #[error("cannot read {}: {source}; give it to the user that runs Safeport, or run this as that user", path.display())]
+    NotReadable {
+        /// The file or folder.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -117,6 +125,98 @@ pub enum StoreError {
         /// The device that has it.
         device: String,
     },
+    /// Somebody else has changed the same setting or file since.
+    #[error(
+        "{key} {}was changed meanwhile by {their_author} (revision {theirs}), after revision {base} from which {yours} started; nothing was changed: look at `safeport config diff {base}..{theirs}`, then make the change again",
+        scope_text(scope)
+    )]
+    RevisionConflict {
+        /// The key, or the path of the file.
+        key: String,
+        /// For whom the key is set. Everyone for a file.
+        scope: Scope,
+        /// The revision that the refused change started from.
+        base: u64,
+        /// The revision that changed it since.
+        theirs: u64,
+        /// Who made that one.
+        their_author: String,
+        /// When, in seconds since 1970.
+        their_at: u64,
+        /// Who wanted the refused change.
+        yours: String,
+    },
+    /// An earlier change is not settled yet.
+    #[error("{}; nothing was changed: try again once it is settled, `safeport config history` shows it", pending_text(*id, who, *state))]
+    ChangePending {
+        /// The revision that is waited for.
+        id: u64,
+        /// Who made it.
+        who: String,
+        /// When, in seconds since 1970.
+        at: u64,
+        /// Staged, or unconfirmed.
+        state: RevisionState,
+        /// Until when it waits for a confirmation, in seconds since 1970.
+        confirm_by: Option<u64>,
+    },
+    /// A revision cannot go from its state to the one that was asked for.
+    #[error(
+        "revision {id} is {state} already and cannot become {wanted}; `safeport config history` shows what happened to it"
+    )]
+    RevisionSettled {
+        /// The revision.
+        id: u64,
+        /// Its state.
+        state: RevisionState,
+        /// The state that it was to have.
+        wanted: RevisionState,
+    },
+    /// There is no such revision.
+    #[error("there is no revision {id}; `safeport config history` lists all")]
+    NoRevision {
+        /// What was looked for.
+        id: u64,
+    },
+    /// The revision is older than the history that is kept.
+    #[error(
+        "revision {id} is no longer kept, the history begins at {oldest}; choose that one or a later one"
+    )]
+    RevisionFolded {
+        /// What was looked for.
+        id: u64,
+        /// The oldest state that can still be told.
+        oldest: u64,
+    },
+    /// A text that is no tag.
+    #[error(
+        "{tag:?} is no tag; use 1 to {} characters of a-z, 0-9 and -",
+        limits::MAX_TAG_LENGTH
+    )]
+    BadTag {
+        /// The text.
+        tag: String,
+    },
+    /// More than there may be at once.
+    #[error(
+        "{found} are too many {what}; at most {limit} are kept: leave some out, or spread them over several changes"
+    )]
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// How many were given.
+        found: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// The system gave no random bytes.
+    #[error(
+        "the system gave no random bytes for the key of this server: {source}; look whether /dev/urandom can be read"
+    )]
+    NoRandomness {
+        /// What the system said.
+        source: getrandom::Error,
+    },
     /// Anything else from the database.
     #[error("{} failed: {source}; if it happens again, check the disk and the folder's permissions", path.display())]
     Database {
@@ -148,6 +248,21 @@ impl StoreError {
             }
             _ => StoreError::Database { path, source },
         }
+    }
+}
+
+fn scope_text(scope: &Scope) -> String {
+    match scope {
+        Scope::Everyone => String::new(),
+        other => format!("of {other} "),
+    }
+}
+
+fn pending_text(id: u64, who: &str, state: RevisionState) -> String {
+    if state == RevisionState::Unconfirmed {
+        format!("revision {id} by {who} waits to be confirmed")
+    } else {
+        format!("revision {id} by {who} is being applied")
     }
 }
 

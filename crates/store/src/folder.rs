@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::lock::FolderLock;
+use crate::lock::{FolderLock, RunningServer};
 use crate::{Registry, StoreError};
 
 /// The folder that holds everything that survives a restart:
@@ -55,6 +55,29 @@ impl DataFolder {
         Ok(folder)
     }
 
+    /// The folder if it exists; makes and changes nothing.
+    ///
+    /// # Errors
+    /// The path is a file, or cannot be looked at.
+    pub fn open_existing(path: impl AsRef<Path>) -> Result<Option<DataFolder>, StoreError> {
+        let given = path.as_ref();
+        let unreadable = |source| StoreError::NotReadable {
+            path: given.to_path_buf(),
+            source,
+        };
+        match fs::metadata(given) {
+            Ok(found) if !found.is_dir() => Err(StoreError::NotAFolder {
+                path: given.to_path_buf(),
+            }),
+            Ok(_) => {
+                let path = fs::canonicalize(given).map_err(unreadable)?;
+                Ok(Some(DataFolder { path }))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(unreadable(source)),
+        }
+    }
+
     /// The folder itself, as an absolute path.
     pub fn path(&self) -> &Path {
         &self.path
@@ -90,6 +113,25 @@ impl DataFolder {
     /// See [`StoreError`]; notably `NewerSchema` and `Corrupt`.
     pub fn registry(&self) -> Result<Registry, StoreError> {
         Registry::open(&self.database())
+    }
+
+    /// Opens the registry for reading only, and only if there is one of this
+    /// version: nothing is made, nothing is brought up to date. `None` if there
+    /// is no database, or if it is of an older Safeport, which has none of the
+    /// settings, ports and addresses of this one.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; notably `NewerSchema` and `Corrupt`.
+    pub fn registry_to_read(&self) -> Result<Option<Registry>, StoreError> {
+        Registry::open_to_read(&self.database())
+    }
+
+    /// The server that uses the folder now; `None` if none does.
+    ///
+    /// # Errors
+    /// The lock cannot be read.
+    pub fn server(&self) -> Result<Option<RunningServer>, StoreError> {
+        RunningServer::find(&self.path)
     }
 
     fn try_write(&self) -> Result<(), StoreError> {

@@ -1,8 +1,10 @@
 //! One server per data folder.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::StoreError;
 
@@ -28,18 +30,22 @@ impl FolderLock {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(&path).map_err(not_writable)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let pid = fs::read_to_string(&path)
-                    .ok()
-                    .and_then(|text| text.trim().parse().ok());
-                return Err(StoreError::Locked {
-                    folder: folder.to_path_buf(),
-                    pid,
-                });
+        // A command that looks for a server holds the lock for a moment.
+        let deadline = Instant::now() + LOOK;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    thread::sleep(LOOK / 20);
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(StoreError::Locked {
+                        folder: folder.to_path_buf(),
+                        pid: pid_in(&path),
+                    });
+                }
+                Err(TryLockError::Error(source)) => return Err(not_writable(source)),
             }
-            Err(TryLockError::Error(source)) => return Err(not_writable(source)),
         }
         file.set_len(0)
             .and_then(|()| file.seek(SeekFrom::Start(0)))
@@ -56,3 +62,40 @@ impl Drop for FolderLock {
         let _ = self.file.set_len(0);
     }
 }
+
+/// A server that uses a data folder now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunningServer {
+    /// Its process, if it could be read.
+    pub pid: Option<u32>,
+}
+
+impl RunningServer {
+    pub(crate) fn find(folder: &Path) -> Result<Option<RunningServer>, StoreError> {
+        let path = folder.join("safeport.lock");
+        let unreadable = |source| StoreError::NotReadable {
+            path: path.clone(),
+            source,
+        };
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(unreadable(source)),
+        };
+        // Shared, so that two that look do not take each other for a server.
+        match file.try_lock_shared() {
+            Ok(()) => Ok(None),
+            Err(TryLockError::WouldBlock) => Ok(Some(RunningServer { pid: pid_in(&path) })),
+            Err(TryLockError::Error(source)) => Err(unreadable(source)),
+        }
+    }
+}
+
+fn pid_in(path: &Path) -> Option<u32> {
+    fs::read_to_string(path)
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+}
+
+/// How long a server waits for those that only look.
+const LOOK: Duration = Duration::from_millis(200);

@@ -76,8 +76,3 @@ pub(crate) fn read_rights(db: &Connection, login: &str) -> rusqlite::Result<Righ
     }
     Ok(rights)
 }
-
-/// SQLite's integers are signed; a time beyond them is not one.
-pub(crate) fn seconds(time: u64) -> i64 {
-    i64::try_from(time).unwrap_or(i64::MAX)
-}

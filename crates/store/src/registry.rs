@@ -4,9 +4,9 @@
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::areas::{self, Area};
 use crate::{DeviceRecord, StoreError, User, limits, schema};
 
 /// An open registry. Several may be open on one file, in any number of
@@ -18,21 +18,12 @@ use crate::{DeviceRecord, StoreError, User, limits, schema};
 pub struct Registry {
     pub(crate) connection: Connection,
     pub(crate) path: PathBuf,
-    handle: u64,
 }
 
-/// The state of the registry as of one look. Two equal versions mean that
-/// nothing was changed in between, by anyone. Those of two [`Registry`] values
-/// are never equal.
+/// The state of users and devices as of one look. Two equal versions mean that
+/// none of them was changed in between, by any process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Version {
-    /// Which [`Registry`] looked: the figures of two do not compare.
-    handle: u64,
-    /// `PRAGMA data_version`: moves when another connection has committed.
-    others: i64,
-    /// Rows that this connection has changed.
-    own: u64,
-}
+pub struct Version(u64);
 
 /// Everything the gatekeeper needs, as of one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,20 +82,64 @@ impl Registry {
         if version < schema::NEWEST {
             schema::migrate(&mut connection, path)?;
         }
-        static NEXT_HANDLE: AtomicU64 = AtomicU64::new(0);
         Ok(Registry {
             connection,
             path: path.to_path_buf(),
-            handle: NEXT_HANDLE.fetch_add(1, Ordering::Relaxed),
         })
     }
 
-    /// The state of the registry now. Takes microseconds: poll it.
+    /// As [`open`](Registry::open), but for reading only; see
+    /// [`DataFolder::registry_to_read`](crate::DataFolder::registry_to_read).
+    pub(crate) fn open_to_read(path: &Path) -> Result<Option<Registry>, StoreError> {
+        match std::fs::metadata(path) {
+            Ok(found) if found.len() == 0 => return Ok(None),
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => {
+                return Err(StoreError::NotReadable {
+                    path: path.to_path_buf(),
+                    source,
+                });
+            }
+        }
+        let failed = |source| StoreError::sqlite(path, source);
+        // Not SQLite's own read-only mode: that would leave the files of the
+        // write-ahead log behind. Where we may not write, it falls back to it.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+        connection
+            .busy_timeout(limits::BUSY_TIMEOUT)
+            .map_err(failed)?;
+        connection
+            .pragma_update(None, "query_only", true)
+            .map_err(failed)?;
+        let look = connection.transaction().map_err(failed)?;
+        let version = schema::recognise(&look, path)?;
+        look.commit().map_err(failed)?;
+        Ok((version == schema::NEWEST).then(|| Registry {
+            connection,
+            path: path.to_path_buf(),
+        }))
+    }
+
+    /// The state of users and devices now. Takes microseconds: poll it. Moves
+    /// with them, their rights and tags, not with what else is stored.
     ///
     /// # Errors
     /// The database could not be read.
-    pub fn version(&mut self) -> Result<Version, StoreError> {
-        version(&self.connection, self.handle).map_err(|source| self.failed(source))
+    pub fn version(&self) -> Result<Version, StoreError> {
+        areas::version(&self.connection, Area::Accounts)
+            .map(Version)
+            .map_err(|source| self.failed(source))
+    }
+
+    /// Moves whenever a revision of the settings is staged or settled, by any
+    /// process. Takes microseconds: poll it.
+    ///
+    /// # Errors
+    /// The database could not be read.
+    pub fn settings_version(&self) -> Result<u64, StoreError> {
+        areas::version(&self.connection, Area::Settings).map_err(|source| self.failed(source))
     }
 
     /// All users and devices as of one moment.
@@ -114,23 +149,23 @@ impl Registry {
     pub fn load(&mut self) -> Result<Snapshot, StoreError> {
         let path = self.path.clone();
         let failed = |source| StoreError::sqlite(&path, source);
-        // Looked at before the rows: a change that slips in between is in the
-        // rows already and makes the next poll load once more than needed.
-        let version = version(&self.connection, self.handle).map_err(failed)?;
         let transaction = self.connection.transaction().map_err(failed)?;
+        let version = areas::version(&transaction, Area::Accounts).map_err(failed)?;
         let users = crate::users::all(&transaction).map_err(failed)?;
         let devices = crate::devices::all(&transaction).map_err(failed)?;
         transaction.commit().map_err(failed)?;
         Ok(Snapshot {
-            version,
+            version: Version(version),
             users,
             devices,
         })
     }
 
-    /// Runs a change in one transaction. It is undone if `change` fails.
+    /// Runs a change in one transaction, and tells those who wait for its area.
+    /// It is undone if `change` fails.
     pub(crate) fn change<T>(
         &mut self,
+        area: Area,
         change: impl FnOnce(&Transaction<'_>, &Path) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let path = &self.path;
@@ -142,6 +177,7 @@ impl Registry {
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(failed)?;
         let done = change(&transaction, path)?;
+        areas::bump(&transaction, area).map_err(failed)?;
         transaction.commit().map_err(failed)?;
         Ok(done)
     }
@@ -149,14 +185,6 @@ impl Registry {
     pub(crate) fn failed(&self, source: rusqlite::Error) -> StoreError {
         StoreError::sqlite(&self.path, source)
     }
-}
-
-fn version(connection: &Connection, handle: u64) -> rusqlite::Result<Version> {
-    Ok(Version {
-        handle,
-        others: connection.query_row("PRAGMA data_version", [], |row| row.get(0))?,
-        own: connection.total_changes(),
-    })
 }
 
 /// Makes the file with mode 0600 before SQLite would make it for all to read.

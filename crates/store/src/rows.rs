@@ -45,6 +45,9 @@ pub struct DeviceRecord {
     pub password_hash: Secret,
     /// Rights beyond the family's pattern.
     pub extra: Rights,
+    /// The groups it belongs to, in alphabetical order. See
+    /// [`Registry::set_device_tags`](crate::Registry::set_device_tags).
+    pub tags: Vec<String>,
     /// When the device was added, in seconds since 1970.
     pub created: u64,
 }

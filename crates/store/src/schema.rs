@@ -45,6 +45,136 @@ const STEPS: &[&str] = &[
         who TEXT NOT NULL,
         what TEXT NOT NULL
     ) STRICT;",
+    // 2: managed settings with their history, what the server uses of them,
+    // ports, addresses, tags; and a counter for those who wait for a change.
+    "CREATE TABLE areas (
+        name TEXT PRIMARY KEY,
+        version INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO areas (name, version) VALUES ('accounts', 0), ('settings', 0);
+
+    CREATE TABLE device_tags (
+        device TEXT NOT NULL REFERENCES devices (name) ON DELETE CASCADE,
+        tag TEXT NOT NULL,
+        PRIMARY KEY (device, tag)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE revisions (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        at INTEGER NOT NULL,
+        who TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        kind TEXT NOT NULL CHECK (kind IN ('set', 'rollback', 'files', 'import', 'start')),
+        state TEXT NOT NULL
+            CHECK (state IN ('staged', 'live', 'refused', 'unconfirmed', 'reverted')),
+        verdict TEXT,
+        confirm_by INTEGER,
+        bytes INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX revisions_pending ON revisions (id) WHERE state IN ('staged', 'unconfirmed');
+    CREATE TABLE revision_changes (
+        revision INTEGER NOT NULL REFERENCES revisions (id) ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        scope TEXT NOT NULL CHECK (scope IN ('everyone', 'tag', 'device')),
+        name TEXT NOT NULL,
+        key TEXT NOT NULL,
+        old TEXT,
+        new TEXT,
+        secret INTEGER NOT NULL CHECK (secret IN (0, 1)),
+        PRIMARY KEY (revision, position)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE revision_files (
+        revision INTEGER NOT NULL REFERENCES revisions (id) ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        path TEXT NOT NULL,
+        old TEXT,
+        new TEXT,
+        PRIMARY KEY (revision, position)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE base_values (
+        scope TEXT NOT NULL,
+        name TEXT NOT NULL,
+        key TEXT NOT NULL,
+        value TEXT,
+        secret INTEGER NOT NULL,
+        revision INTEGER NOT NULL,
+        who TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        PRIMARY KEY (scope, name, key)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE base_files (
+        path TEXT PRIMARY KEY,
+        text TEXT,
+        revision INTEGER NOT NULL,
+        who TEXT NOT NULL,
+        at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE live (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        file TEXT,
+        degraded TEXT,
+        pid INTEGER NOT NULL,
+        at INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE live_values (
+        key TEXT PRIMARY KEY,
+        value TEXT NOT NULL,
+        source TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE instance (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        key BLOB NOT NULL CHECK (length(key) = 32)
+    ) STRICT;
+
+    CREATE TABLE chosen_ports (
+        listener TEXT NOT NULL,
+        wanted TEXT NOT NULL,
+        chosen INTEGER NOT NULL CHECK (chosen BETWEEN 1 AND 65535),
+        who TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        PRIMARY KEY (listener, wanted)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE port_events (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        at INTEGER NOT NULL,
+        who TEXT NOT NULL,
+        kind TEXT NOT NULL
+            CHECK (kind IN ('bound', 'released', 'refused', 'moved', 'returned')),
+        listener TEXT NOT NULL,
+        address TEXT NOT NULL,
+        holder TEXT,
+        detail TEXT
+    ) STRICT;
+    CREATE TABLE told (
+        device TEXT NOT NULL REFERENCES devices (name) ON DELETE CASCADE,
+        listener TEXT NOT NULL,
+        host TEXT NOT NULL,
+        port INTEGER NOT NULL CHECK (port BETWEEN 1 AND 65535),
+        url TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        PRIMARY KEY (device, listener)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX told_ports ON told (listener, port);
+    CREATE TABLE addresses (
+        position INTEGER PRIMARY KEY,
+        listener TEXT NOT NULL,
+        url TEXT NOT NULL,
+        via TEXT NOT NULL,
+        state TEXT NOT NULL,
+        since INTEGER NOT NULL,
+        until INTEGER,
+        detail_en TEXT NOT NULL,
+        detail_zh TEXT NOT NULL,
+        vantage TEXT
+    ) STRICT;
+    CREATE TABLE verified_addresses (
+        listener TEXT NOT NULL,
+        scheme TEXT NOT NULL,
+        url TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        PRIMARY KEY (listener, scheme)
+    ) STRICT, WITHOUT ROWID;",
 ];
 
 /// The newest schema version that this program knows.

@@ -2,8 +2,10 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use crate::areas::Area;
 use crate::audit;
-use crate::logins::{claim_login, exists, read_rights, seconds, write_rights};
+use crate::columns::{signed, unsigned};
+use crate::logins::{claim_login, exists, read_rights, write_rights};
 use crate::{Account, By, Kind, Registry, Rights, Secret, StoreError, User};
 
 const COLUMNS: &str = "SELECT name, password_hash, enabled, created FROM users";
@@ -14,7 +16,7 @@ impl Registry {
     /// # Errors
     /// [`StoreError::NameTaken`] by a user or a device.
     pub fn add_user(&mut self, user: &User, by: By<'_>) -> Result<(), StoreError> {
-        self.change(|db, path| {
+        self.change(Area::Accounts, |db, path| {
             claim_login(db, path, &user.name, Kind::User)?;
             let failed = |source| StoreError::sqlite(path, source);
             db.execute(
@@ -23,7 +25,7 @@ impl Registry {
                     user.name,
                     user.password_hash.expose(),
                     user.enabled,
-                    seconds(user.created)
+                    signed(user.created)
                 ],
             )
             .map_err(failed)?;
@@ -139,7 +141,7 @@ impl Registry {
         what: &str,
         update: impl FnOnce(&Connection) -> rusqlite::Result<usize>,
     ) -> Result<(), StoreError> {
-        self.change(|db, path| {
+        self.change(Area::Accounts, |db, path| {
             let failed = |source| StoreError::sqlite(path, source);
             if update(db).map_err(failed)? == 0 {
                 return Err(StoreError::NotFound {
@@ -172,7 +174,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<User> {
         password_hash: Secret::new(row.get::<_, String>(1)?),
         rights: Rights::default(),
         enabled: row.get(2)?,
-        created: row.get::<_, i64>(3)?.try_into().unwrap_or(0),
+        created: unsigned(row, 3)?,
     })
 }
 

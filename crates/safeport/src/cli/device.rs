@@ -122,6 +122,7 @@ fn add(args: &AddArgs, console: &mut Console, lang: Option<Language>) -> Result<
             publish: device.extra.publish.clone(),
             subscribe: device.extra.subscribe.clone(),
         },
+        tags: Vec::new(),
         created: device.created,
     };
     open.change(texts, |registry, by| registry.add_device(&record, by))?;
@@ -341,6 +342,7 @@ fn record_json(record: &DeviceRecord) -> serde_json::Value {
         "username": record.username,
         "mac": record.mac,
         "extra": rights::shown(&record.extra),
+        "tags": record.tags,
         "created": record.created,
     })
 }

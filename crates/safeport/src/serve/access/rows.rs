@@ -43,6 +43,7 @@ pub(super) fn snapshot(users: &[(&str, &str)], devices: &[(&str, &str)]) -> Snap
                 publish: Vec::new(),
                 subscribe: Vec::new(),
             },
+            tags: Vec::new(),
             created: 0,
         })
         .collect();

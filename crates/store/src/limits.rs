@@ -1,0 +1,46 @@
+//! Limits of this crate, and what happens at each.
+
+use std::time::Duration;
+
+/// How long a statement waits for another process to finish its own. Then
+/// [`StoreError::Busy`](crate::StoreError::Busy).
+pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Most audit rows kept; the oldest go first.
+pub const MAX_AUDIT_ROWS: u32 = 100_000;
+/// What a segment of the log holds unless the caller says otherwise: 16 MiB.
+pub const SEGMENT_BYTES: u64 = 16 << 20;
+/// Longest group of the log: 1 GiB. Reading a group takes memory for all of its
+/// segment.
+pub const MAX_GROUP_BYTES: usize = 1 << 30;
+/// Places of damage that a recovery remembers; more are only counted.
+pub const MAX_PLACES: usize = 100;
+
+/// Most revisions of the settings kept. The oldest are folded into what they
+/// add up to: their values hold on, but nobody can go back behind them.
+pub const MAX_REVISIONS: u32 = 10_000;
+/// Most bytes of keys, values and files in all revisions kept: 64 MiB. Beyond,
+/// the oldest are folded as well.
+pub const MAX_HISTORY_BYTES: u64 = 64 << 20;
+/// Most changes of one revision, keys and files together; more are refused.
+pub const MAX_CHANGES: usize = 1_000;
+/// Most bytes of one revision: 4 MiB; more are refused.
+pub const MAX_REVISION_BYTES: usize = 4 << 20;
+/// A staged revision that no server has taken for so long is refused once
+/// another one is staged; one that waits for a confirmation is reverted so long
+/// after its time. In seconds.
+pub const ABANDONED_AFTER: u64 = 60;
+/// Most values that a server may say it uses; more are refused.
+pub const MAX_LIVE_VALUES: usize = 10_000;
+/// Most events of ports kept; the oldest go first.
+pub const MAX_PORT_EVENTS: u32 = 10_000;
+/// Most chosen ports remembered; those chosen longest ago go first.
+pub const MAX_CHOSEN_PORTS: u32 = 1_000;
+/// Most addresses whose state is kept; more are refused.
+pub const MAX_ADDRESSES: usize = 1_000;
+/// A device that is told the same address again is written down again after so
+/// long, in seconds: devices ask often, and each write waits for the disk.
+pub const TOLD_REFRESH: u64 = 3_600;
+/// Most tags of one device; more are refused.
+pub const MAX_TAGS: usize = 16;
+/// Longest tag, in characters.
+pub const MAX_TAG_LENGTH: usize = 32;
