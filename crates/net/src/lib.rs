@@ -3,21 +3,25 @@
 //! Nothing here knows what a device is, and nothing here runs an event loop: the engine and the
 //! binary own sockets and time and call
 //!
-//! * [`bind`] for a listening socket, with an error that says who holds the port;
+//! * [`bind`] for a listening socket, with an error that says who holds the port
+//!   ([`holder::holder_of`]);
+//! * [`surroundings`] for the machine's addresses, its container, and names on the network;
 //! * [`FirstBytes`] to recognise MQTT, TLS or HTTP on the wrong port;
 //! * [`Layer`] to turn socket bytes into protocol bytes and back (TLS, WebSocket, both);
 //! * [`upgrade`] to answer the HTTP request that opens a WebSocket;
 //! * [`PrivateCa`] for certificates that devices on a home network can use.
 
 mod first_bytes;
+pub mod holder;
 mod layer;
 pub mod limits;
 mod listener;
 mod pki;
+pub mod surroundings;
 pub mod upgrade;
 
 pub use first_bytes::FirstBytes;
 pub use layer::{Layer, LayerError, Received, WebSocketError};
-pub use listener::{BindError, bind};
+pub use listener::{BindError, bind, bind_range, is_free};
 pub use pki::{PkiError, PrivateCa};
 pub use rustls;

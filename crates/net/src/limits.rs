@@ -49,3 +49,13 @@ pub const PEM_FILE: u64 = 256 * 1024;
 /// Most names one certificate carries; more are refused. An address takes some 22 bytes, so the
 /// certificate stays under the 5 kB that were seen to pass the smallest client.
 pub const CERTIFICATE_NAMES: usize = 128;
+
+/// Holders of taken ports that the error about a whole range names; the others stay unnamed.
+pub const RANGE_HOLDERS: usize = 5;
+
+/// Characters of a process's command line that are shown; the rest is cut.
+pub const COMMAND_LINE: usize = 200;
+
+/// Names that are looked up at the same time. A resolver that does not answer keeps its thread
+/// until it gives up, so more than these are refused until then.
+pub const LOOKUPS: usize = 32;

@@ -1,25 +1,25 @@
 //! Listening sockets, and errors about them that tell a newcomer the way out.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::ops::RangeInclusive;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol as Transport, Socket, Type};
 use thiserror::Error;
 
-use crate::limits::{FREE_PORT_TRIES, LISTEN_BACKLOG};
+use crate::holder::{Holding, Protocol, holder_of};
+use crate::limits::{FREE_PORT_TRIES, LISTEN_BACKLOG, RANGE_HOLDERS};
 
-mod holder;
-
-/// Why no listener could be bound. `key` is the setting that named the address.
+/// Why no listener could be bound. `key` is the setting that named the address. `Display` is
+/// English; the fields are all there is to say, for other languages.
 #[derive(Debug, Error)]
 pub enum BindError {
     /// Another socket listens there already.
     #[error(
-        "port {port} of `{key}` ({address}) is taken by {holder}; stop that program, or set \
-         `{key}` to another port{free}",
+        "port {port} of `{key}` ({address}) is taken by {holding}; {way_out}set `{key}` to \
+         another port{free}",
         port = .address.port(),
-        holder = .holder.as_deref()
-            .unwrap_or("a program we may not name (run `ss -ltnp` as root to see it)"),
+        way_out = way_out(.holding, .address.port()),
         free = .free.map(|port| format!(", {port} is free")).unwrap_or_default()
     )]
     Taken {
@@ -27,10 +27,30 @@ pub enum BindError {
         key: String,
         /// Where we wanted to listen.
         address: SocketAddr,
-        /// Who holds it, as far as the operating system tells us: "mosquitto, pid 812".
-        holder: Option<String>,
+        /// Who holds it, as far as the operating system tells us.
+        holding: Holding,
         /// A port near it that was free a moment ago.
         free: Option<u16>,
+    },
+    /// No port of a range could be had.
+    #[error(
+        "none of the ports {first} to {last} on {ip} that `{key}` may use can be had: {tried}; \
+         free one of them, or give another range",
+        tried = in_one_sentence(.tried)
+    )]
+    RangeTaken {
+        /// The setting that names the range.
+        key: String,
+        /// The address that all of them were tried on.
+        ip: IpAddr,
+        /// First port of the range.
+        first: u16,
+        /// Last port of the range.
+        last: u16,
+        /// Who holds each port that is taken, at most the first
+        /// [`RANGE_HOLDERS`]; `None` for one below 1024 that this
+        /// user may not open.
+        tried: Vec<(u16, Option<Holding>)>,
     },
     /// Ports below 1024 are closed to this user.
     #[error(
@@ -76,8 +96,12 @@ pub enum BindError {
     },
 }
 
-/// Binds a TCP listener: non-blocking, backlog of [`LISTEN_BACKLOG`], `[::]` accepts IPv4 too.
-/// Port 0 lets the operating system choose.
+/// Binds a TCP listener: non-blocking, backlog of [`LISTEN_BACKLOG`]. Port 0 lets the operating
+/// system choose.
+///
+/// `[::]` accepts IPv4 too, whatever the system's `bindv6only` says; on a machine whose IPv6 is
+/// switched off it becomes 0.0.0.0, which the listener's `local_addr` shows. Any other IPv6
+/// address takes IPv6 alone.
 ///
 /// On Unix the address may be reused at once after a restart, although connections of the last
 /// run still linger; two listeners at the same place are refused all the same.
@@ -87,20 +111,91 @@ pub enum BindError {
 /// [`BindError`], which names the setting `key`, the holder of a taken port as far as this user
 /// may know it, and what to do.
 pub fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, BindError> {
-    listen(address).map_err(|error| explain(key, address, error))
+    listen_in_some_family(address, listen).map_err(|error| explain(key, address, error))
+}
+
+/// As [`bind`], on the first port of `range` (named by the setting `key`) that can be had on
+/// `ip`, lowest first. Also tells that port.
+///
+/// # Errors
+///
+/// [`BindError::RangeTaken`] with the holder of each port; another [`BindError`] at once where no
+/// other port would help.
+pub fn bind_range(
+    key: &str,
+    ip: IpAddr,
+    range: RangeInclusive<u16>,
+) -> Result<(TcpListener, u16), BindError> {
+    let mut tried = Vec::new();
+    for port in range.clone() {
+        let address = SocketAddr::new(ip, port);
+        let error = match listen_in_some_family(address, listen) {
+            Ok(listener) => return Ok((listener, port)),
+            Err(error) => error,
+        };
+        let holding = match error.kind() {
+            io::ErrorKind::AddrInUse => Some(address),
+            io::ErrorKind::PermissionDenied if port < 1024 => None,
+            _ => return Err(explain(key, address, error)),
+        };
+        if tried.len() < RANGE_HOLDERS {
+            tried.push((
+                port,
+                holding.map(|address| holder_of(Protocol::Tcp, address)),
+            ));
+        }
+    }
+    Err(BindError::RangeTaken {
+        key: key.to_owned(),
+        ip,
+        first: *range.start(),
+        last: *range.end(),
+        tried,
+    })
+}
+
+/// Whether a listener could be bound there now. False also where this user may not open the port
+/// and where the machine does not have the address.
+pub fn is_free(protocol: Protocol, address: SocketAddr) -> bool {
+    match protocol {
+        Protocol::Tcp => listen_in_some_family(address, listen).is_ok(),
+        Protocol::Udp => UdpSocket::bind(address).is_ok(),
+    }
+}
+
+fn listen_in_some_family(
+    address: SocketAddr,
+    listen: impl Fn(SocketAddr) -> io::Result<TcpListener>,
+) -> io::Result<TcpListener> {
+    listen(address).or_else(|error| {
+        let is_final = matches!(
+            error.kind(),
+            io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied
+        );
+        if address.ip() != ANY_IPV6_ADDRESS || is_final || listen(ANY_IPV6).is_ok() {
+            return Err(error);
+        }
+        listen(SocketAddr::new(
+            Ipv4Addr::UNSPECIFIED.into(),
+            address.port(),
+        ))
+    })
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    // `::ffff:192.168.1.20` is an IPv4 address in other clothes, which an IPv6-only socket
+    // could not have.
+    let address = SocketAddr::new(address.ip().to_canonical(), address.port());
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
-        Some(Protocol::TCP),
+        Some(Transport::TCP),
     )?;
     // On Windows this option would let two programs share the port.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
-    if address.ip() == IpAddr::from([0u16; 8]) {
-        socket.set_only_v6(false)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(address.ip() != ANY_IPV6_ADDRESS)?;
     }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -114,7 +209,7 @@ fn explain(key: &str, address: SocketAddr, source: io::Error) -> BindError {
         io::ErrorKind::AddrInUse => BindError::Taken {
             key,
             address,
-            holder: holder::of(address),
+            holding: holder_of(Protocol::Tcp, address),
             free: free_port_after(address),
         },
         io::ErrorKind::PermissionDenied if address.port() < 1024 => {
@@ -138,8 +233,10 @@ fn explain(key: &str, address: SocketAddr, source: io::Error) -> BindError {
     }
 }
 
+const ANY_IPV6_ADDRESS: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+
 /// Any free port of the IPv6 loopback address: only a machine without IPv6 refuses it.
-const ANY_IPV6: SocketAddr = SocketAddr::new(IpAddr::V6(std::net::Ipv6Addr::LOCALHOST), 0);
+const ANY_IPV6: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 0);
 
 fn every_address(address: &SocketAddr, family_off: &bool) -> &'static str {
     if address.is_ipv4() || *family_off {
@@ -152,5 +249,94 @@ fn every_address(address: &SocketAddr, family_off: &bool) -> &'static str {
 fn free_port_after(address: SocketAddr) -> Option<u16> {
     (1..=FREE_PORT_TRIES)
         .filter_map(|step| address.port().checked_add(step))
-        .find(|&port| listen(SocketAddr::new(address.ip(), port)).is_ok())
+        .find(|&port| is_free(Protocol::Tcp, SocketAddr::new(address.ip(), port)))
+}
+
+/// What helps beside another port; ends in ", or " where there is something.
+fn way_out(holding: &Holding, port: u16) -> String {
+    match holding {
+        Holding::Program(holder) => match holder.command_to_stop(port) {
+            Some(command) if holder.forwards_to.is_some() => {
+                format!("find and stop its container with `{command}`, or ")
+            }
+            Some(command) => format!("stop it with `{command}`, or "),
+            None => "stop it, or ".to_owned(),
+        },
+        Holding::Connection {
+            ephemeral: true, ..
+        } => format!(
+            "try again in a minute and keep the port free with `sudo sysctl \
+             net.ipv4.ip_local_reserved_ports={port}`, or "
+        ),
+        Holding::Connection { .. } => "try again in a minute, or ".to_owned(),
+        Holding::OtherUser { .. } | Holding::OutsideOurProcesses { .. } => {
+            "stop that program, or ".to_owned()
+        }
+        Holding::ThisProcess | Holding::OutOfSight { .. } => String::new(),
+    }
+}
+
+fn in_one_sentence(tried: &[(u16, Option<Holding>)]) -> String {
+    let parts: Vec<String> = tried
+        .iter()
+        .map(|(port, holding)| match holding {
+            Some(holding) => format!("{port} is taken by {holding}"),
+            None => format!("{port} needs a right that this user does not have"),
+        })
+        .collect();
+    parts.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn any_port(ip: impl Into<IpAddr>) -> SocketAddr {
+        SocketAddr::new(ip.into(), 0)
+    }
+
+    #[test]
+    fn every_address_becomes_every_ipv4_address_where_ipv6_is_off() {
+        let without_ipv6 = |address: SocketAddr| {
+            if address.is_ipv6() {
+                return Err(io::ErrorKind::Unsupported.into());
+            }
+            listen(address)
+        };
+        let listener =
+            listen_in_some_family(any_port(Ipv6Addr::UNSPECIFIED), without_ipv6).unwrap();
+        assert_eq!(listener.local_addr().unwrap().ip(), Ipv4Addr::UNSPECIFIED);
+        let one_address = any_port(Ipv6Addr::LOCALHOST);
+        assert!(listen_in_some_family(one_address, without_ipv6).is_err());
+    }
+
+    #[test]
+    fn a_taken_port_does_not_move_the_wildcard_to_ipv4() {
+        let with_taken_port = |address: SocketAddr| {
+            if address.ip() == ANY_IPV6_ADDRESS {
+                return Err(io::ErrorKind::AddrInUse.into());
+            }
+            listen(address)
+        };
+        let error =
+            listen_in_some_family(any_port(Ipv6Addr::UNSPECIFIED), with_taken_port).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn one_address_of_ipv6_takes_ipv6_alone_and_all_take_both() {
+        let Ok(one) = listen(ANY_IPV6) else {
+            return eprintln!("not tested: this machine has no IPv6");
+        };
+        assert!(Socket::from(one).only_v6().unwrap());
+        let all = listen(any_port(Ipv6Addr::UNSPECIFIED)).unwrap();
+        assert!(!Socket::from(all).only_v6().unwrap());
+    }
+
+    #[test]
+    fn an_ipv4_address_in_the_clothes_of_ipv6_is_bound_as_what_it_is() {
+        let mapped = any_port(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
+        let listener = listen(mapped).unwrap();
+        assert_eq!(listener.local_addr().unwrap().ip(), Ipv4Addr::LOCALHOST);
+    }
 }
