@@ -47,8 +47,8 @@ fn every_slip_has_words_of_its_own_in_both_languages() {
             "全角",
         ),
         (
-            "ftp://hub",
-            "\"ftp\" is no scheme that Safeport serves: did you mean http://?",
+            "htpp://hub",
+            "\"htpp\" is no scheme that Safeport serves: did you mean http://?",
             "不提供",
         ),
         (
@@ -97,8 +97,8 @@ fn every_slip_has_words_of_its_own_in_both_languages() {
             "右方括号",
         ),
         (
-            "ws://fd00::20:g",
-            "\":20:g\" is not a port: write a port from 1 to 65535, for example :8002",
+            "ws://hub:80:81",
+            "\"80:81\" is not a port: write a port from 1 to 65535, for example :8002",
             "不是端口",
         ),
         (
