@@ -10,7 +10,7 @@ impl Settings {
     /// are commented out: a line counts once its `#` is removed.
     pub fn example() -> String {
         let defaults = match Settings::parse(&Sources::default()) {
-            Ok(settings) => settings.shown(),
+            Ok(settings) => settings.resolved,
             Err(problems) => unreachable!("the defaults are valid: {problems:?}"),
         };
         let mut defaults = defaults.into_iter();
@@ -24,7 +24,11 @@ impl Settings {
             for line in section.doc {
                 remark(&mut text, line);
             }
-            text.push_str(&alloc::format!("[{}]\n", section.name));
+            if section.named {
+                text.push_str(&alloc::format!("#[{}.front]\n", section.name));
+            } else {
+                text.push_str(&alloc::format!("[{}]\n", section.name));
+            }
             for spec in section.keys {
                 text.push('\n');
                 for line in spec.doc {
@@ -33,7 +37,12 @@ impl Settings {
                 if let Some((least, most)) = spec.range {
                     remark(&mut text, &alloc::format!("From {least} to {most}."));
                 }
-                let value = defaults.next().unwrap_or_default();
+                let value = match (section.named, spec.default) {
+                    (false, _) => defaults.next().map(|default| default.value),
+                    (true, Some(default)) => Some(alloc::format!("\"{default}\"")),
+                    (true, None) => Some(String::from("\"https://hub.example.com\"")),
+                };
+                let value = value.unwrap_or_default();
                 text.push_str(&alloc::format!("#{} = {value}\n", spec.name));
             }
         }

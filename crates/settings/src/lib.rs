@@ -6,33 +6,55 @@
 //! ([`Sources`]) and gets [`Settings`] in which each value knows its
 //! [`Source`], or a list of [`Problem`]s with line, column and the way out.
 //!
-//! Order of the sources: default < file < environment < flag.
+//! Order of the sources: default < `safeport.toml` < `conf.d` < environment <
+//! flag < managed < tag < device.
 #![no_std]
 extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod address;
+mod check;
 mod data_path;
 mod example;
 mod file;
 mod kind;
+mod ladder;
+mod listener;
+mod merge;
 mod nearest;
 mod overlap;
+mod place;
+mod policy;
 mod problem;
 mod resolve;
 mod said;
 mod source;
+mod spec;
 mod table;
 mod units;
+mod view;
 
+pub use address::{AddressError, AdvertisedAddress, HostName, Name, Reach, Scheme};
 pub use data_path::DataPath;
-pub use kind::{Durability, Language, LogFormat};
+pub use kind::{
+    AdvertisedHost, Bind, Binds, Durability, Language, LogFormat, Network, OnConflict, Pin,
+    PortRange, Secret, Tag, XiaozhiTransport,
+};
+pub use ladder::{Fate, Rung};
+pub use listener::Listener;
+pub use policy::Policy;
 pub use problem::Problem;
-pub use resolve::Entry;
 pub use said::Said;
-pub use source::{FileSource, FlagSource, Location, Source, Sources};
-pub use table::{Access, Engine, Http, Limits, Log, Mqtt, Mqtts, Server, Settings};
+pub use source::{
+    Audience, FileSource, FlagSource, Location, ManagedValue, Names, Scope, Source, Sources,
+};
+pub use table::{
+    Access, Advertise, Config, Engine, Http, Https, Limits, Log, Mqtt, Mqtts, Proxy, Server,
+    Settings, Storage, Tags,
+};
 pub use units::ByteSize;
+pub use view::Entry;
 
 /// Limits of this crate. Reaching one is a [`Problem`], never a silent cut.
 pub mod limits {
@@ -41,6 +63,14 @@ pub mod limits {
     /// Most mistakes in the form of one file that are reported in one go; the
     /// rest of the file is then left unread and a last problem says so.
     pub const MAX_FORM_PROBLEMS: usize = 16;
+    /// Most addresses that one listener listens at.
+    pub const MAX_BINDS: usize = 8;
+    /// Most ports that are tried when one is taken.
+    pub const MAX_PORT_RANGE: usize = 1000;
+    /// Most entries of a list.
+    pub const MAX_LIST: usize = 64;
+    /// Most sections `[proxy.NAME]`.
+    pub const MAX_ENTRIES: usize = 32;
     /// Longest name for which a nearest known one is looked for, in characters.
     pub const MAX_SUGGESTION: usize = 64;
 }

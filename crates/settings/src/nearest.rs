@@ -4,7 +4,8 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::limits;
+use crate::said::said;
+use crate::{Said, limits};
 
 /// The candidate fewest edits away from `name`, if that is close enough to be a
 /// slip: at most a third of its length.
@@ -56,20 +57,25 @@ fn distance(a: &[char], b: &[char]) -> usize {
     last[b.len()]
 }
 
-/// Joins names as a sentence does: `a`, `a or b`, `a, b or c`.
-pub(crate) fn either(names: &[&str]) -> String {
-    let mut out = String::new();
-    for (index, name) in names.iter().enumerate() {
-        if index > 0 {
-            out.push_str(if index + 1 == names.len() {
-                " or "
-            } else {
-                ", "
-            });
+/// Joins names as a sentence does: `a`, `a or b`, `a, b or c`; in Chinese
+/// `a`, `a 或 b`, `a、b 或 c`.
+pub(crate) fn either<T: AsRef<str>>(names: &[T]) -> Said {
+    let join = |comma: &str, or: &str| {
+        let mut out = String::new();
+        for (index, name) in names.iter().enumerate() {
+            if index > 0 {
+                out.push_str(if index + 1 == names.len() { or } else { comma });
+            }
+            out.push_str(name.as_ref());
         }
-        out.push_str(name);
-    }
-    out
+        out
+    };
+    Said::new(join(", ", " or "), join("、", " 或 "))
+}
+
+/// The question that follows a slip.
+pub(crate) fn did_you_mean(name: &str) -> Said {
+    said!("did you mean {name}?", "您是指 {name} 吗？")
 }
 
 #[cfg(test)]
@@ -94,8 +100,9 @@ mod tests {
 
     #[test]
     fn names_are_joined_as_in_a_sentence() {
-        assert_eq!(either(&["a"]), "a");
-        assert_eq!(either(&["a", "b"]), "a or b");
-        assert_eq!(either(&["a", "b", "c"]), "a, b or c");
+        assert_eq!(either(&["a"]).en, "a");
+        assert_eq!(either(&["a", "b"]).en, "a or b");
+        assert_eq!(either(&["a", "b", "c"]).en, "a, b or c");
+        assert_eq!(either(&["a", "b", "c"]).zh, "a、b 或 c");
     }
 }

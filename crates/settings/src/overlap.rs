@@ -5,6 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
+use crate::said::said;
 use crate::{Problem, Settings, Source};
 
 struct Listener {
@@ -21,19 +22,25 @@ pub(crate) fn check(settings: &Settings, failed: &[String], problems: &mut Vec<P
             "mqtt",
             settings.mqtt.enabled,
             "mqtt.bind",
-            settings.mqtt.bind,
+            settings.mqtt.bind.clone(),
         ),
         (
             "mqtts",
             settings.mqtts.enabled,
             "mqtts.bind",
-            settings.mqtts.bind,
+            settings.mqtts.bind.clone(),
         ),
         (
             "http",
             settings.http.enabled,
             "http.bind",
-            settings.http.bind,
+            settings.http.bind.clone(),
+        ),
+        (
+            "https",
+            settings.https.enabled,
+            "https.bind",
+            settings.https.bind.clone(),
         ),
     ];
     let usable = |key: &str| !failed.iter().any(|failed| failed == key);
@@ -44,8 +51,14 @@ pub(crate) fn check(settings: &Settings, failed: &[String], problems: &mut Vec<P
         problems.push(Problem {
             source: source(settings, "mqtt.enabled"),
             key: Some("mqtt.enabled".to_string()),
-            what: "no listener is enabled, so nobody could connect".to_string(),
-            help: "set mqtt.enabled, mqtts.enabled or http.enabled to true".to_string(),
+            what: said!(
+                "no listener is enabled, so nobody could connect",
+                "没有启用任何监听器，谁也无法连接"
+            ),
+            help: said!(
+                "set mqtt.enabled, mqtts.enabled, http.enabled or https.enabled to true",
+                "请把 mqtt.enabled、mqtts.enabled、http.enabled 或 https.enabled 设为 true"
+            ),
             related: None,
         });
     }
@@ -54,7 +67,10 @@ pub(crate) fn check(settings: &Settings, failed: &[String], problems: &mut Vec<P
         .filter(|(section, enabled, key, _)| {
             *enabled && usable(key) && usable(&format!("{section}.enabled"))
         })
-        .map(|(.., key, bind)| Listener { key, bind })
+        .flat_map(|(.., key, binds)| {
+            let all: Vec<SocketAddr> = binds.iter().filter_map(|bind| bind.address()).collect();
+            all.into_iter().map(move |bind| Listener { key, bind })
+        })
         .collect();
     for (index, first) in listeners.iter().enumerate() {
         for second in &listeners[index + 1..] {
@@ -94,16 +110,28 @@ fn clash(settings: &Settings, first: &Listener, second: &Listener) -> Problem {
     let mut moved = at.bind;
     moved.set_port(free);
     let how = if at.bind == other.bind {
-        "the same address and port".to_string()
+        said!("the same address and port", "同一个地址和端口")
     } else {
-        format!("addresses that overlap on port {}", at.bind.port())
+        said!(
+            "addresses that overlap on port {}",
+            "端口 {} 上重叠的地址",
+            at.bind.port()
+        )
     };
     Problem {
         source: source(settings, at.key),
         key: Some(at.key.to_string()),
-        what: format!("{} and {} ({}) want {how}", at.bind, other.key, other.bind),
-        help: format!(
+        what: said!(
+            "{} and {} ({}) want {}",
+            "{} 和 {}（{}）要用{}",
+            at.bind,
+            other.key,
+            other.bind,
+            how
+        ),
+        help: said!(
             "give one of them another port, for example {} = \"{moved}\", or set {}.enabled = false",
+            "请给其中一个换端口，例如 {} = \"{moved}\"，或设 {}.enabled = false",
             at.key,
             other.key.trim_end_matches(".bind")
         ),

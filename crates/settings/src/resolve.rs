@@ -1,15 +1,21 @@
-//! From sources to settings: for each key, the value of the highest rank.
+//! From sources to settings: collects what each source says and has it merged
+//! key by key.
 
-use alloc::format;
+use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::file::ParsedFile;
-use crate::kind::{Check, Kind, Misfit, Raw};
-use crate::nearest::nearest;
-use crate::overlap;
-use crate::table::{KeySpec, keys};
-use crate::{Problem, Settings, Source, Sources};
+use crate::file::{ParsedFile, Reader};
+use crate::kind::Raw;
+use crate::ladder::Resolved;
+use crate::limits::MAX_ENTRIES;
+use crate::merge::{Claim, Rules, merge};
+use crate::nearest::{did_you_mean, nearest};
+use crate::place::Place;
+use crate::said::said;
+use crate::spec::read_back;
+use crate::table::keys;
+use crate::{ManagedValue, Pin, Problem, Scope, Settings, Source, Sources, Tag};
 
 /// What the names of our environment variables begin with.
 const PREFIX: &str = "SAFEPORT__";
@@ -20,269 +26,304 @@ impl Settings {
     ///
     /// # Errors
     /// All problems at once: files first, from top to bottom, then environment,
-    /// then flags.
+    /// then flags, then what was set while the server ran.
     pub fn parse(sources: &Sources<'_>) -> Result<Settings, Vec<Problem>> {
-        let mut problems = Vec::new();
-        let files: Vec<ParsedFile<'_>> = sources
-            .files
-            .iter()
-            .filter_map(|file| ParsedFile::new(*file, &mut problems))
-            .collect();
-        let mut resolver = Resolver::new(problems);
-        for file in &files {
-            let candidates = &mut resolver.candidates;
-            file.each_value(&mut resolver.problems, |index, raw, source| {
-                candidates[index].push(Candidate { raw, source });
-            });
-        }
-        resolver.read_env(&sources.env);
-        resolver.read_flags(sources);
-        let settings = Settings::build(&mut resolver);
-        overlap::check(&settings, &resolver.failed, &mut resolver.problems);
-        let mut problems = resolver.problems;
+        let (settings, problems) = Settings::parse_lenient(sources);
         if problems.is_empty() {
-            return Ok(settings);
+            Ok(settings)
+        } else {
+            Err(problems)
         }
-        problems.sort_by_key(|problem| match &problem.source {
-            Source::File { path, location } => {
-                let file = sources.files.iter().position(|file| file.path == path);
-                (problem.source.rank(), file, location.span.start)
+    }
+
+    /// The same, with the next lower value, in the end the default, wherever one
+    /// is of no use: enough to find the data folder that a broken file names.
+    /// Nothing is to be served with settings that have problems.
+    pub fn parse_lenient(sources: &Sources<'_>) -> (Settings, Vec<Problem>) {
+        let mut claims = Claims::new();
+        for file in &sources.files {
+            if let Some(file) = ParsedFile::new(*file, &mut claims.problems) {
+                file.tell(&mut claims);
             }
-            source => (source.rank(), None, 0),
-        });
-        Err(problems)
-    }
-
-    /// Where the value of a key (`mqtt.bind`) was set; `None` for an unknown
-    /// key.
-    pub fn source(&self, key: &str) -> Option<&Source> {
-        let index = keys().position(|spec| spec.full_name() == key)?;
-        self.sources.get(index)
-    }
-
-    /// Every key with its value and origin, in the order of the example file.
-    pub fn values(&self) -> impl Iterator<Item = Entry<'_>> {
-        keys()
-            .zip(self.shown())
-            .zip(&self.sources)
-            .map(|((spec, value), source)| Entry {
-                key: spec.full_name(),
-                value,
-                default: spec.default,
-                source,
-                doc: spec
-                    .doc
-                    .iter()
-                    .map(|line| line.trim())
-                    .collect::<Vec<_>>()
-                    .join(" "),
-            })
+        }
+        claims.read_env(&sources.env);
+        claims.read_flags(sources);
+        claims.read_managed(sources);
+        claims.check_entries();
+        let (mut settings, failed, mut problems) = claims.settle();
+        crate::check::together(&mut settings, &sources.names, &failed, &mut problems);
+        sort(&mut problems, sources);
+        let mut notes = core::mem::take(&mut settings.notes);
+        sort(&mut notes, sources);
+        settings.notes = notes;
+        (settings, problems)
     }
 }
 
-/// One key, its value and where it came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry<'a> {
-    /// `section.name`.
-    pub key: String,
-    /// The value as TOML.
-    pub value: String,
-    /// The default as plain text.
-    pub default: &'static str,
-    /// Where the value was set.
-    pub source: &'a Source,
-    /// What the key means.
-    pub doc: String,
+/// In the order of the sources, and within a file from top to bottom.
+fn sort(problems: &mut [Problem], sources: &Sources<'_>) {
+    problems.sort_by_key(|problem| match &problem.source {
+        Source::File { path, location, .. } => {
+            let file = sources.files.iter().position(|file| file.path == path);
+            (problem.source.rank(), file, location.span.start)
+        }
+        source => (source.rank(), None, 0),
+    });
 }
 
-struct Candidate<'a> {
-    raw: Raw<'a>,
-    source: Source,
-}
-
-/// Collects what the sources say and hands it out key by key.
-pub(crate) struct Resolver<'a> {
-    /// Per key of the table, what was found, lowest rank first.
-    candidates: Vec<Vec<Candidate<'a>>>,
-    /// The key that [`Resolver::take`] hands out next.
-    next: usize,
-    sources: Vec<Source>,
+/// What the sources say, key by key.
+struct Claims {
+    claims: BTreeMap<Place, Vec<Claim>>,
+    /// Named entries (`[proxy.NAME]`) and where each was first spoken of.
+    entries: BTreeMap<(&'static str, String), Source>,
     problems: Vec<Problem>,
-    /// Full names of keys that had no usable value.
-    failed: Vec<String>,
 }
 
-impl<'a> Resolver<'a> {
-    fn new(problems: Vec<Problem>) -> Resolver<'a> {
-        let mut candidates = Vec::new();
-        candidates.resize_with(keys().count(), Vec::new);
-        Resolver {
-            candidates,
-            next: 0,
-            sources: Vec::new(),
-            problems,
-            failed: Vec::new(),
+impl Reader for Claims {
+    fn value(&mut self, place: Place, raw: Raw<'_>, source: Source) {
+        if let Some(entry) = &place.entry {
+            let entry = (place.section().name, entry.clone());
+            self.entries.entry(entry).or_insert_with(|| source.clone());
+        }
+        let spec = place.spec();
+        let value = match spec.judge_raw(raw, &source) {
+            Ok(value) => Ok(value),
+            Err(misfit) => {
+                self.problems.push(Problem {
+                    source: source.clone(),
+                    key: Some(place.name()),
+                    what: misfit.what,
+                    help: misfit.help,
+                    related: None,
+                });
+                Err(spec.shown(&raw.seen()))
+            }
+        };
+        let claim = Claim {
+            value,
+            resets: spec.policy.append && raw.resets(),
+            source,
+        };
+        self.claims.entry(place).or_default().push(claim);
+    }
+
+    fn entry(&mut self, section: &'static str, entry: &str, source: Source) {
+        let entry = (section, entry.to_string());
+        self.entries.entry(entry).or_insert(source);
+    }
+
+    fn problem(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+}
+
+impl Claims {
+    fn new() -> Claims {
+        Claims {
+            claims: Place::all().map(|place| (place, Vec::new())).collect(),
+            entries: BTreeMap::new(),
+            problems: Vec::new(),
         }
     }
 
-    fn read_env(&mut self, env: &[(&'a str, &'a str)]) {
+    fn read_env(&mut self, env: &[(&str, &str)]) {
         for &(variable, value) in env {
             let source = Source::Env {
                 variable: variable.to_string(),
             };
-            if let Some(index) = keys().position(|spec| spec.variable() == variable) {
-                let raw = Raw::Text(value);
-                self.candidates[index].push(Candidate { raw, source });
+            if let Some(place) = Place::of_variable(variable) {
+                self.value(place, Raw::Text(value), source);
                 continue;
             }
             // One underscore where two belong: clearly meant for us, and
             // without a word it would be ignored.
             let meant = keys()
-                .map(KeySpec::variable)
+                .map(|spec| spec.variable(None))
                 .find(|known| known.replace("__", "_") == variable);
             if !variable.starts_with(PREFIX) && meant.is_none() {
                 continue;
             }
-            let known: Vec<String> = keys().map(KeySpec::variable).collect();
+            let known: Vec<String> = keys().map(|spec| spec.variable(None)).collect();
             let near = meant
                 .as_deref()
                 .or_else(|| nearest(variable, known.iter().map(String::as_str)));
             let help = match near {
-                Some(near) => format!("did you mean {near}?"),
-                None => "the form is SAFEPORT__SECTION__KEY, for example SAFEPORT__MQTT__BIND; unset it if it is for another program".to_string(),
+                Some(near) => did_you_mean(near),
+                None => said!(
+                    "the form is SAFEPORT__SECTION__KEY, for example SAFEPORT__MQTT__BIND; unset \
+                     it if it is for another program",
+                    "形式是 SAFEPORT__节__键，例如 SAFEPORT__MQTT__BIND；若属于别的程序，请取消它"
+                ),
             };
             self.problems.push(Problem {
                 source,
                 key: None,
-                what: "this variable sets no known key".to_string(),
+                what: said!(
+                    "this variable sets no known key",
+                    "此变量不对应任何已知的键"
+                ),
                 help,
                 related: None,
             });
         }
     }
 
-    fn read_flags(&mut self, sources: &Sources<'a>) {
+    fn read_flags(&mut self, sources: &Sources<'_>) {
         for flag in &sources.flags {
             let source = Source::Flag {
                 flag: flag.flag.to_string(),
             };
-            let known: Vec<String> = keys().map(KeySpec::full_name).collect();
-            match known.iter().position(|name| name == flag.key) {
-                Some(index) => {
-                    let raw = Raw::Text(flag.value);
-                    self.candidates[index].push(Candidate { raw, source });
-                }
-                None => {
-                    let help = match nearest(flag.key, known.iter().map(String::as_str)) {
-                        Some(near) => format!("did you mean {near}?"),
-                        None => "keys are written section.key, for example mqtt.bind".to_string(),
-                    };
-                    self.problems.push(Problem {
-                        source,
-                        key: Some(flag.key.to_string()),
-                        what: "there is no such key".to_string(),
-                        help,
-                        related: None,
-                    });
-                }
+            match Place::named(flag.key) {
+                Some(place) => self.value(place, Raw::Text(flag.value), source),
+                None => self.problems.push(unknown(source, flag.key)),
             }
         }
     }
 
-    /// The value of the next key of the table; its default after a problem.
-    pub(crate) fn take<T: Kind>(&mut self, check: Option<Check<T>>) -> T {
-        let index = self.next;
-        self.next += 1;
-        let spec = keys()
-            .nth(index)
-            .expect("one call for each key of the table");
-        let mut winner = (default::<T>(spec), Source::Default);
-        let mut failed = false;
-        for candidate in core::mem::take(&mut self.candidates[index]) {
-            let read = T::read(candidate.raw).and_then(|value| {
-                within(spec, &value)?;
-                check.map_or(Ok(()), |check| check(&value))?;
-                Ok(value)
-            });
-            match read {
-                Err(Misfit { what, help }) => {
-                    failed = true;
-                    self.problems.push(Problem {
-                        source: candidate.source,
-                        key: Some(spec.full_name()),
-                        what,
-                        help,
-                        related: None,
-                    });
-                }
-                Ok(value) => {
-                    let same_rank = candidate.source.rank() == winner.1.rank();
-                    if same_rank && value.show() != winner.0.show() {
-                        failed = true;
+    /// Reads what was set while the server ran, as far as it concerns the
+    /// audience.
+    fn read_managed(&mut self, sources: &Sources<'_>) {
+        for managed in &sources.managed {
+            let concerns = match (&managed.scope, &sources.audience) {
+                (Scope::Everyone, _) => true,
+                (Scope::Tag(tag), Some(audience)) => audience.tags.iter().any(|has| has == tag),
+                (Scope::Device(device), Some(audience)) => audience.device == device,
+                (_, None) => false,
+            };
+            if !concerns {
+                continue;
+            }
+            let source = source_of(managed);
+            let Some(place) = Place::named(managed.key) else {
+                self.problems.push(unknown(source, managed.key));
+                continue;
+            };
+            match managed.value.parse::<toml_edit::Value>() {
+                Ok(value) => self.value(place, Raw::Toml(&value), source),
+                Err(_) => {
+                    let misfit = place.spec().judge(managed.value, &source);
+                    if let Err(misfit) = misfit {
                         self.problems.push(Problem {
-                            what: format!(
-                                "this sets {}, and another place of the same rank sets {}",
-                                value.show(),
-                                winner.0.show()
-                            ),
-                            help: "keep one of the two".to_string(),
-                            source: candidate.source.clone(),
-                            key: Some(spec.full_name()),
-                            related: Some((spec.full_name(), winner.1.clone())),
+                            source,
+                            key: Some(place.name()),
+                            what: misfit.what,
+                            help: misfit.help,
+                            related: None,
                         });
                     }
-                    winner = (value, candidate.source);
                 }
             }
         }
-        if failed {
-            self.failed.push(spec.full_name());
+    }
+
+    /// Gives every named entry all its keys, and looks for those that lack what
+    /// they cannot do without.
+    fn check_entries(&mut self) {
+        for (count, ((section, entry), source)) in self.entries.iter().enumerate() {
+            if count == MAX_ENTRIES {
+                self.problems.push(Problem {
+                    source: source.clone(),
+                    key: Some(alloc::format!("{section}.{entry}")),
+                    what: said!(
+                        "there are more than {MAX_ENTRIES} sections [{section}.NAME]",
+                        "[{section}.名字] 超过 {MAX_ENTRIES} 节"
+                    ),
+                    help: said!("take some away", "请去掉一些"),
+                    related: None,
+                });
+            }
+            for place in Place::of_entry(section, entry) {
+                let claims = self.claims.entry(place.clone()).or_default();
+                if claims.is_empty() && place.spec().default.is_none() {
+                    let name = place.spec().name;
+                    self.problems.push(Problem {
+                        source: source.clone(),
+                        key: Some(place.name()),
+                        what: said!(
+                            "[{section}.{entry}] has no {name}",
+                            "[{section}.{entry}] 缺少 {name}"
+                        ),
+                        help: said!(
+                            "add it, for example {name} = \"https://hub.example.com\", or take \
+                             the section away",
+                            "请补上，例如 {name} = \"https://hub.example.com\"，或去掉这一节"
+                        ),
+                        related: None,
+                    });
+                }
+            }
         }
-        self.sources.push(winner.1);
-        winner.0
     }
 
-    /// The origins of all values taken.
-    pub(crate) fn take_sources(&mut self) -> Vec<Source> {
-        core::mem::take(&mut self.sources)
+    /// Merges key by key; pins and the order of tags first, since the others
+    /// follow them. Gives the settings, the keys without a value to rely on, and
+    /// all problems.
+    fn settle(mut self) -> (Settings, Vec<String>, Vec<Problem>) {
+        let mut settled: BTreeMap<Place, Resolved> = BTreeMap::new();
+        let (mut notes, mut failed) = (Vec::new(), Vec::new());
+        let (mut pins, mut tags): (Vec<Pin>, Vec<Tag>) = (Vec::new(), Vec::new());
+        let first: Vec<Place> = ["config.pin", "tags.order"]
+            .into_iter()
+            .filter_map(Place::named)
+            .collect();
+        let rest: Vec<Place> = self
+            .claims
+            .keys()
+            .filter(|place| !first.contains(place))
+            .cloned()
+            .collect();
+        for place in first.into_iter().chain(rest) {
+            let name = place.name();
+            let claims = self.claims.remove(&place).unwrap_or_default();
+            let rules = Rules {
+                pinned: pins.iter().any(|pin| pin.covers(&name)),
+                tags: &tags,
+            };
+            let merged = merge(place.clone(), claims, &rules);
+            self.problems.extend(merged.problems);
+            notes.extend(merged.notes);
+            match name.as_str() {
+                "config.pin" => pins = read_back(&merged.resolved.value),
+                "tags.order" => tags = read_back(&merged.resolved.value),
+                _ => {}
+            }
+            if merged.failed {
+                failed.push(name);
+            }
+            settled.insert(place, merged.resolved);
+        }
+        let mut settings = Settings::build(settled.into_values().collect());
+        settings.notes = notes;
+        (settings, failed, self.problems)
     }
 }
 
-fn default<T: Kind>(spec: &KeySpec) -> T {
-    match T::read(Raw::Text(spec.default)) {
-        Ok(value) => value,
-        // The table is part of this program; a test reads every default.
-        Err(misfit) => unreachable!("default of {}: {}", spec.full_name(), misfit.what),
+/// The origin of a managed value.
+fn source_of(managed: &ManagedValue<'_>) -> Source {
+    Source::Managed {
+        scope: managed.scope.clone(),
+        revision: managed.revision,
+        who: managed.who.to_string(),
+        at: managed.at,
     }
 }
 
-/// Holds a value against the limits in the table.
-fn within<T: Kind>(spec: &KeySpec, value: &T) -> Result<(), Misfit> {
-    let Some((least, most)) = spec.range else {
-        return Ok(());
+fn unknown(source: Source, key: &str) -> Problem {
+    let known: Vec<String> = keys().map(|spec| spec.full_name(None)).collect();
+    let help = match nearest(key, known.iter().map(String::as_str)) {
+        Some(near) => did_you_mean(near),
+        None => said!(
+            "keys are written section.key, for example mqtt.bind",
+            "键写作“节.键”，例如 mqtt.bind"
+        ),
     };
-    let bound = |text| {
-        T::read(Raw::Text(text))
-            .ok()
-            .and_then(|value| value.measure())
-    };
-    let (Some(least_value), Some(most_value), Some(measured)) =
-        (bound(least), bound(most), value.measure())
-    else {
-        return Ok(());
-    };
-    if (least_value..=most_value).contains(&measured) {
-        return Ok(());
+    Problem {
+        source,
+        key: Some(key.to_string()),
+        what: said!("there is no such key", "没有这个键"),
+        help,
+        related: None,
     }
-    let side = if measured < least_value {
-        "too small"
-    } else {
-        "too big"
-    };
-    Err(Misfit {
-        what: format!("{} is {side}", value.show()),
-        help: format!("use a value from {least} to {most}"),
-    })
 }
 
 #[cfg(test)]

@@ -1,39 +1,17 @@
-//! The one table of all keys. Types, docs, defaults, limits, the example file
-//! and `config show` are made from it.
+//! The one table of all keys. Types, docs, defaults, limits, policies, the example
+//! file and `config show` are made from it.
 
 use alloc::string::String;
-use alloc::vec;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
 use core::time::Duration;
 
-use crate::kind::{Kind, check_log_level, check_name};
-use crate::resolve::Resolver;
-use crate::{ByteSize, DataPath, Durability, Language, LogFormat, Source};
-
-/// One key of the table.
-pub(crate) struct KeySpec {
-    /// Its section.
-    pub(crate) section: &'static str,
-    /// Its name within the section.
-    pub(crate) name: &'static str,
-    /// What it means, line by line.
-    pub(crate) doc: &'static [&'static str],
-    /// Its default as text.
-    pub(crate) default: &'static str,
-    /// Least and greatest value as text.
-    pub(crate) range: Option<(&'static str, &'static str)>,
-}
-
-/// One section of the table.
-pub(crate) struct SectionSpec {
-    /// Its name.
-    pub(crate) name: &'static str,
-    /// What it is for, line by line.
-    pub(crate) doc: &'static [&'static str],
-    /// Its keys.
-    pub(crate) keys: &'static [KeySpec],
-}
+use crate::kind::{check_log_level, check_name};
+use crate::ladder::Resolved;
+use crate::spec::{KeySpec, SectionSpec, judge, read_back};
+use crate::{
+    AdvertisedAddress, AdvertisedHost, Binds, ByteSize, DataPath, Durability, Language, Listener,
+    LogFormat, Network, OnConflict, Pin, Policy, Problem, Secret, Tag, XiaozhiTransport,
+};
 
 /// `Some` of what was given, `None` of nothing.
 macro_rules! optional {
@@ -45,7 +23,24 @@ macro_rules! optional {
     };
 }
 
+/// One word of a policy, set in `$policy`.
+macro_rules! policy {
+    ($($word:ident)*) => {{
+        #[allow(unused_mut, reason = "most keys have a plain policy")]
+        let mut policy = Policy::PLAIN;
+        $(policy!(@ policy $word);)*
+        policy
+    }};
+    (@ $policy:ident restart) => {
+        $policy.live = false
+    };
+    (@ $policy:ident $word:ident) => {
+        $policy.$word = true
+    };
+}
+
 /// Makes the section types, [`Settings`] and [`SECTIONS`] from one listing.
+/// Behind `is` stand the words of the key's [`Policy`].
 macro_rules! settings {
     ($(
         $(#[doc = $section_doc:literal])*
@@ -54,7 +49,8 @@ macro_rules! settings {
                 $(#[doc = $doc:literal])*
                 $key:ident: $type:ty = $default:literal
                     $(, $least:literal to $most:literal)?
-                    $(, check $check:path)?;
+                    $(, check $check:path)?
+                    $(, is $($word:ident)+)?;
             )*
         }
     )*) => {
@@ -72,15 +68,21 @@ macro_rules! settings {
             }
         )*
 
-        /// All settings of a server, each with its [`Source`].
+        /// All settings of a server, each with where it came from.
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub struct Settings {
             $(
                 $(#[doc = $section_doc])*
                 pub $section: $Section,
             )*
-            /// Where each key was set, in the order of the table.
-            pub(crate) sources: Vec<Source>,
+            /// What stands between devices and this server, in the order of
+            /// their names.
+            pub proxy: Vec<Proxy>,
+            /// What to know about the settings that is no mistake.
+            pub notes: Vec<Problem>,
+            /// Every key with its value and what was said about it, in the order
+            /// of the table.
+            pub(crate) resolved: Vec<Resolved>,
         }
 
         /// Every section, in the order of the example file.
@@ -88,32 +90,37 @@ macro_rules! settings {
             $(SectionSpec {
                 name: stringify!($section),
                 doc: &[$($section_doc),*],
+                named: false,
                 keys: &[
                     $(KeySpec {
                         section: stringify!($section),
                         name: stringify!($key),
                         doc: &[$($doc),*],
-                        default: $default,
+                        default: Some($default),
                         range: optional!($(($least, $most))?),
+                        policy: policy!($($($word)+)?),
+                        judge: |spec, raw, lasting| {
+                            judge::<$type>(spec, raw, lasting, optional!($($check)?))
+                        },
                     },)*
                 ],
             },)*
+            PROXY,
         ];
 
         impl Settings {
-            /// Takes every value from the resolver, in the order of the table.
-            pub(crate) fn build(resolver: &mut Resolver<'_>) -> Settings {
+            /// Reads every value, in the order of the table.
+            pub(crate) fn build(resolved: Vec<Resolved>) -> Settings {
+                let mut values = resolved.iter();
+                let mut next = || values.next().map_or("", |resolved| &resolved.value);
                 Settings {
                     $($section: $Section {
-                        $($key: resolver.take::<$type>(optional!($($check)?)),)*
+                        $($key: read_back::<$type>(next()),)*
                     },)*
-                    sources: resolver.take_sources(),
+                    proxy: proxies(values.as_slice()),
+                    notes: Vec::new(),
+                    resolved,
                 }
-            }
-
-            /// Every value as TOML, in the order of the table.
-            pub(crate) fn shown(&self) -> Vec<String> {
-                vec![$($(Kind::show(&self.$section.$key)),*),*]
             }
         }
     };
@@ -125,7 +132,7 @@ settings! {
         /// Folder for everything that survives a restart: registry, keys,
         /// certificates, logs. `auto` picks `$STATE_DIRECTORY` (systemd), else
         /// `/var/lib/safeport` for root, else `safeport` in the user's data folder.
-        data: DataPath = "auto";
+        data: DataPath = "auto", is local restart;
         /// What people call this server; shown in greetings and pages.
         name: String = "safeport", check check_name;
         /// Language of messages to people: `auto` follows the system, `en`, `zh-CN`.
@@ -135,10 +142,14 @@ settings! {
     /// MQTT without TLS, for devices that know none and for rescue.
     mqtt: Mqtt {
         /// Whether this listener is opened.
-        enabled: bool = "true";
-        /// Address and port. `0.0.0.0` is every IPv4 network of this machine,
-        /// `127.0.0.1` this machine only, `[::]` IPv6 and IPv4. Port 0 takes a free one.
-        bind: SocketAddr = "0.0.0.0:1883";
+        enabled: bool = "true", is local;
+        /// Address and port, or a list of up to 8. `[::]` is every IPv6 and IPv4 network of
+        /// this machine, `0.0.0.0` every IPv4 network, `127.0.0.1` this machine only. A name
+        /// is resolved first.
+        bind: Binds = "[::]:1883", is local;
+        /// What happens when another program holds the port: `fail` starts nothing, a range
+        /// such as `18883-18892` takes the first free one of these.
+        on_conflict: OnConflict = "fail", is local;
         /// Connections open at one time. One more is closed at once.
         max_connections: u32 = "10000", "1" to "1000000";
         /// Longest MQTT packet taken from a client. A longer one ends the connection.
@@ -148,9 +159,11 @@ settings! {
     /// MQTT over TLS.
     mqtts: Mqtts {
         /// Whether this listener is opened.
-        enabled: bool = "true";
+        enabled: bool = "true", is local;
         /// Address and port, as in `[mqtt]`.
-        bind: SocketAddr = "0.0.0.0:8883";
+        bind: Binds = "[::]:8883", is local;
+        /// What happens when another program holds the port, as in `[mqtt]`.
+        on_conflict: OnConflict = "fail", is local;
         /// Connections open at one time. One more is closed at once.
         max_connections: u32 = "10000", "1" to "1000000";
         /// Longest MQTT packet taken from a client. A longer one ends the connection.
@@ -160,9 +173,32 @@ settings! {
     /// HTTP: MQTT over WebSocket (`/mqtt`), `/metrics`, `/healthz`.
     http: Http {
         /// Whether this listener is opened.
-        enabled: bool = "true";
+        enabled: bool = "true", is local lockout;
         /// Address and port, as in `[mqtt]`.
-        bind: SocketAddr = "0.0.0.0:8002";
+        bind: Binds = "[::]:8002", is local lockout;
+        /// What happens when another program holds the port, as in `[mqtt]`.
+        on_conflict: OnConflict = "fail", is local;
+        /// Serve the same on port 80, too, where it is free and may be opened.
+        standard_ports: bool = "false", is local;
+        /// When set, `/metrics` wants `Authorization: Bearer` and this. 16 to 128 printable
+        /// characters of ASCII; empty for none.
+        metrics_token: Secret = "", is secret;
+        /// Connections open at one time, WebSockets included. One more is closed at once.
+        max_connections: u32 = "10000", "1" to "1000000";
+        /// Longest MQTT packet taken over WebSocket. A longer one ends the connection.
+        max_packet: ByteSize = "1MiB", "1KiB" to "256MiB";
+    }
+
+    /// HTTPS: what `[http]` has, over TLS.
+    https: Https {
+        /// Whether this listener is opened.
+        enabled: bool = "true", is local lockout;
+        /// Address and port, as in `[mqtt]`.
+        bind: Binds = "[::]:8443", is local lockout;
+        /// What happens when another program holds the port, as in `[mqtt]`.
+        on_conflict: OnConflict = "fail", is local;
+        /// Serve the same on port 443, too, where it is free and may be opened.
+        standard_ports: bool = "false", is local;
         /// Connections open at one time, WebSockets included. One more is closed at once.
         max_connections: u32 = "10000", "1" to "1000000";
         /// Longest MQTT packet taken over WebSocket. A longer one ends the connection.
@@ -215,14 +251,14 @@ settings! {
     access: Access {
         /// Let clients in without user and password, with every right. For trying things
         /// out only.
-        anonymous: bool = "false";
+        anonymous: bool = "false", is local;
     }
 
     /// The event loops that carry MQTT.
     engine: Engine {
         /// Event loops, one thread each. One carries a house; more pay off when one
         /// thread is busy all the time.
-        loops: u16 = "1", "1" to "64";
+        loops: u16 = "1", "1" to "64", is local restart;
     }
 
     /// How sessions, the messages they are owed, and retained messages are kept.
@@ -230,10 +266,10 @@ settings! {
         /// What an acknowledged message survives. `os`: the end of the process, even
         /// `kill -9`; a power cut may take the last second. `disk`: a power cut, too, at the
         /// price of waiting for the disk. `none`: nothing; for disks that must not be written.
-        durability: Durability = "os";
+        durability: Durability = "os", is local agree restart;
         /// Start although the log of messages is damaged, leaving out what cannot be read.
         /// For once, if there is no backup.
-        skip_damaged: bool = "false";
+        skip_damaged: bool = "false", is local restart;
     }
 
     /// What is written to stderr.
@@ -242,23 +278,107 @@ settings! {
         /// `info,safeport::engine=debug`.
         level: String = "info", check check_log_level;
         /// `text` for people, `json` for programs.
-        format: LogFormat = "text";
+        format: LogFormat = "text", is local restart;
+    }
+
+    /// What devices are told about how to get here.
+    advertise: Advertise {
+        /// Host that devices are told: a name or an IP address that they can reach. `auto`
+        /// takes the best address of this machine.
+        host: AdvertisedHost = "auto", is derived told;
+        /// Tell devices the address of the TLS listener, where they can do TLS.
+        tls: bool = "false", is told;
+        /// How xiaozhi devices connect: `websocket`, `mqtt`, or `mqtts`, which their firmware
+        /// does on port 8883 only. `auto` takes what this server offers.
+        xiaozhi: XiaozhiTransport = "auto", is told;
+        /// Networks of which no address is told to anyone, for example `["10.8.0.0/16"]`.
+        avoid: Vec<Network> = "", is append;
+        /// How often an advertised address is proved anew.
+        verify_every: Duration = "5m", "10s" to "24h";
+    }
+
+    /// Tags that devices carry.
+    tags: Tags {
+        /// Where two tags of a device say different things, the later of this list wins.
+        order: Vec<Tag> = "";
+    }
+
+    /// How settings themselves are changed.
+    config: Config {
+        /// Keys that only files, the environment and flags may set, for example
+        /// `["limits.max_inflight", "advertise.*"]`. Values set while the server runs lose.
+        pin: Vec<Pin> = "", is append local;
+        /// How long a change that could cut off who made it waits for a word that it did
+        /// not, before it is taken back.
+        confirm: Duration = "60s", "10s" to "10m", is local;
     }
 }
 
-/// Every key, in the order of the table.
+/// A reverse proxy, router or container mapping in front of this server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// Its name: 1 to 32 of `a`–`z`, `0`–`9` and `-`.
+    pub name: String,
+    /// The address that devices are told.
+    pub url: AdvertisedAddress,
+    /// The listener that it forwards to.
+    pub to: Listener,
+}
+
+/// The section of named entries, `[proxy.NAME]`.
+const PROXY: SectionSpec = SectionSpec {
+    name: "proxy",
+    doc: &[
+        " A reverse proxy, router or container mapping in front of this server: devices are",
+        " told `url`, and what arrives there is forwarded to one of our listeners. One section",
+        " for each, up to 32, under a name of your choice (`a`-`z`, `0`-`9`, `-`).",
+    ],
+    named: true,
+    keys: &[
+        KeySpec {
+            section: "proxy",
+            name: "url",
+            doc: &[
+                " The address that devices are told. The port may be left away where the scheme",
+                " has one of its own and the host is a name.",
+            ],
+            default: None,
+            range: None,
+            policy: Policy::PLAIN,
+            judge: |spec, raw, lasting| judge::<AdvertisedAddress>(spec, raw, lasting, None),
+        },
+        KeySpec {
+            section: "proxy",
+            name: "to",
+            doc: &[" The listener that it forwards to: `http`, `https`, `mqtt` or `mqtts`."],
+            default: Some("http"),
+            range: None,
+            policy: Policy::PLAIN,
+            judge: |spec, raw, lasting| judge::<Listener>(spec, raw, lasting, None),
+        },
+    ],
+};
+
+/// The proxies of the resolved keys behind the table's own: `url` and `to` of
+/// each, in the order of [`PROXY`]. One without a usable `url` is left out; it
+/// has a problem.
+fn proxies(resolved: &[Resolved]) -> Vec<Proxy> {
+    let (pairs, _) = resolved.as_chunks::<2>();
+    pairs
+        .iter()
+        .filter(|[url, _]| !url.value.is_empty())
+        .map(|[url, to]| Proxy {
+            name: url.entry.clone().unwrap_or_default(),
+            url: read_back(&url.value),
+            to: read_back(&to.value),
+        })
+        .collect()
+}
+
+/// Every key of the sections without named entries, in the order of the table.
 pub(crate) fn keys() -> impl Iterator<Item = &'static KeySpec> {
-    SECTIONS.iter().flat_map(|section| section.keys.iter())
-}
-
-impl KeySpec {
-    /// `section.name`.
-    pub(crate) fn full_name(&self) -> String {
-        alloc::format!("{}.{}", self.section, self.name)
-    }
-
-    /// `SAFEPORT__SECTION__NAME`.
-    pub(crate) fn variable(&self) -> String {
-        alloc::format!("SAFEPORT__{}__{}", self.section, self.name).to_ascii_uppercase()
-    }
+    SECTIONS
+        .iter()
+        .filter(|section| !section.named)
+        .flat_map(|section| section.keys.iter())
 }

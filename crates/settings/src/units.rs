@@ -4,6 +4,9 @@ use alloc::string::{String, ToString};
 use core::fmt;
 use core::time::Duration;
 
+use crate::Said;
+use crate::said::said;
+
 /// A number of bytes. Written as a plain integer or with one of `B`, `KiB`,
 /// `MiB`, `GiB` (1024) or `kB`, `MB`, `GB` (1000).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,7 +38,7 @@ impl ByteSize {
     ///
     /// # Errors
     /// The reason and the way out, in words.
-    pub fn parse(text: &str) -> Result<ByteSize, String> {
+    pub fn parse(text: &str) -> Result<ByteSize, Said> {
         let (number, unit) = split(text)?;
         let factor = if unit.is_empty() {
             1
@@ -45,7 +48,7 @@ impl ByteSize {
                 .find(|(name, _)| name.eq_ignore_ascii_case(unit));
             match known {
                 Some((_, factor)) => *factor,
-                None => return Err(unknown_unit(unit, "B, kB, KiB, MB, MiB, GB or GiB")),
+                None => return Err(unknown_unit(unit, "B, kB, KiB, MB, MiB, GB, GiB")),
             }
         };
         number.checked_mul(factor).map(ByteSize).ok_or_else(too_big)
@@ -64,14 +67,14 @@ impl fmt::Display for ByteSize {
 }
 
 /// Reads a duration; a bare number counts seconds.
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, Said> {
     let (number, unit) = split(text)?;
     let factor = if unit.is_empty() {
         1_000
     } else {
         match TIMES.iter().find(|(name, _)| *name == unit) {
             Some((_, factor)) => *factor,
-            None => return Err(unknown_unit(unit, "ms, s, m (minutes), h, d or w")),
+            None => return Err(unknown_unit(unit, "ms, s, m, h, d, w")),
         }
     };
     number
@@ -96,7 +99,7 @@ pub(crate) fn show_duration(duration: Duration) -> String {
 }
 
 /// Splits `10s` into its number and unit; `_` may group digits.
-fn split(text: &str) -> Result<(u64, &str), String> {
+fn split(text: &str) -> Result<(u64, &str), Said> {
     let text = text.trim();
     let end = text
         .find(|c: char| !c.is_ascii_digit() && c != '_')
@@ -104,21 +107,27 @@ fn split(text: &str) -> Result<(u64, &str), String> {
     let (number, unit) = text.split_at(end);
     let digits: String = number.chars().filter(char::is_ascii_digit).collect();
     if digits.is_empty() {
-        return Err("it does not begin with a number".to_string());
+        return Err(said!("it does not begin with a number", "开头不是数字"));
     }
     if unit.starts_with(['.', ',']) {
-        return Err("it has a fraction; use a whole number of a smaller unit".to_string());
+        return Err(said!(
+            "it has a fraction; use a whole number of a smaller unit",
+            "含有小数；请改用更小的单位写整数"
+        ));
     }
     let number = digits.parse().map_err(|_| too_big())?;
     Ok((number, unit.trim_start()))
 }
 
-fn unknown_unit(unit: &str, known: &str) -> String {
-    alloc::format!("{unit:?} is no unit that fits here; use {known}")
+fn unknown_unit(unit: &str, known: &str) -> Said {
+    said!(
+        "{unit:?} is no unit that fits here; use {known}",
+        "{unit:?} 不是这里可用的单位；可用：{known}"
+    )
 }
 
-fn too_big() -> String {
-    "the number is too big".to_string()
+fn too_big() -> Said {
+    said!("the number is too big", "数字太大")
 }
 
 #[cfg(test)]
@@ -162,8 +171,8 @@ mod tests {
 
     #[test]
     fn what_is_no_size_or_duration_is_answered_with_the_units() {
-        assert!(ByteSize::parse("10s").unwrap_err().contains("MiB"));
-        assert!(parse_duration("1MiB").unwrap_err().contains("ms"));
+        assert!(ByteSize::parse("10s").unwrap_err().en.contains("MiB"));
+        assert!(parse_duration("1MiB").unwrap_err().en.contains("ms"));
         // `M` could mean months or minutes: units of time are lower case.
         assert!(parse_duration("1M").is_err());
         for text in [
