@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let listener = ListenerSpec {
         name: "mqtt".into(),
-        socket: Some(std::net::TcpListener::bind(&address)?),
+        sockets: vec![std::net::TcpListener::bind(&address)?],
         tls: None,
         limits: ListenerLimits::default(),
     };

@@ -5,7 +5,7 @@ use std::hash::BuildHasher;
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -54,16 +54,19 @@ impl Default for EngineSettings {
     }
 }
 
-/// A bound socket and what it serves.
+/// What a listener serves, and on which sockets. Every listener that may ever be switched on is
+/// named at the start.
 pub struct ListenerSpec {
     /// Name for settings, logs and the gatekeeper: `mqtt`, `mqtts`.
     pub name: String,
-    /// The bound socket. `None` for a listener whose connections are brought by
+    /// The bound sockets, at most 16. None for a listener that is switched off (see
+    /// [`EngineHandle::set_sockets`]), and for one whose connections are brought by
     /// [`EngineHandle::adopt`] (WebSocket).
-    pub socket: Option<TcpListener>,
-    /// TLS with this configuration, or plain TCP.
+    pub sockets: Vec<TcpListener>,
+    /// TLS with this configuration, or plain TCP. It cannot be changed later: a listener of TLS
+    /// needs one although it is switched off.
     pub tls: Option<Arc<ServerConfig>>,
-    /// Its bounds.
+    /// Its bounds, at first.
     pub limits: ListenerLimits,
 }
 
@@ -76,8 +79,8 @@ pub struct Engine {
 /// Steers the loops from any thread.
 #[derive(Clone)]
 pub struct EngineHandle {
-    loops: Arc<[Mailbox]>,
-    listeners: Arc<[ListenerInfo]>,
+    pub(crate) loops: Arc<[Mailbox]>,
+    pub(crate) listeners: Arc<[ListenerInfo]>,
     next: Arc<AtomicU32>,
 }
 
@@ -86,8 +89,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// If the operating system gives no event queue, a listener cannot be registered, or the log
-    /// cannot be read: see [`StartError`].
+    /// If the operating system gives no event queue, a listener cannot be registered or has more
+    /// than 16 sockets, or the log cannot be read: see [`StartError`].
     pub fn start(
         settings: EngineSettings,
         gatekeeper: Arc<dyn Gatekeeper>,
@@ -97,16 +100,12 @@ impl Engine {
         let mut sockets = Vec::new();
         let mut infos = Vec::new();
         for (index, listener) in listeners.into_iter().enumerate() {
-            if let Some(socket) = listener.socket {
-                prepare(&socket)?;
-                sockets.push((index as u8, mio::net::TcpListener::from_std(socket)));
-            }
-            infos.push(ListenerInfo {
-                name: listener.name,
-                tls: listener.tls,
-                limits: listener.limits,
-                open: AtomicUsize::new(0),
-            });
+            sockets.push((index as u8, prepare(listener.sockets)?));
+            infos.push(ListenerInfo::new(
+                listener.name,
+                listener.tls,
+                &listener.limits,
+            ));
         }
         let infos: Arc<[ListenerInfo]> = infos.into();
 
@@ -235,12 +234,7 @@ impl EngineHandle {
         stream.set_nonblocking(true)?;
         // A small packet must not wait for the acknowledgement of the one before it.
         stream.set_nodelay(true)?;
-        let index = self.listeners.iter().position(|info| info.name == listener);
-        let Some(index) = index else {
-            return Err(io::Error::other(format!(
-                "the engine has no listener named `{listener}`"
-            )));
-        };
+        let index = usize::from(self.index_of(listener).map_err(io::Error::other)?);
         let turn = self.next.fetch_add(1, Ordering::Relaxed) as usize % self.loops.len();
         self.listeners[index].open.fetch_add(1, Ordering::Relaxed);
         self.loops[turn].send(Command::Incoming(Box::new(Incoming {
@@ -304,8 +298,13 @@ impl EngineHandle {
     }
 }
 
-/// Accepted sockets inherit TCP_NODELAY from their listener, which saves a system call each.
-fn prepare(socket: &TcpListener) -> io::Result<()> {
-    socket.set_nonblocking(true)?;
-    socket2::SockRef::from(socket).set_tcp_nodelay(true)
+/// Makes bound sockets fit for a loop.
+pub(crate) fn prepare(sockets: Vec<TcpListener>) -> io::Result<Vec<mio::net::TcpListener>> {
+    let prepared = sockets.into_iter().map(|socket| {
+        socket.set_nonblocking(true)?;
+        // Accepted sockets inherit it from their listener, which saves a system call each.
+        socket2::SockRef::from(&socket).set_tcp_nodelay(true)?;
+        Ok(mio::net::TcpListener::from_std(socket))
+    });
+    prepared.collect()
 }

@@ -3,6 +3,7 @@
 mod accepting;
 mod admission;
 mod keeping;
+mod listening;
 mod reading;
 mod writing;
 
@@ -15,7 +16,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpListener;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token};
 use safeport_broker::{
     Broker, DiskRoom, Effects, Load, PeerMessage, Publication, Stats, Time, sys_topics,
 };
@@ -33,6 +34,8 @@ use crate::limits::{
 use crate::mailbox::{Command, Drained, ListenerInfo, Mailbox};
 use crate::pool::Pool;
 
+use listening::Listening;
+
 pub(crate) const WAKE: Token = Token(usize::MAX);
 /// Tokens from here up to [`WAKE`] are listeners.
 const FIRST_LISTENER: usize = usize::MAX - 256;
@@ -43,7 +46,8 @@ pub(crate) struct LoopParts {
     pub(crate) inbox: Receiver<Command>,
     pub(crate) mailboxes: Arc<[Mailbox]>,
     pub(crate) listeners: Arc<[ListenerInfo]>,
-    pub(crate) sockets: Vec<(u8, TcpListener)>,
+    /// by listener
+    pub(crate) sockets: Vec<(u8, Vec<TcpListener>)>,
     pub(crate) gatekeeper: Arc<dyn Gatekeeper>,
     pub(crate) start: Instant,
     /// what the broker's clock showed at `start`
@@ -67,7 +71,7 @@ pub(crate) struct EventLoop {
     inbox: Receiver<Command>,
     pub(crate) mailboxes: Arc<[Mailbox]>,
     pub(crate) listeners: Arc<[ListenerInfo]>,
-    sockets: Vec<(u8, TcpListener)>,
+    sockets: Listening,
     pub(crate) gatekeeper: Arc<dyn Gatekeeper>,
     start: Instant,
     epoch: Time,
@@ -133,22 +137,14 @@ impl EventLoop {
         broker: Broker,
         ledger: Option<Ledger>,
     ) -> io::Result<Self> {
-        let mut sockets = parts.sockets;
-        for (index, socket) in &mut sockets {
-            let token = Token(FIRST_LISTENER + usize::from(*index));
-            parts
-                .poll
-                .registry()
-                .register(socket, token, Interest::READABLE)?;
-        }
-        Ok(Self {
+        let mut event_loop = Self {
             me,
             poll: parts.poll,
             inbox: parts.inbox,
             outbound: parts.mailboxes.iter().map(|_| Vec::new()).collect(),
             mailboxes: parts.mailboxes,
             listeners: parts.listeners,
-            sockets,
+            sockets: Listening::default(),
             gatekeeper: parts.gatekeeper,
             start: parts.start,
             epoch: parts.epoch,
@@ -186,7 +182,11 @@ impl EventLoop {
             accept_at: None,
             spare: accepting::spare_descriptor(),
             stopping: None,
-        })
+        };
+        for (listener, sockets) in parts.sockets {
+            event_loop.listen(listener, sockets)?;
+        }
+        Ok(event_loop)
     }
 
     /// Turns until told to stop.
@@ -229,16 +229,21 @@ impl EventLoop {
         for event in events {
             match event.token() {
                 WAKE => inbox = true,
-                token if token.0 >= FIRST_LISTENER => accept = true,
+                token if token.0 >= FIRST_LISTENER => {
+                    self.sockets.is_ready(token);
+                    accept = true;
+                }
                 token => self.socket_event(token.0, event),
             }
         }
         if inbox {
             self.read_inbox();
         }
+        accept |= self.sockets.last_call(self.now);
         if accept {
             self.accept();
         }
+        self.close_retired();
         self.read_ready();
         self.timeouts();
         self.resume();
@@ -281,6 +286,7 @@ impl EventLoop {
             by_clock,
             (self.me == 0).then_some(self.sys_at),
             self.accept_at,
+            self.sockets.due(),
             self.share_at,
             self.ledger.as_ref().and_then(Ledger::due),
             self.stopping.map(|(deadline, _)| deadline),
@@ -348,6 +354,19 @@ impl EventLoop {
                     let reason = ReasonCode::AdministrativeAction;
                     self.broker.close_client(&client_id, reason, now);
                 }
+                Command::Sockets {
+                    listener,
+                    change,
+                    done,
+                } => self.change_sockets(listener, change, done),
+                Command::EndListener { listener, done } => {
+                    let ended = self.end_listener(listener);
+                    // Who asked may have gone.
+                    let _ = done.send(ended);
+                }
+                Command::BrokerLimits(limits) => self.broker.set_limits(*limits),
+                Command::ConnectTimeout(timeout) => self.set_connect_timeout(timeout),
+                Command::MaxConnections(most) => self.max_connections = most,
                 Command::Synced(result) => self.was_synced(result),
                 Command::Shutdown { deadline } => self.stop(deadline),
             }
@@ -356,11 +375,7 @@ impl EventLoop {
     }
 
     fn stop(&mut self, deadline: Instant) {
-        for (_, socket) in &mut self.sockets {
-            // The socket closes with the list; deregistering only saves an event.
-            let _ = self.poll.registry().deregister(socket);
-        }
-        self.sockets.clear();
+        self.stop_listening();
         let drained = Drained {
             connections: self.connections.len(),
             cut_off: 0,

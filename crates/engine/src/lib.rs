@@ -26,9 +26,11 @@ mod out_buffer;
 mod pool;
 mod recovery;
 mod shared;
+mod steering;
 
 pub use engine::{Engine, EngineHandle, EngineSettings, ListenerSpec};
 pub use gatekeeper::{Gatekeeper, Login, OwnedLogin, Verdict};
 pub use mailbox::{Drained, ListenerLimits};
 pub use recovery::{Durability, LogSettings, StartError};
 pub use safeport_broker::{Limits, Permissions, Publication, Stats, TopicRights};
+pub use steering::SteeringError;

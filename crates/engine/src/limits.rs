@@ -75,6 +75,22 @@ pub(crate) const ACCEPTS_IN_A_ROW: usize = 256;
 /// How long accepting rests when descriptors have run out.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Listening sockets of one listener; more are refused. And of all, those on their way out
+/// included.
+pub(crate) const MAX_SOCKETS: usize = 16;
+pub(crate) const MAX_ALL_SOCKETS: usize = 255;
+
+/// How long a listening socket that goes takes no new connections, but still finishes those whose
+/// first packet the kernel had answered: a round trip over a poor Wi-Fi.
+pub(crate) const LAST_HANDSHAKES: Duration = Duration::from_millis(300);
+
+/// How long it then waits for descriptors if these have run out, before it closes on those who
+/// wait in its queue.
+pub(crate) const LAST_ACCEPTS: Duration = Duration::from_secs(3);
+
+/// How long a caller waits for the loops to have changed what it asked for.
+pub(crate) const STEERING_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Log lines of one cause within one period; further ones are counted and summed up in one.
 pub(crate) const LINES_PER_CAUSE: u32 = 20;
 /// The same for causes that concern the whole server.

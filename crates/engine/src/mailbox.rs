@@ -1,14 +1,15 @@
 //! What loops, and other threads, say to a loop; and what all loops know of the listeners.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::mpsc::Sender;
-use std::time::Instant;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, SyncSender};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use mio::Waker;
 use rustls::ServerConfig;
-use safeport_broker::{PeerMessage, Publication};
+use safeport_broker::{Limits, PeerMessage, Publication};
 
 use safeport_store::log::Position;
 
@@ -49,11 +50,35 @@ pub(crate) enum Command {
     Deliver(String, Publication),
     DisconnectUser(String),
     DisconnectClient(String),
+    /// Other listening sockets; to the loop that accepts.
+    Sockets {
+        listener: u8,
+        change: SocketChange,
+        done: SyncSender<io::Result<()>>,
+    },
+    /// The listener was switched off: its connections end. Answered with how many they were.
+    EndListener {
+        listener: u8,
+        done: SyncSender<usize>,
+    },
+    BrokerLimits(Box<Limits>),
+    ConnectTimeout(Duration),
+    MaxConnections(usize),
     /// The disk has answered.
     Synced(io::Result<Position>),
     Shutdown {
         deadline: Instant,
     },
+}
+
+/// What becomes of the listening sockets of one listener. Answered once those that go are closed.
+pub(crate) enum SocketChange {
+    /// These, and no others.
+    Set(Vec<mio::net::TcpListener>),
+    /// These, too.
+    Add(Vec<mio::net::TcpListener>),
+    /// Not those that are bound to these addresses.
+    Remove(Vec<SocketAddr>),
 }
 
 /// A connection on its way into a loop.
@@ -68,12 +93,15 @@ pub(crate) struct Incoming {
     pub(crate) admitted: Option<Box<Leaving>>,
 }
 
-/// Bounds of one listener.
-#[derive(Debug, Clone)]
+/// Bounds of one listener. They can be changed while it serves
+/// ([`EngineHandle::set_limits`](crate::EngineHandle::set_limits)).
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerLimits {
-    /// Open sockets of this listener; default 1,000,000. Further ones are closed at once.
+    /// Open sockets of this listener; default 1,000,000. Further ones are closed at once. Lowered:
+    /// those that are open stay.
     pub max_connections: usize,
-    /// Largest packet in bytes, with its fixed header; default 1 MiB.
+    /// Largest packet in bytes, with its fixed header; default 1 MiB. A larger one ends its
+    /// connection with 0x95. Changed: a connection keeps what it began with, and was told.
     pub max_packet: u32,
 }
 
@@ -90,9 +118,42 @@ impl Default for ListenerLimits {
 pub(crate) struct ListenerInfo {
     pub(crate) name: String,
     pub(crate) tls: Option<Arc<ServerConfig>>,
-    pub(crate) limits: ListenerLimits,
+    max_connections: AtomicUsize,
+    max_packet: AtomicU32,
     /// open sockets, over all loops
     pub(crate) open: AtomicUsize,
+    /// where it accepts
+    pub(crate) bound: Mutex<Vec<SocketAddr>>,
+}
+
+impl ListenerInfo {
+    pub(crate) fn new(
+        name: String,
+        tls: Option<Arc<ServerConfig>>,
+        limits: &ListenerLimits,
+    ) -> ListenerInfo {
+        ListenerInfo {
+            name,
+            tls,
+            max_connections: AtomicUsize::new(limits.max_connections),
+            max_packet: AtomicU32::new(limits.max_packet),
+            open: AtomicUsize::new(0),
+            bound: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn limits(&self) -> ListenerLimits {
+        ListenerLimits {
+            max_connections: self.max_connections.load(Ordering::Relaxed),
+            max_packet: self.max_packet.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn set_limits(&self, limits: &ListenerLimits) {
+        self.max_connections
+            .store(limits.max_connections, Ordering::Relaxed);
+        self.max_packet.store(limits.max_packet, Ordering::Relaxed);
+    }
 }
 
 /// What a graceful stop came to.

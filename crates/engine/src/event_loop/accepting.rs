@@ -19,8 +19,9 @@ use super::{Due, EventLoop};
 impl EventLoop {
     pub(super) fn accept(&mut self) {
         self.accept_at = None;
-        let sockets = std::mem::take(&mut self.sockets);
-        for (index, socket) in &sockets {
+        let mut sockets = std::mem::take(&mut self.sockets);
+        for listening in sockets.ready() {
+            let socket = &listening.socket;
             for turn in 0.. {
                 if turn == ACCEPTS_IN_A_ROW {
                     // Edge-triggered: nobody reminds us of the rest.
@@ -28,8 +29,14 @@ impl EventLoop {
                     break;
                 }
                 match socket.accept() {
-                    Ok((stream, peer)) => self.welcome(*index, stream, peer),
-                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                    Ok((stream, peer)) => {
+                        listening.let_in(&stream);
+                        self.welcome(listening.listener, stream, peer);
+                    }
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                        listening.ready = false;
+                        break;
+                    }
                     // The client was gone before it was accepted, and the like.
                     Err(e) if is_about_one_connection(&e) => {}
                     Err(e) => {
@@ -51,7 +58,8 @@ impl EventLoop {
             .iter()
             .map(|l| l.open.load(Ordering::Relaxed))
             .sum();
-        if all < self.max_connections && here < listener.limits.max_connections {
+        let most = listener.limits().max_connections;
+        if all < self.max_connections && here < most {
             listener.open.fetch_add(1, Ordering::Relaxed);
             let layer = listener
                 .tls
@@ -73,7 +81,7 @@ impl EventLoop {
                 "new connections to `{name}` are closed at once: no more are allowed by \
                  `{name}.max_connections` ({}) or by the limit of open files ({} connections; \
                  raise LimitNOFILE= of the unit, or `ulimit -n`)",
-                listener.limits.max_connections, self.max_connections,
+                most, self.max_connections,
             );
         }
     }
@@ -109,7 +117,7 @@ impl EventLoop {
             .poll
             .registry()
             .register(&mut stream, Token(key), Interest::READABLE);
-        let max_packet = self.listeners[usize::from(listener)].limits.max_packet;
+        let max_packet = self.listeners[usize::from(listener)].limits().max_packet;
         let connection = Connection::new(stream, listener, max_packet, serial, layer);
         entry.insert(connection);
         self.io.sockets += 1;

@@ -1,6 +1,7 @@
 //! From the first byte of a connection to its session.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use safeport_broker::{Admission, ConnectionId, Time, home_of};
 use safeport_mqtt::{
@@ -198,6 +199,16 @@ impl EventLoop {
         match connection.stream.peer_addr() {
             Ok(peer) => format!("{peer} on `{listener}`"),
             Err(_) => format!("a peer that is gone, on `{listener}`"),
+        }
+    }
+
+    /// New connections get so long; those that are there already no longer, from now on.
+    pub(super) fn set_connect_timeout(&mut self, timeout: Duration) {
+        self.connect_timeout = timeout;
+        let latest = self.time() + timeout.as_millis() as u64;
+        // They stay in the order of their time.
+        for due in &mut self.connecting {
+            due.at = due.at.min(latest);
         }
     }
 

@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 
 use mio::{Interest, Token};
 use safeport_broker::{ConnectionId, Effect};
-use safeport_mqtt::{Packet, Version};
+use safeport_mqtt::{Packet, ReasonCode, Version};
 
-use crate::connection::{Flushed, State};
+use crate::connection::{Connection, Flushed, State};
 use crate::limits::{CLOSING, CONGESTED_AT};
 
 use super::{Due, EventLoop};
@@ -240,6 +240,31 @@ impl EventLoop {
             serial: connection.serial,
         });
         self.mark_dirty(key);
+    }
+
+    /// Its listener was switched off: all its connections end. Returns how many.
+    pub(super) fn end_listener(&mut self, listener: u8) -> usize {
+        let on_it = |c: &Connection| {
+            c.listener == listener && !matches!(c.state, State::Closing(_) | State::Dead)
+        };
+        let keys: Vec<usize> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| on_it(connection))
+            .map(|(key, _)| key)
+            .collect();
+        let now = self.time();
+        for &key in &keys {
+            match self.connections[key].state {
+                State::Live(session) => {
+                    let reason = ReasonCode::AdministrativeAction;
+                    let id = ConnectionId(key as u32);
+                    self.broker.close(session, id, reason, now);
+                }
+                _ => self.close(key),
+            }
+        }
+        keys.len()
     }
 
     /// The peer said goodbye in the layer's way, or broke its rules: last words are written.

@@ -26,8 +26,8 @@ pub(super) fn wanted_connections(settings: &Settings) -> u64 {
     .sum()
 }
 
-/// The engine's listeners; `mqtts` serves the `certificates`. `http` has none of its sockets: its connections come after their
-/// upgrade.
+/// The engine's listeners, those that are switched off without sockets; `mqtts` serves the
+/// `certificates`. `http` has none of its sockets: its connections come after their upgrade.
 pub(super) fn listener_specs(
     settings: &Settings,
     certificates: Option<&PrivateCa>,
@@ -35,33 +35,30 @@ pub(super) fn listener_specs(
     mqtts: Option<std::net::TcpListener>,
     texts: &Texts,
 ) -> Result<Vec<ListenerSpec>, Failure> {
-    let mut specs = Vec::new();
-    if let Some(socket) = mqtt {
-        specs.push(ListenerSpec {
+    let mut specs = vec![
+        ListenerSpec {
             name: "mqtt".to_owned(),
-            socket: Some(socket),
+            sockets: mqtt.into_iter().collect(),
             tls: None,
             limits: listener_limits(settings.mqtt.max_connections, settings.mqtt.max_packet.0),
-        });
-    }
-    if let (Some(socket), Some(ca)) = (mqtts, certificates) {
+        },
+        // Its socket is HTTP's; connections come here after their WebSocket upgrade.
+        ListenerSpec {
+            name: http::LISTENER.to_owned(),
+            sockets: Vec::new(),
+            tls: None,
+            limits: listener_limits(settings.http.max_connections, settings.http.max_packet.0),
+        },
+    ];
+    if let Some(ca) = certificates {
         let tls = ca
             .server_config()
             .map_err(|error| Failure::new(say!(texts, "certificates-failed")).detail(error))?;
         specs.push(ListenerSpec {
             name: "mqtts".to_owned(),
-            socket: Some(socket),
+            sockets: mqtts.into_iter().collect(),
             tls: Some(tls),
             limits: listener_limits(settings.mqtts.max_connections, settings.mqtts.max_packet.0),
-        });
-    }
-    if settings.http.enabled {
-        // Its socket is HTTP's; connections come here after their WebSocket upgrade.
-        specs.push(ListenerSpec {
-            name: http::LISTENER.to_owned(),
-            socket: None,
-            tls: None,
-            limits: listener_limits(settings.http.max_connections, settings.http.max_packet.0),
         });
     }
     Ok(specs)
