@@ -122,11 +122,15 @@ fn parse(
     let mut sources = Sources {
         files: file
             .zip(path.as_deref())
-            .map(|((_, text), path)| FileSource { path, text })
+            .map(|((_, text), path)| FileSource {
+                path,
+                text,
+                drop_in: false,
+            })
             .into_iter()
             .collect(),
         env: pairs(environment),
-        flags: Vec::new(),
+        ..Sources::default()
     };
     if let Some(data) = &data {
         sources.flags.push(flag("--data", "server.data", data));
@@ -142,19 +146,20 @@ fn parse(
     // Which addresses and ports hold without these flags decides what the flags set.
     let plain = Settings::parse(&sources).map_err(ParseError::Problems)?;
     let listeners = [
-        ("mqtt.bind", plain.mqtt.bind),
-        ("mqtts.bind", plain.mqtts.bind),
-        ("http.bind", plain.http.bind),
+        ("mqtt.bind", plain.mqtt.bind.first().port),
+        ("mqtts.bind", plain.mqtts.bind.first().port),
+        ("http.bind", plain.http.bind.first().port),
+        ("https.bind", plain.https.bind.first().port),
     ];
     let moved: Vec<(&str, &str, String)> = listeners
         .into_iter()
-        .filter_map(|(key, bind)| match asked.bind {
+        .filter_map(|(key, port)| match asked.bind {
             Some(address) => {
-                let bind = SocketAddr::new(address, bind.port());
+                let bind = SocketAddr::new(address, port);
                 Some(("--bind", key, bind.to_string()))
             }
             None if plain.source(key) == Some(&Source::Default) => {
-                Some(("--open", key, format!("{LOOPBACK}:{}", bind.port())))
+                Some(("--open", key, format!("{LOOPBACK}:{port}")))
             }
             None => None,
         })
@@ -258,7 +263,7 @@ impl ReadError {
             .iter()
             .map(|problem| {
                 let place = match &problem.source {
-                    Source::File { path, location } => serde_json::json!({
+                    Source::File { path, location, .. } => serde_json::json!({
                         "file": path,
                         "line": location.line,
                         "column": location.column,
@@ -268,8 +273,8 @@ impl ReadError {
                 serde_json::json!({
                     "key": problem.key,
                     "source": place,
-                    "what": problem.what,
-                    "help": problem.help,
+                    "what": problem.what.en,
+                    "help": problem.help.en,
                     "related": problem.related.as_ref().map(|(key, source)| serde_json::json!({
                         "key": key,
                         "source": source.to_string(),
@@ -282,12 +287,12 @@ impl ReadError {
 
 /// One problem, pointing into the file where it can.
 fn show(problem: &Problem, file: Option<&(PathBuf, String)>, color: bool) -> String {
-    let (Source::File { path, location }, Some((_, text))) = (&problem.source, file) else {
+    let (Source::File { path, location, .. }, Some((_, text))) = (&problem.source, file) else {
         return problem.to_string();
     };
     let title = match &problem.key {
         Some(key) => format!("{key}: {}", problem.what),
-        None => problem.what.clone(),
+        None => problem.what.to_string(),
     };
     let span = visible(text, location.span.clone());
     let mut snippet = Snippet::source(text.as_str())
@@ -308,7 +313,7 @@ fn show(problem: &Problem, file: Option<&(PathBuf, String)>, color: bool) -> Str
     for note in notes {
         group = group.element(Level::NOTE.message(note));
     }
-    let group = group.element(Level::HELP.message(problem.help.as_str()));
+    let group = group.element(Level::HELP.message(problem.help.en.as_str()));
     let renderer = if color {
         Renderer::styled()
     } else {
@@ -390,7 +395,7 @@ mod tests {
         );
         assert_eq!(
             binds(&Asked::default(), "", &[])[0],
-            "0.0.0.0:1883",
+            "[::]:1883",
             "without flags nothing moves"
         );
     }

@@ -27,9 +27,10 @@ pub(super) fn check(
     let settings = &read.settings;
     let data = read.data_folder();
     let listeners: Vec<(&str, String)> = [
-        ("mqtt", settings.mqtt.enabled, settings.mqtt.bind),
-        ("mqtts", settings.mqtts.enabled, settings.mqtts.bind),
-        ("http", settings.http.enabled, settings.http.bind),
+        ("mqtt", settings.mqtt.enabled, &settings.mqtt.bind),
+        ("mqtts", settings.mqtts.enabled, &settings.mqtts.bind),
+        ("http", settings.http.enabled, &settings.http.bind),
+        ("https", settings.https.enabled, &settings.https.bind),
     ]
     .into_iter()
     .filter(|(_, enabled, _)| *enabled)

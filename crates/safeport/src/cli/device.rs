@@ -1,5 +1,7 @@
 //! `safeport device`: devices, their logins, and the text that connects them.
 
+use std::net::SocketAddr;
+
 use clap::{Args, Subcommand};
 use safeport_fleet::{Device, DeviceName, Endpoint, Family, Grant, MacAddress, Setup, Trust};
 use safeport_store::{DeviceRecord, Rights};
@@ -254,7 +256,8 @@ impl Reach {
             let next = say!(texts, "listener-off-next");
             return Err(Failure::usage(say!(texts, "listener-off")).next(next));
         }
-        let bind = if by_tls { mqtts.bind } else { mqtt.bind };
+        let bind = if by_tls { &mqtts.bind } else { &mqtt.bind }.first();
+        let any = SocketAddr::from(([0, 0, 0, 0], bind.port));
         let tls = if by_tls {
             let ca = app::certificates(&open.folder, texts)?;
             Some((ca.tasmota_fingerprint(), ca.ca_pem().to_owned()))
@@ -265,8 +268,8 @@ impl Reach {
             host: route
                 .host
                 .clone()
-                .unwrap_or_else(|| lan::advertised_host(bind).to_string()),
-            port: route.port.unwrap_or(bind.port()),
+                .unwrap_or_else(|| lan::advertised_host(bind.address().unwrap_or(any)).to_string()),
+            port: route.port.unwrap_or(bind.port),
             tls,
         })
     }
