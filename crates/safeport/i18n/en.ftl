@@ -49,6 +49,28 @@ page-mqtt = MQTT over WebSocket, subprotocol mqtt
 page-health = whether the server is well
 page-metrics = figures for Prometheus
 page-missing = There is nothing at this address. MQTT over WebSocket is at /mqtt, the state of the server at /healthz, figures at /metrics.
+page-speaks-tls = This port speaks TLS: use https:// instead of http:// in the address, and wss:// instead of ws:// for a WebSocket.
+
+confirm-question = A change of the settings is waiting. That this page opens shows that the new address works. Keep the change?
+confirm-button = Keep the change
+confirm-by-post = Send POST to this address to keep it, for example with `curl -X POST`. Without that it is undone.
+confirm-kept = The change is kept.
+confirm-unknown = No change is waiting for this link. It may be kept already; `{ $program } config history` shows it.
+confirm-late = Too late: the change was undone before. Make it once more and open the new link in time.
+confirm-failed = The change could not be confirmed. The server's log says why.
+
+vantage-expired = This link has expired, or it is of another server. Ask for a new one where you got it.
+vantage-here = This phone or computer reached the server by { $address }. That address is proved from here.
+vantage-elsewhere = This phone or computer reached the server by { $address }, which is none of the addresses that devices are told.
+vantage-lead = Now the other addresses are tried from here. Load the page once more after you changed the network, for example from Wi-Fi to mobile data.
+vantage-no-script = The other addresses are tried by a script, and this browser runs none.
+vantage-waiting = being tried …
+vantage-not-by-browser = A browser cannot speak plain MQTT; only a device or the server itself can try this one.
+vantage-reached = works from here
+vantage-foreign = Something answers there, but it is not this server. Look at the port, at the router and at the proxy.
+vantage-failed = not reached from here. It may be the network you are in, a firewall, a wrong port, or a browser that was not allowed to look at the local network.
+vantage-untrusted = not reached from here, or its certificate is not trusted by this browser. With Safeport's own certificates that is to be expected until ca.pem is installed here.
+vantage-mixed = Not tried: this page came by https, and browsers keep such pages from http addresses. Open the page by an http address to try this one.
 
 name-unknown = there is no { $name }
 name-taken = the name { $name } is taken
@@ -97,3 +119,18 @@ bench-not-kept = the broker did not keep what it had acknowledged
 simulate-running = Pretend plugs: { $count }, on { $host }, port { $port }. Ctrl-C stops them.
 simulate-failed = the pretend devices could not run
 ca-unreadable = the CA certificate { $path } cannot be read
+
+import-unreadable = { $path } cannot be read
+import-unreadable-next = Run the import where the file is, as a user who may read it.
+import-not-text = { $path } is not UTF-8 text (line { $line })
+import-not-text-next = Save it as UTF-8 and try again.
+import-title = Made by `safeport import` from { $files }
+import-written = { $count } settings were written to { $path }.
+import-exists = { $path } exists already; nothing was written
+import-exists-next = Name a new file with --out, or move this one away.
+import-unwritten = { $path } cannot be written
+import-same = Nothing lost, Safeport does the same ({ $count }):
+import-left = Not taken over ({ $count }):
+import-all = Everything else was taken over.
+import-logins = Logins to add ({ $count }); each command draws a new password and prints it once:
+import-next = Next: save the settings as safeport.toml; `{ $program } check --config safeport.toml` looks at them without starting anything.

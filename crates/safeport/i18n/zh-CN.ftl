@@ -49,6 +49,28 @@ page-mqtt = MQTT over WebSocket，子协议 mqtt
 page-health = 服务器是否正常
 page-metrics = 供 Prometheus 使用的数据
 page-missing = 这个地址没有内容。MQTT over WebSocket 在 /mqtt，服务器状态在 /healthz，运行数据在 /metrics。
+page-speaks-tls = 此端口使用 TLS：请把地址中的 http:// 换成 https://，WebSocket 则把 ws:// 换成 wss://。
+
+confirm-question = 有一项设置更改正在等待确认。能打开此页面，说明新地址可用。要保留这项更改吗？
+confirm-button = 保留更改
+confirm-by-post = 向此地址发送 POST 即可保留，例如使用 `curl -X POST`。否则更改会被撤销。
+confirm-kept = 更改已保留。
+confirm-unknown = 没有更改在等待这个链接。它可能已经保留；`{ $program } config history` 可以查看。
+confirm-late = 太晚了：更改已被撤销。请重新更改，并及时打开新的链接。
+confirm-failed = 无法确认更改。原因见服务器日志。
+
+vantage-expired = 此链接已过期，或者属于另一台服务器。请在获取它的地方重新获取一个。
+vantage-here = 这部手机或电脑通过 { $address } 到达了服务器。该地址已从这里得到证明。
+vantage-elsewhere = 这部手机或电脑通过 { $address } 到达了服务器，但它不是告知设备的任何一个地址。
+vantage-lead = 现在从这里尝试其他地址。切换网络后（例如从 Wi-Fi 换到移动数据），请重新加载此页面。
+vantage-no-script = 其他地址由脚本尝试，而此浏览器不运行脚本。
+vantage-waiting = 正在尝试……
+vantage-not-by-browser = 浏览器不能直接使用 MQTT；只有设备或服务器自己才能尝试这个地址。
+vantage-reached = 从这里可用
+vantage-foreign = 那里有回应，但不是这台服务器。请检查端口、路由器和代理。
+vantage-failed = 从这里无法到达。原因可能是所在的网络、防火墙、错误的端口，或者浏览器未获准访问本地网络。
+vantage-untrusted = 从这里无法到达，或者此浏览器不信任它的证书。使用 Safeport 自己的证书时，在这里安装 ca.pem 之前出现这种情况是正常的。
+vantage-mixed = 未尝试：此页面通过 https 打开，浏览器不允许这样的页面访问 http 地址。请通过 http 地址打开此页面再试。
 
 name-unknown = 没有 { $name }
 name-taken = 名称 { $name } 已被使用
@@ -97,3 +119,18 @@ bench-not-kept = 服务器未能保住它已确认的消息
 simulate-running = 模拟插座：{ $count } 个，连接到 { $host } 端口 { $port }。按 Ctrl-C 停止。
 simulate-failed = 模拟设备无法运行
 ca-unreadable = 无法读取 CA 证书 { $path }
+
+import-unreadable = 无法读取 { $path }
+import-unreadable-next = 请在该文件所在的机器上，以有权读取它的用户身份导入。
+import-not-text = { $path } 不是 UTF-8 文本（第 { $line } 行）
+import-not-text-next = 请另存为 UTF-8 后重试。
+import-title = 由 `safeport import` 根据 { $files } 生成
+import-written = 已将 { $count } 项设置写入 { $path }。
+import-exists = { $path } 已存在；没有写入任何内容
+import-exists-next = 请用 --out 指定新文件，或先移走该文件。
+import-unwritten = 无法写入 { $path }
+import-same = 没有损失，Safeport 也是这样做的（{ $count }）：
+import-left = 未导入（{ $count }）：
+import-all = 其余内容已全部导入。
+import-logins = 需要添加的登录（{ $count }）；每条命令会生成新密码并只显示一次：
+import-next = 下一步：把设置保存为 safeport.toml；`{ $program } check --config safeport.toml` 可在不启动任何服务的情况下检查。

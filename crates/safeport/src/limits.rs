@@ -61,6 +61,24 @@ pub const HTTP_HEADERS: usize = 64;
 /// Longest life of an HTTP connection that was not upgraded; a peer that reads slower than this is
 /// cut, one that only keeps alive connects again.
 pub const HTTP_CONNECTION_LIFETIME: Duration = Duration::from_secs(3600);
+/// TLS handshakes of HTTPS that go on at once; more wait for their turn until
+/// [`HTTPS_HANDSHAKE_TIMEOUT`] has passed, and are closed then.
+pub const HTTPS_HANDSHAKES: usize = 128;
+/// Time from a client's first bytes to the end of its TLS handshake, waiting for a turn included;
+/// who is slower is closed.
+pub const HTTPS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time that closing a listening socket may take, for what the kernel had queued on it; then it is
+/// reported as not closed.
+pub const HTTP_SWAP_PATIENCE: Duration = Duration::from_secs(5);
+/// Nonces that pages for a second vantage point hold at once; the oldest are forgotten, and their
+/// pages have to be loaded again.
+pub const VANTAGE_NONCES: usize = 1024;
+/// How long such a page may take for its tests after it was loaded.
+pub const VANTAGE_NONCE_LIFE: Duration = Duration::from_secs(5 * 60);
+/// Addresses that one such page tests; more are left out.
+pub const VANTAGE_ADDRESSES: usize = 64;
+/// Time that a WebSocket which only proves an address gets to close after it has its proof.
+pub const VANTAGE_GOODBYE: Duration = Duration::from_secs(5);
 /// Pause after the system refused to accept a connection (no descriptors left), so that the
 /// refusal does not become a busy loop.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -44,6 +44,20 @@ impl Tasks {
         });
     }
 
+    /// Runs `work` that may be told to end while the server goes on: only a panic is reported.
+    pub fn spawn_stoppable(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let mut watch = self.watch(name);
+        watch.may_return = true;
+        tokio::spawn(async move {
+            work.await;
+            drop(watch);
+        });
+    }
+
     /// Runs `work` on a thread of its own.
     ///
     /// # Errors
@@ -66,6 +80,7 @@ impl Tasks {
     fn watch(&self, name: &'static str) -> Watch {
         Watch {
             name,
+            may_return: false,
             ended: self.ended.clone(),
         }
     }
@@ -84,11 +99,16 @@ impl Ends {
 /// Reports when it is dropped, which also happens when a panic unwinds.
 struct Watch {
     name: &'static str,
+    /// Then only a panic is news.
+    may_return: bool,
     ended: mpsc::UnboundedSender<Ended>,
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
+        if self.may_return && !thread::panicking() {
+            return;
+        }
         // Nobody listens any more once the server stops.
         let _ = self.ended.send(Ended {
             name: self.name,
@@ -130,5 +150,17 @@ mod tests {
                 panicked: true
             }
         );
+    }
+
+    #[tokio::test]
+    async fn work_that_may_end_is_reported_only_when_it_panics() {
+        let (tasks, mut ends) = tasks();
+        tasks.spawn_stoppable("stops", async {});
+        tasks.spawn_stoppable("panics", async {
+            tokio::task::yield_now().await;
+            panic!("on purpose")
+        });
+        let ended = ends.next().await;
+        assert_eq!((ended.name, ended.panicked), ("panics", true));
     }
 }

@@ -24,9 +24,12 @@ use crate::console::{Console, Failure};
 use crate::descriptors::Descriptors;
 use crate::limits::{CERTIFICATE_INTERVAL, SHUTDOWN_GRACE};
 use crate::log;
+use crate::probe::Proofs;
 use crate::reading::Read;
 use crate::serve::access::Access;
-use crate::serve::http::{self, Site};
+use crate::serve::http::{
+    Confirm, Confirmed, HttpListeners, Seen, Services, Site, SiteSettings, Transport,
+};
 use crate::serve::metrics::Metrics;
 use crate::serve::revocation;
 use crate::service_manager;
@@ -107,18 +110,18 @@ struct Sockets {
 
 impl Sockets {
     fn bind(settings: &Settings, texts: &Texts) -> Result<Sockets, Failure> {
-        let bind = |enabled: bool, key: &str, address| {
-            if !enabled {
+        let bind = |enabled: bool, key: &str, binds: &safeport_settings::Binds| {
+            let Some(address) = binds.first().address().filter(|_| enabled) else {
                 return Ok(None);
-            }
+            };
             safeport_net::bind(key, address).map(Some).map_err(|error| {
                 Failure::new(say!(texts, "bind-failed", key = key, address = address)).detail(error)
             })
         };
         Ok(Sockets {
-            mqtt: bind(settings.mqtt.enabled, "mqtt.bind", settings.mqtt.bind)?,
-            mqtts: bind(settings.mqtts.enabled, "mqtts.bind", settings.mqtts.bind)?,
-            http: bind(settings.http.enabled, "http.bind", settings.http.bind)?,
+            mqtt: bind(settings.mqtt.enabled, "mqtt.bind", &settings.mqtt.bind)?,
+            mqtts: bind(settings.mqtts.enabled, "mqtts.bind", &settings.mqtts.bind)?,
+            http: bind(settings.http.enabled, "http.bind", &settings.http.bind)?,
         })
     }
 
@@ -189,19 +192,26 @@ impl Server {
             .map_err(threads)?;
         let stopping = Arc::new(AtomicBool::new(false));
         if let Some(socket) = sockets.http {
-            let site = Site {
-                name: settings.server.name.clone(),
-                anonymous: settings.access.anonymous,
-                engine: engine.handle(),
-                metrics: Metrics::new(engine.handle(), access.clone()),
-                stopping: stopping.clone(),
-            };
-            let room = settings.http.max_connections as usize;
-            tasks.spawn("http listener", async move {
-                if let Err(error) = http::serve(socket, room, site).await {
-                    tracing::error!(target: "safeport::http", "the HTTP listener failed: {error}");
-                }
-            });
+            let mut key = [0; 32];
+            getrandom::fill(&mut key).map_err(|error| threads(std::io::Error::other(error)))?;
+            let site = Site::new(
+                SiteSettings {
+                    name: settings.server.name.clone(),
+                    anonymous: settings.access.anonymous,
+                    metrics_token: String::new(),
+                },
+                Services {
+                    engine: engine.handle(),
+                    metrics: Metrics::new(engine.handle(), access.clone()),
+                    stopping: stopping.clone(),
+                    proofs: Arc::new(Proofs::new(key)),
+                    seen: Arc::new(Nobody),
+                    confirm: Arc::new(Nobody),
+                },
+            );
+            let http = HttpListeners::new(Arc::new(site), tasks.clone());
+            http.set_max_connections(Transport::Plain, settings.http.max_connections as usize);
+            http.set(Transport::Plain, vec![socket]).map_err(threads)?;
         }
         if let Some(ca) = ca {
             let names = || lan::certificate_names(&[]);
@@ -290,6 +300,23 @@ impl Server {
             End::Task(name) => Err(Failure::new(say!(texts, "part-ended", name = name))
                 .next(say!(texts, "part-ended-next"))),
         }
+    }
+}
+
+/// Stands where nothing is advertised and no change waits.
+struct Nobody;
+
+impl Seen for Nobody {
+    fn addresses(&self) -> Vec<safeport_settings::AdvertisedAddress> {
+        Vec::new()
+    }
+
+    fn seen(&self, _: &safeport_settings::AdvertisedAddress, _: std::net::IpAddr) {}
+}
+
+impl Confirm for Nobody {
+    fn confirm(&self, _: &str) -> Confirmed {
+        Confirmed::Unknown
     }
 }
 

@@ -26,6 +26,13 @@ pub const PROOF_HEADER: &str = "safeport-proof";
 /// User name of an MQTT login that is a probe; its password is the nonce. `$` keeps it apart from
 /// every real user.
 pub const USER: &str = "$safeport";
+/// Path of the page for a second vantage point: `VANTAGE_PATH` + a token of
+/// [`Proofs::vantage_token`].
+pub const VANTAGE_PATH: &str = "/.well-known/safeport/from/";
+
+/// Bytes of the hash that a vantage token carries: 128 bits that nobody guesses, in a QR code that
+/// stays small.
+const VANTAGE_MAC: usize = 16;
 
 /// The question of one probe: 32 lower-case hex digits, never asked twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,11 +162,41 @@ impl Proofs {
         outstanding.remove(place).arrival
     }
 
+    /// A word that opens the page for a second vantage point ([`VANTAGE_PATH`] + token) until
+    /// `expires_at`, in seconds since 1970. Nothing is stored: any process with the same key may
+    /// make one and any other check it.
+    pub fn vantage_token(&self, expires_at: u64) -> String {
+        let until = format!("{expires_at:x}");
+        let mac = self.vantage_mac(&until).finalize().into_bytes();
+        format!("{until}-{}", hex(&mac[..VANTAGE_MAC]))
+    }
+
+    /// Whether `token` was made with this key and has not expired at `now`, in seconds since 1970.
+    pub fn opens_vantage(&self, token: &str, now: u64) -> bool {
+        let Some((until, mac)) = token.split_once('-') else {
+            return false;
+        };
+        let Some(mac) = bytes_of::<VANTAGE_MAC>(mac) else {
+            return false;
+        };
+        // Compares in constant time.
+        self.vantage_mac(until).verify_truncated_left(&mac).is_ok()
+            && u64::from_str_radix(until, 16).is_ok_and(|until| now < until)
+    }
+
+    fn vantage_mac(&self, until: &str) -> Blake2sMac256 {
+        self.keyed(b"vantage:", until)
+    }
+
     fn mac(&self, nonce: &str) -> Blake2sMac256 {
+        self.keyed(b"probe:", nonce)
+    }
+
+    /// The prefix keeps what the key signs for one purpose apart from all others.
+    fn keyed(&self, prefix: &[u8], text: &str) -> Blake2sMac256 {
         let mut mac = Blake2sMac256::new(&self.key.into());
-        // The prefix keeps these answers apart from whatever else the key may sign.
-        mac.update(b"probe:");
-        mac.update(nonce.as_bytes());
+        mac.update(prefix);
+        mac.update(text.as_bytes());
         mac
     }
 
@@ -180,6 +217,24 @@ impl fmt::Debug for Proofs {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `digits` as `N` bytes, if they are just that in lower-case hex.
+fn bytes_of<const N: usize>(digits: &str) -> Option<[u8; N]> {
+    let digits = digits.as_bytes();
+    if digits.len() != 2 * N {
+        return None;
+    }
+    let value = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = value(pair[0])? << 4 | value(pair[1])?;
+    }
+    Some(bytes)
 }
 
 #[cfg(test)]
@@ -237,5 +292,32 @@ mod tests {
         }
         assert!(!proofs.arrived(first.as_str(), "mqtt", PEER));
         assert!(proofs.arrived(second.as_str(), "mqtt", PEER));
+    }
+
+    #[test]
+    fn a_vantage_token_opens_until_it_expires_and_cannot_be_changed_or_made_by_another_server() {
+        let (ours, other) = (Proofs::new([1; 32]), Proofs::new([2; 32]));
+        let token = ours.vantage_token(1_700_000_600);
+        assert!(ours.opens_vantage(&token, 1_700_000_599));
+        assert!(!ours.opens_vantage(&token, 1_700_000_600));
+        assert!(!other.opens_vantage(&token, 0));
+        let (until, mac) = token.split_once('-').expect("two parts");
+        let later = format!("{:x}-{mac}", 1_700_000_601);
+        for wrong in [
+            "",
+            "-",
+            until,
+            mac,
+            &later,
+            &token.to_uppercase(),
+            &token[1..],
+        ] {
+            assert!(!ours.opens_vantage(wrong, 0), "{wrong}");
+        }
+        // A token is no answer to a nonce, and no nonce makes a token.
+        assert_ne!(
+            ours.answer(&"a".repeat(32)).map(|a| a[..32].to_owned()),
+            Some(mac.to_owned())
+        );
     }
 }

@@ -1,0 +1,25 @@
+//! The `http` and `https` listeners: health, metrics, pages for people, proofs that an address
+//! reaches this server, and MQTT over WebSocket, whose sockets join the engine's loops after the
+//! upgrade.
+//!
+//! [`HttpListeners`] holds the sockets, [`Site`] what is shown; both change while serving.
+
+mod confirm;
+mod connection;
+mod listeners;
+mod origin;
+mod page;
+mod pages;
+mod room;
+mod site;
+mod transport;
+mod vantage;
+mod websocket;
+
+pub use confirm::PATH as CONFIRM_PATH;
+pub use listeners::HttpListeners;
+pub use site::{Confirm, Confirmed, Seen, Services, Site, SiteSettings};
+pub use transport::Transport;
+
+/// The name that the engine knows WebSocket connections by which came in the clear.
+pub const LISTENER: &str = "http";

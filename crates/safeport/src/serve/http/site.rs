@@ -1,0 +1,148 @@
+//! What the pages show and ask, and who is told of what comes in.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use safeport_engine::EngineHandle;
+use safeport_settings::AdvertisedAddress;
+
+use super::vantage::Questions;
+use crate::probe::Proofs;
+use crate::serve::metrics::Metrics;
+
+/// The settings that pages and upgrades heed; each request takes those of its moment.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SiteSettings {
+    /// `server.name`.
+    pub name: String,
+    /// `access.anonymous`: whether clients come in without a login. Then pages of strange origin
+    /// may not open WebSockets.
+    pub anonymous: bool,
+    /// `http.metrics_token`: what `/metrics` wants as `Authorization: Bearer`; empty: nothing.
+    pub metrics_token: String,
+}
+
+/// What serves behind the pages.
+pub struct Services {
+    /// Where upgraded connections go. It knows listeners named `http` and `https`.
+    pub engine: EngineHandle,
+    /// What `/metrics` shows.
+    pub metrics: Metrics,
+    /// Set when the server stops, so that `/healthz` sends balancers elsewhere.
+    pub stopping: Arc<AtomicBool>,
+    /// The instance key that answers probes.
+    pub proofs: Arc<Proofs>,
+    /// Who wants to know by which address we were reached.
+    pub seen: Arc<dyn Seen>,
+    /// Who holds the change that waits for a confirmation.
+    pub confirm: Arc<dyn Confirm>,
+}
+
+/// Knows which addresses there are and learns which of them reached us.
+pub trait Seen: Send + Sync {
+    /// The addresses that a second vantage point should try, proved or not.
+    fn addresses(&self) -> Vec<AdvertisedAddress>;
+
+    /// A person's browser at `peer` reached us by `address`; `peer` is the proxy where one stands
+    /// in front.
+    fn seen(&self, address: &AdvertisedAddress, peer: IpAddr);
+}
+
+/// Holds the change that is undone unless somebody confirms it over the new address.
+pub trait Confirm: Send + Sync {
+    /// Keeps the change that `token` was made for.
+    fn confirm(&self, token: &str) -> Confirmed;
+}
+
+/// What came of a confirmation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confirmed {
+    /// The change stays.
+    Kept,
+    /// No change waits for this token.
+    Unknown,
+    /// The change was undone before.
+    Late,
+}
+
+/// Everything that requests are answered from.
+pub struct Site {
+    settings: RwLock<Arc<SiteSettings>>,
+    degraded: RwLock<Option<String>>,
+    pub(super) engine: EngineHandle,
+    pub(super) metrics: Metrics,
+    pub(super) stopping: Arc<AtomicBool>,
+    pub(super) proofs: Arc<Proofs>,
+    pub(super) seen: Arc<dyn Seen>,
+    pub(super) confirm: Arc<dyn Confirm>,
+    pub(super) questions: Questions,
+}
+
+impl Site {
+    /// A site that shows `settings` and is well.
+    pub fn new(settings: SiteSettings, services: Services) -> Site {
+        Site {
+            settings: RwLock::new(Arc::new(settings)),
+            degraded: RwLock::new(None),
+            engine: services.engine,
+            metrics: services.metrics,
+            stopping: services.stopping,
+            proofs: services.proofs,
+            seen: services.seen,
+            confirm: services.confirm,
+            questions: Questions::default(),
+        }
+    }
+
+    /// Other settings for requests from now on.
+    pub fn set(&self, settings: SiteSettings) {
+        *self
+            .settings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    /// Why the server runs on settings that are not those of its files, for `/healthz`; `None`
+    /// when all is well.
+    pub fn set_degraded(&self, why: Option<String>) {
+        *self
+            .degraded
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    pub(super) fn settings(&self) -> Arc<SiteSettings> {
+        self.settings
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(super) fn degraded(&self) -> Option<String> {
+        self.degraded
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Site")
+            .field("settings", &self.settings())
+            .field("degraded", &self.degraded())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SiteSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The token stays out of logs.
+        f.debug_struct("SiteSettings")
+            .field("name", &self.name)
+            .field("anonymous", &self.anonymous)
+            .finish_non_exhaustive()
+    }
+}

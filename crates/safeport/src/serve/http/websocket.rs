@@ -1,0 +1,203 @@
+//! `/mqtt`: the upgrade to a WebSocket, after which the socket leaves HTTP for good.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use safeport_engine::EngineHandle;
+use safeport_net::Layer;
+use safeport_net::upgrade::{self, MQTT_SUBPROTOCOLS};
+use serde::Deserialize;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use super::connection::Caller;
+use super::origin::is_home;
+use super::{Site, Transport};
+use crate::lan;
+use crate::limits::VANTAGE_GOODBYE;
+use crate::probe::proof;
+
+/// What may stand behind `/mqtt?`.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Asked {
+    /// A browser cannot set headers of a WebSocket, so it names its nonce here.
+    nonce: Option<String>,
+}
+
+/// Answers a request for `/mqtt`.
+pub(super) async fn open(
+    State(site): State<Arc<Site>>,
+    Extension(caller): Extension<Caller>,
+    asked: Result<Query<Asked>, QueryRejection>,
+    mut request: Request,
+) -> Response {
+    // Whatever else stands behind `?` was never looked at, and some clients write things there.
+    let nonce = asked.ok().and_then(|Query(asked)| asked.nonce);
+    let question = nonce
+        .as_deref()
+        .and_then(|nonce| site.questions.asked(nonce));
+    // Who has a question of ours may come from any page, since such a WebSocket never reaches MQTT.
+    if question.is_none() && is_strange(&site, request.headers()) {
+        let text = "this server admits anonymous clients, so pages from the internet may not \
+                    connect through your browser; open the page from an address of your own \
+                    network, or give clients a login and switch access.anonymous off\n";
+        return (StatusCode::FORBIDDEN, text).into_response();
+    }
+    let headers = request
+        .headers()
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+    let accepted = match upgrade::answer(request.method().as_str(), headers, MQTT_SUBPROTOCOLS) {
+        Ok(accepted) => accepted,
+        Err(refused) => {
+            let status = StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::BAD_REQUEST);
+            let mut response = (status, format!("{refused}\n")).into_response();
+            add_headers(response.headers_mut(), refused.headers());
+            return response;
+        }
+    };
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    add_headers(response.headers_mut(), accepted.headers());
+    let proof = request
+        .headers()
+        .get(proof::NONCE_HEADER)
+        .and_then(|nonce| site.proofs.answer(nonce.to_str().ok()?));
+    if let Some(proof) = proof {
+        add_headers(
+            response.headers_mut(),
+            [(proof::PROOF_HEADER, proof.as_str())],
+        );
+    }
+    let after = match (question, nonce) {
+        (Some(address), Some(nonce)) => {
+            site.seen.seen(&address, caller.peer.ip());
+            After::Prove(site.proofs.answer(&nonce).unwrap_or_default())
+        }
+        (_, nonce) => {
+            if let Some(nonce) = nonce {
+                let listener = caller.transport.listener();
+                // A nonce of another process is no reason to refuse a client.
+                let _ = site.proofs.arrived(&nonce, listener, caller.peer);
+            }
+            After::HandOver(site.engine.clone())
+        }
+    };
+    tokio::spawn(proceed(hyper::upgrade::on(&mut request), caller, after));
+    response
+}
+
+/// Whether a page of strange origin asks, at a server that would let it in without a login.
+fn is_strange(site: &Site, headers: &HeaderMap) -> bool {
+    let origin = headers.get(header::ORIGIN);
+    site.settings().anonymous
+        && origin
+            .is_some_and(|origin| !is_home(origin.to_str().unwrap_or_default(), &lan::host_name()))
+}
+
+fn add_headers<'a>(
+    headers: &mut HeaderMap,
+    added: impl IntoIterator<Item = (&'static str, &'a str)>,
+) {
+    for (name, value) in added {
+        if let (Ok(name), Ok(value)) = (
+            HeaderName::from_bytes(name.as_bytes()),
+            HeaderValue::from_str(value),
+        ) {
+            headers.append(name, value);
+        }
+    }
+}
+
+/// What happens on a WebSocket once it is open.
+enum After {
+    /// It speaks MQTT.
+    HandOver(EngineHandle),
+    /// It is told this, and closed.
+    Prove(String),
+}
+
+async fn proceed(upgraded: hyper::upgrade::OnUpgrade, caller: Caller, after: After) {
+    let upgraded = match upgraded.await {
+        Ok(upgraded) => upgraded,
+        Err(error) => {
+            tracing::debug!(target: "safeport::http", "upgrade failed: {error}");
+            return;
+        }
+    };
+    match after {
+        After::HandOver(engine) => hand_over(upgraded, caller.transport, &engine),
+        After::Prove(proof) => {
+            let said = tokio::time::timeout(VANTAGE_GOODBYE, say_proof(upgraded, &proof));
+            if let Ok(Err(error)) = said.await {
+                tracing::debug!(target: "safeport::http", "a proof was not said: {error}");
+            }
+        }
+    }
+    // From here on the engine counts it, or it is gone.
+    drop(caller.place);
+}
+
+/// Gives the socket behind an upgraded connection to the engine, with what came right behind the
+/// request: bytes of the socket, or what TLS had made of them.
+fn hand_over(upgraded: Upgraded, transport: Transport, engine: &EngineHandle) {
+    // Our own accept loop wrapped it, so its type is known.
+    let (socket, layer, early) = match transport {
+        Transport::Plain => {
+            let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+                return strange_socket();
+            };
+            (
+                parts.io.into_inner(),
+                Layer::websocket(),
+                parts.read_buf.to_vec(),
+            )
+        }
+        Transport::Tls => {
+            let Ok(parts) = upgraded.downcast::<TokioIo<Box<TlsStream<TcpStream>>>>() else {
+                return strange_socket();
+            };
+            let (socket, connection) = parts.io.into_inner().into_inner();
+            let layer = Layer::websocket_over_tls(connection, parts.read_buf.to_vec());
+            (socket, layer, Vec::new())
+        }
+    };
+    // Small packets must not wait for the peer's delayed acknowledgement.
+    let _ = socket.set_nodelay(true);
+    let adopted = socket
+        .into_std()
+        .and_then(|socket| engine.adopt(socket, layer, early, transport.listener()));
+    if let Err(error) = adopted {
+        tracing::error!(target: "safeport::http", "a WebSocket could not join the engine: {error}");
+    }
+}
+
+fn strange_socket() {
+    tracing::error!(target: "safeport::http", "an upgraded connection is no socket of ours");
+}
+
+/// One binary message, `safeport` and the proof, then the end of the WebSocket.
+async fn say_proof(upgraded: Upgraded, proof: &str) -> std::io::Result<()> {
+    let mut socket = TokioIo::new(upgraded);
+    let mut layer = Layer::websocket();
+    let mut out = Vec::new();
+    let message = format!("{} {proof}", proof::ANSWER_WORD);
+    layer
+        .send(message.as_bytes(), &mut out)
+        .map_err(std::io::Error::other)?;
+    layer.close(&mut out);
+    socket.write_all(&out).await?;
+    socket.flush().await?;
+    // The client answers with a close frame of its own and leaves closing the socket to us.
+    let mut answer = [0; 256];
+    let _ = socket.read(&mut answer).await?;
+    socket.shutdown().await
+}
