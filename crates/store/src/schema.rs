@@ -83,6 +83,7 @@ const STEPS: &[&str] = &[
         secret INTEGER NOT NULL CHECK (secret IN (0, 1)),
         PRIMARY KEY (revision, position)
     ) STRICT, WITHOUT ROWID;
+    CREATE INDEX revision_changes_keys ON revision_changes (scope, name, key, revision);
     CREATE TABLE revision_files (
         revision INTEGER NOT NULL REFERENCES revisions (id) ON DELETE CASCADE,
         position INTEGER NOT NULL,
@@ -91,6 +92,7 @@ const STEPS: &[&str] = &[
         new TEXT,
         PRIMARY KEY (revision, position)
     ) STRICT, WITHOUT ROWID;
+    CREATE INDEX revision_files_paths ON revision_files (path, revision);
     CREATE TABLE base_values (
         scope TEXT NOT NULL,
         name TEXT NOT NULL,
@@ -232,4 +234,62 @@ pub(crate) fn recognise(connection: &Transaction<'_>, path: &Path) -> Result<i64
         });
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{APPLICATION_ID, NEWEST, STEPS};
+    use crate::{By, DataFolder, Draft, RevisionKind};
+    use rusqlite::Connection;
+
+    #[test]
+    fn a_registry_of_the_first_schema_keeps_its_rows_and_gets_the_new_tables() {
+        let path = std::env::temp_dir().join(format!("safeport-schema-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        let folder = DataFolder::open(&path).unwrap();
+        let old = Connection::open(folder.database()).unwrap();
+        old.execute_batch(STEPS[0]).unwrap();
+        old.execute_batch(
+            "INSERT INTO logins VALUES ('ada', 'user'), ('plug-1', 'device');
+             INSERT INTO users VALUES ('ada', 'hash', 1, 7);
+             INSERT INTO devices VALUES
+                ('plug-1', 'tasmota', 'plug-1', 'plug-1', 'plug-1', NULL, 'hash', 7);
+             INSERT INTO rights VALUES ('plug-1', 'publish', 0, 'cmnd/lamp/POWER');
+             INSERT INTO audit VALUES (41, 7, 'cli:ada', 'user ada added');",
+        )
+        .unwrap();
+        old.pragma_update(None, "application_id", APPLICATION_ID)
+            .unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        drop(old);
+
+        // Whoever only looks brings nothing up to date.
+        assert!(folder.registry_to_read().unwrap().is_none());
+        let mut registry = folder.registry().unwrap();
+        let by = By { who: "test", at: 8 };
+        assert_eq!(registry.user("ada").unwrap().unwrap().created, 7);
+        let plug = registry.device("plug-1").unwrap().unwrap();
+        assert_eq!(plug.extra.publish, ["cmnd/lamp/POWER"]);
+        assert!(plug.tags.is_empty());
+        assert_eq!(registry.audit(10).unwrap()[0].id, 41);
+        registry
+            .set_device_tags("plug-1", &["kitchen"], by)
+            .unwrap();
+        let draft = Draft {
+            reason: String::new(),
+            kind: RevisionKind::Start,
+            base: Some(0),
+            changes: vec![],
+            files: vec![],
+        };
+        assert_eq!(registry.stage(&draft, by).unwrap(), 1);
+        assert!(folder.registry_to_read().unwrap().is_some());
+        let version: i64 = registry
+            .connection
+            .query_row("PRAGMA user_version", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(version, NEWEST);
+        drop(registry);
+        std::fs::remove_dir_all(&path).unwrap();
+    }
 }

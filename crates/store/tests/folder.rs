@@ -2,12 +2,13 @@
 
 mod scratch;
 
-use safeport_store::{DataFolder, StoreError};
+use safeport_store::{By, DataFolder, StoreError};
 use scratch::Scratch;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn mode(path: &std::path::Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -76,6 +77,79 @@ fn a_part_of_the_layout_that_is_a_file_is_named() {
     fs::write(scratch.join("pki"), "").unwrap();
     let error = DataFolder::open(scratch.path()).unwrap_err();
     assert!(error.to_string().contains("pki"), "{error}");
+}
+
+#[test]
+fn looking_for_a_folder_makes_nothing_whatever_is_there() {
+    let scratch = Scratch::new();
+    let data = scratch.join("data");
+    assert_eq!(DataFolder::open_existing(&data).unwrap(), None);
+    assert!(!data.exists());
+    fs::create_dir(&data).unwrap();
+    let folder = DataFolder::open_existing(&data).unwrap().unwrap();
+    assert!(folder.registry_to_read().unwrap().is_none());
+    assert_eq!(folder.server().unwrap(), None);
+    assert_eq!(fs::read_dir(&data).unwrap().count(), 0);
+    fs::write(scratch.join("file"), "").unwrap();
+    let error = DataFolder::open_existing(scratch.join("file")).unwrap_err();
+    assert!(matches!(error, StoreError::NotAFolder { .. }), "{error}");
+}
+
+#[test]
+fn a_registry_opened_to_read_sees_everything_changes_nothing_and_leaves_no_files_behind() {
+    let scratch = Scratch::new();
+    let folder = DataFolder::open(scratch.path()).unwrap();
+    let by = By { who: "test", at: 1 };
+    let listed = || {
+        let mut names: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        names
+    };
+    let mut writer = folder.registry().unwrap();
+    writer.note(by, "noted").unwrap();
+    // Beside a writer, whose log is not in the database yet.
+    let mut reader = folder.registry_to_read().unwrap().unwrap();
+    assert_eq!(reader.audit(1).unwrap()[0].what, "noted");
+    assert!(reader.note(by, "never").is_err());
+    drop((reader, writer));
+    let (before, bytes) = (listed(), fs::read(folder.database()).unwrap());
+    let reader = folder.registry_to_read().unwrap().unwrap();
+    assert_eq!(reader.audit(9).unwrap().len(), 1);
+    drop(reader);
+    assert_eq!(listed(), before);
+    assert_eq!(fs::read(folder.database()).unwrap(), bytes);
+}
+
+#[test]
+fn a_running_server_is_found_by_its_pid_and_looking_never_keeps_one_from_starting() {
+    let scratch = Scratch::new();
+    let folder = DataFolder::open(scratch.path()).unwrap();
+    assert_eq!(folder.server().unwrap(), None);
+    let lock = folder.lock().unwrap();
+    let found = folder.server().unwrap().unwrap();
+    assert_eq!(found.pid, Some(std::process::id()));
+    drop(lock);
+    assert_eq!(folder.server().unwrap(), None);
+
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    folder.server().unwrap();
+                    std::thread::sleep(std::time::Duration::from_micros(50));
+                }
+            });
+        }
+        let taken: Vec<_> = (0..50).map(|_| folder.lock().map(drop)).collect();
+        done.store(true, Ordering::Relaxed);
+        for result in taken {
+            result.unwrap();
+        }
+    });
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::sums::{self, Touched};
 use super::{Change, Draft, FileSnapshot, RevisionKind, RevisionState, Scope};
 use crate::areas::{self, Area};
 use crate::columns::{maybe_unsigned, signed, unsigned};
-use crate::{By, Registry, StoreError, audit, limits};
+use crate::{By, Registry, RevisionConflict, StoreError, audit, limits};
 
 impl Registry {
     /// Writes down what somebody wants, for a server to judge. Returns its
@@ -208,15 +208,17 @@ fn check_base(db: &Connection, path: &Path, draft: &Draft, by: By<'_>) -> Result
         return Err(StoreError::NoRevision { id: base });
     }
     let conflict = |scope: Scope, key: &str, last: Option<Touched>| match last {
-        Some(theirs) if theirs.revision > base => Err(StoreError::RevisionConflict {
-            key: key.to_string(),
-            scope,
-            base,
-            theirs: theirs.revision,
-            their_author: theirs.who,
-            their_at: theirs.at,
-            yours: by.who.to_string(),
-        }),
+        Some(theirs) if theirs.revision > base => {
+            Err(StoreError::RevisionConflict(Box::new(RevisionConflict {
+                key: key.to_string(),
+                scope,
+                base,
+                theirs: theirs.revision,
+                their_author: theirs.who,
+                their_at: theirs.at,
+                yours: by.who.to_string(),
+            })))
+        }
         _ => Ok(()),
     };
     for change in &draft.changes {
