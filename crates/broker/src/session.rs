@@ -341,3 +341,14 @@ impl Session {
         String::from(&*self.client_id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_stays_small() {
+        // The budget for a whole idle connection, this included, is 490 bytes.
+        assert!(size_of::<Session>() <= 112, "{}", size_of::<Session>());
+    }
+}

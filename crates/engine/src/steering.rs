@@ -1,7 +1,8 @@
 //! What can be changed while the engine serves: listening sockets, limits, whole listeners.
 //!
-//! Called by whoever applies new settings, from any thread but a loop's own. Nothing here touches a
-//! connection, but [`EngineHandle::end_listener_connections`].
+//! Called by whoever applies new settings, from any thread but a loop's own. What waits for an
+//! answer blocks its thread, at most 5 s. Nothing here touches a connection, but
+//! [`EngineHandle::end_listener_connections`].
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

@@ -25,6 +25,17 @@ fn free() -> (TcpListener, SocketAddr) {
     (socket, address)
 }
 
+/// The same of IPv6, if this machine has it.
+fn free_6() -> (TcpListener, SocketAddr) {
+    match TcpListener::bind("[::1]:0") {
+        Ok(socket) => {
+            let address = socket.local_addr().expect("bound");
+            (socket, address)
+        }
+        Err(_) => free(),
+    }
+}
+
 /// Listeners `a`, on a free port, and `b`, switched off.
 fn start(settings: EngineSettings, door: impl Gatekeeper) -> (Engine, SocketAddr) {
     let (socket, address) = free();
@@ -170,9 +181,9 @@ fn whoever_connects_while_sockets_are_replaced_is_served_or_refused_but_never_re
                 }
             });
         }
-        for _ in 0..10 {
+        for n in 0..10 {
             sleep(Duration::from_millis(50));
-            let (socket, new) = free();
+            let (socket, new) = if n % 2 == 0 { free_6() } else { free() };
             handle.set_sockets("b", vec![socket]).expect("replaced");
             *current.lock().expect("an address") = new;
         }
