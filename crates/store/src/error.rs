@@ -24,30 +24,6 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Two changes of one setting or file, of which the second did not know the
-/// first.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{key} {}was changed meanwhile by {their_author} (revision {theirs}), after revision {base} from which {yours} started; nothing was changed: look at `safeport config diff {base}..{theirs}`, then make the change again",
-    scope_text(scope)
-)]
-pub struct RevisionConflict {
-    /// The key, or the path of the file.
-    pub key: String,
-    /// For whom the key is set. Everyone for a file.
-    pub scope: Scope,
-    /// The revision that the refused change started from.
-    pub base: u64,
-    /// The revision that changed it since.
-    pub theirs: u64,
-    /// Who made that one.
-    pub their_author: String,
-    /// When, in seconds since 1970.
-    pub their_at: u64,
-    /// Who wanted the refused change.
-    pub yours: String,
-}
-
 /// Why the data folder or the registry could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -150,8 +126,26 @@ pub enum StoreError {
         device: String,
     },
     /// Somebody else has changed the same setting or file since.
-    #[error(transparent)]
-    RevisionConflict(Box<RevisionConflict>),
+    #[error(
+        "{key} {}was changed meanwhile by {their_author} (revision {theirs}), after revision {base} from which {yours} started; nothing was changed: look at `safeport config diff {base}..{theirs}`, then make the change again", scope_text(scope)
+    )]
+    RevisionConflict {
+        /// The key, or the path of the file.
+        key: String,
+        /// For whom the key is set. Everyone for a file. Boxed, since every
+        /// error is as large as the largest.
+        scope: Box<Scope>,
+        /// The revision that the refused change started from.
+        base: u64,
+        /// The revision that changed it since.
+        theirs: u64,
+        /// Who made that one.
+        their_author: String,
+        /// When, in seconds since 1970.
+        their_at: u64,
+        /// Who wanted the refused change.
+        yours: String,
+    },
     /// An earlier change is not settled yet.
     #[error("{}; nothing was changed: try again once it is settled, `safeport config history` shows it", pending_text(*id, who, *state))]
     ChangePending {

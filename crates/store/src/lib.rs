@@ -35,7 +35,7 @@ mod users;
 
 pub use addresses::{AddressRow, VerifiedAddress};
 pub use audit::AuditRow;
-pub use error::{Kind, RevisionConflict, StoreError};
+pub use error::{Kind, StoreError};
 pub use folder::DataFolder;
 pub use live::{InstanceKey, Live, LiveValue};
 pub use lock::{FolderLock, RunningServer};

@@ -209,15 +209,22 @@ fn a_change_of_a_key_that_moved_since_its_author_looked_names_both_authors() {
     ] {
         assert!(text.contains(part), "{text}");
     }
-    let StoreError::RevisionConflict(conflict) = error else {
+    let StoreError::RevisionConflict {
+        key,
+        scope,
+        base: from,
+        theirs: other,
+        their_at,
+        ..
+    } = error
+    else {
         panic!("{text}");
     };
-    assert_eq!(conflict.key, "limits.max_inflight");
-    assert_eq!((conflict.base, conflict.theirs), (base, theirs));
     assert_eq!(
-        (conflict.scope, conflict.their_at),
-        (Scope::Everyone, 1_000)
+        (key.as_str(), *scope),
+        ("limits.max_inflight", Scope::Everyone)
     );
+    assert_eq!((from, other, their_at), (base, theirs, 1_000));
     assert_eq!(values(&registry), [pair("limits.max_inflight", "20")]);
 
     // Without a base, or from the newest, the same change goes through.
@@ -254,7 +261,7 @@ fn a_change_of_other_keys_scopes_or_files_is_no_conflict() {
         )
         .unwrap_err();
     assert!(
-        matches!(&error, StoreError::RevisionConflict(conflict) if conflict.theirs == 3),
+        matches!(error, StoreError::RevisionConflict { theirs: 3, .. }),
         "{error}"
     );
     let mut same_file = draft(Some(1), vec![]);

@@ -8,7 +8,7 @@ use super::sums::{self, Touched};
 use super::{Change, Draft, FileSnapshot, RevisionKind, RevisionState, Scope};
 use crate::areas::{self, Area};
 use crate::columns::{maybe_unsigned, signed, unsigned};
-use crate::{By, Registry, RevisionConflict, StoreError, audit, limits};
+use crate::{By, Registry, StoreError, audit, limits};
 
 impl Registry {
     /// Writes down what somebody wants, for a server to judge. Returns its
@@ -209,7 +209,7 @@ fn check_base(db: &Connection, path: &Path, draft: &Draft, by: By<'_>) -> Result
     }
     let conflict = |scope: Scope, key: &str, last: Option<Touched>| match last {
         Some(theirs) if theirs.revision > base => {
-            Err(StoreError::RevisionConflict(Box::new(RevisionConflict {
+            Err(StoreError::RevisionConflict {
                 key: key.to_string(),
                 scope,
                 base,
