@@ -7,6 +7,7 @@ pub mod banner;
 pub mod cli;
 pub mod console;
 pub mod descriptors;
+pub mod import;
 pub mod lan;
 pub mod limits;
 pub mod log;

@@ -5,6 +5,7 @@ mod bench;
 mod cert;
 mod check;
 mod device;
+mod import;
 mod registry;
 mod rights;
 mod simulate;
@@ -70,6 +71,11 @@ enum Command {
     Cert {
         #[command(subcommand)]
         command: cert::CertCommand,
+    },
+    /// Settings of other servers as a settings file
+    Import {
+        #[command(subcommand)]
+        command: import::ImportCommand,
     },
     /// Pretend devices, for trying things out
     Simulate {
@@ -178,6 +184,7 @@ impl Command {
             Command::User { command } => command.run(console, lang),
             Command::Device { command } => command.run(console, lang),
             Command::Cert { command } => command.run(console, lang),
+            Command::Import { command } => command.run(console),
             Command::Simulate { command } => command.run(console),
             Command::Bench { command } => command.run(console),
         }
