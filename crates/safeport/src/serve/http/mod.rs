@@ -16,6 +16,9 @@ mod transport;
 mod vantage;
 mod websocket;
 
+#[cfg(test)]
+mod tests;
+
 pub use confirm::PATH as CONFIRM_PATH;
 pub use listeners::HttpListeners;
 pub use site::{Confirm, Confirmed, Seen, Services, Site, SiteSettings};
