@@ -127,7 +127,8 @@ pub enum StoreError {
     },
     /// Somebody else has changed the same setting or file since.
     #[error(
-        "{key} {}was changed meanwhile by {their_author} (revision {theirs}), after revision {base} from which {yours} started; nothing was changed: look at `safeport config diff {base}..{theirs}`, then make the change again", scope_text(scope)
+        "{key} {}was changed meanwhile by {their_author} (revision {theirs}), after revision {base} from which {yours} started; nothing was changed: look at `safeport config diff {base}..{theirs}`, then make the change again",
+        scope_text(scope)
     )]
     RevisionConflict {
         /// The key, or the path of the file.

@@ -208,17 +208,15 @@ fn check_base(db: &Connection, path: &Path, draft: &Draft, by: By<'_>) -> Result
         return Err(StoreError::NoRevision { id: base });
     }
     let conflict = |scope: Scope, key: &str, last: Option<Touched>| match last {
-        Some(theirs) if theirs.revision > base => {
-            Err(StoreError::RevisionConflict {
-                key: key.to_string(),
-                scope,
-                base,
-                theirs: theirs.revision,
-                their_author: theirs.who,
-                their_at: theirs.at,
-                yours: by.who.to_string(),
-            })))
-        }
+        Some(theirs) if theirs.revision > base => Err(StoreError::RevisionConflict {
+            key: key.to_string(),
+            scope: Box::new(scope),
+            base,
+            theirs: theirs.revision,
+            their_author: theirs.who,
+            their_at: theirs.at,
+            yours: by.who.to_string(),
+        }),
         _ => Ok(()),
     };
     for change in &draft.changes {
