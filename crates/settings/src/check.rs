@@ -1,17 +1,50 @@
 //! How the values of several keys go together.
 
 use alloc::string::String;
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use crate::{Names, Problem, Settings, overlap};
+use crate::said::said;
+use crate::table::keys;
+use crate::view::nearest_key;
+use crate::{Names, Problem, Settings, ports};
 
 /// Holds the settings against the rules about several keys. Keys in `failed`
 /// have a problem already and are left out.
 pub(crate) fn together(
     settings: &mut Settings,
-    _names: &Names<'_>,
+    names: &Names<'_>,
     failed: &[String],
     problems: &mut Vec<Problem>,
 ) {
-    overlap::check(settings, failed, problems);
+    pins(settings, problems);
+    ports::plan(settings, names, failed, problems);
+}
+
+/// A pin that covers no key would protect nothing, unnoticed.
+fn pins(settings: &Settings, problems: &mut Vec<Problem>) {
+    for pin in &settings.config.pin {
+        let section = pin.to_string();
+        let proxies = section.starts_with("proxy.");
+        if proxies || keys().any(|spec| pin.covers(&spec.full_name(None))) {
+            continue;
+        }
+        let help = match nearest_key(&section) {
+            Some(near) => crate::nearest::did_you_mean(&near),
+            None => said!(
+                "write a key such as \"limits.max_inflight\", or a section such as \"advertise.*\"",
+                "请写键名，例如 \"limits.max_inflight\"，或整节，例如 \"advertise.*\""
+            ),
+        };
+        problems.push(Problem {
+            source: settings.pinned_by(pin),
+            key: Some("config.pin".to_string()),
+            what: said!(
+                "there is no key {section} to pin",
+                "没有可固定的键 {section}"
+            ),
+            help,
+            related: None,
+        });
+    }
 }

@@ -37,6 +37,22 @@ pub enum Fate {
     Unusable,
 }
 
+impl Fate {
+    /// One word for programs: `won`, `outranked`, `pinned`, `joined`, `same`,
+    /// `refused`, `unusable`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Fate::Won => "won",
+            Fate::Outranked => "outranked",
+            Fate::Pinned => "pinned",
+            Fate::Joined => "joined",
+            Fate::SameAsWinner => "same",
+            Fate::Refused => "refused",
+            Fate::Unusable => "unusable",
+        }
+    }
+}
+
 /// One key with its value.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Resolved {

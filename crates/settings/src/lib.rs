@@ -15,17 +15,20 @@ extern crate std;
 
 mod address;
 mod check;
+mod chinese;
 mod data_path;
+mod edit;
 mod example;
 mod file;
+pub mod gate;
 mod kind;
 mod ladder;
 mod listener;
 mod merge;
 mod nearest;
-mod overlap;
 mod place;
 mod policy;
+mod ports;
 mod problem;
 mod resolve;
 mod said;
@@ -37,6 +40,11 @@ mod view;
 
 pub use address::{AddressError, AdvertisedAddress, HostName, Name, Reach, Scheme};
 pub use data_path::DataPath;
+pub use edit::{set_in_file, unset_in_file};
+pub use gate::{
+    BoundSocket, Candidate, Gate, GateSettings, InterfaceAddress, Outcome, Surroundings, Told,
+    Vantage, candidates,
+};
 pub use kind::{
     AdvertisedHost, Bind, Binds, Durability, Language, LogFormat, Network, OnConflict, Pin,
     PortRange, Secret, Tag, XiaozhiTransport,
@@ -44,6 +52,7 @@ pub use kind::{
 pub use ladder::{Fate, Rung};
 pub use listener::Listener;
 pub use policy::Policy;
+pub use ports::{PlannedAddress, PlannedBind, PortClaim, PortPlan, Protocol, Via};
 pub use problem::Problem;
 pub use said::Said;
 pub use source::{
@@ -54,7 +63,9 @@ pub use table::{
     Settings, Storage, Tags,
 };
 pub use units::ByteSize;
-pub use view::Entry;
+pub use view::{
+    Entry, Explained, KeyInfo, SectionInfo, key_info, nearest_key, read_value, sections,
+};
 
 /// Limits of this crate. Reaching one is a [`Problem`], never a silent cut.
 pub mod limits {

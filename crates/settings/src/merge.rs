@@ -7,6 +7,7 @@ use crate::ladder::{Fate, Resolved, Rung};
 use crate::place::Place;
 use crate::said::said;
 use crate::spec::KeySpec;
+use crate::view::with_reset;
 use crate::{Problem, Said, Scope, Source, Tag};
 
 /// What one source says about a key.
@@ -277,9 +278,7 @@ impl Merge {
             Err(written) => written,
         };
         if claim.resets && fate != Some(Fate::Unusable) {
-            let rest = value.trim_start_matches('[');
-            let comma = if rest == "]" { "" } else { ", " };
-            value = alloc::format!("[\"!reset\"{comma}{rest}");
+            value = with_reset(&value);
         }
         Rung {
             value,

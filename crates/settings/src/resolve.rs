@@ -15,6 +15,7 @@ use crate::place::Place;
 use crate::said::said;
 use crate::spec::read_back;
 use crate::table::keys;
+use crate::view::unknown_key;
 use crate::{ManagedValue, Pin, Problem, Scope, Settings, Source, Sources, Tag};
 
 /// What the names of our environment variables begin with.
@@ -175,7 +176,7 @@ impl Claims {
             };
             match Place::named(flag.key) {
                 Some(place) => self.value(place, Raw::Text(flag.value), source),
-                None => self.problems.push(unknown(source, flag.key)),
+                None => self.problems.push(unknown_key(source, flag.key)),
             }
         }
     }
@@ -195,7 +196,7 @@ impl Claims {
             }
             let source = source_of(managed);
             let Some(place) = Place::named(managed.key) else {
-                self.problems.push(unknown(source, managed.key));
+                self.problems.push(unknown_key(source, managed.key));
                 continue;
             };
             match managed.value.parse::<toml_edit::Value>() {
@@ -305,24 +306,6 @@ fn source_of(managed: &ManagedValue<'_>) -> Source {
         revision: managed.revision,
         who: managed.who.to_string(),
         at: managed.at,
-    }
-}
-
-fn unknown(source: Source, key: &str) -> Problem {
-    let known: Vec<String> = keys().map(|spec| spec.full_name(None)).collect();
-    let help = match nearest(key, known.iter().map(String::as_str)) {
-        Some(near) => did_you_mean(near),
-        None => said!(
-            "keys are written section.key, for example mqtt.bind",
-            "键写作“节.键”，例如 mqtt.bind"
-        ),
-    };
-    Problem {
-        source,
-        key: Some(key.to_string()),
-        what: said!("there is no such key", "没有这个键"),
-        help,
-        related: None,
     }
 }
 

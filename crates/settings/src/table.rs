@@ -78,6 +78,8 @@ macro_rules! settings {
             /// What stands between devices and this server, in the order of
             /// their names.
             pub proxy: Vec<Proxy>,
+            /// Where this server listens and what the settings tell devices.
+            pub plan: crate::PortPlan,
             /// What to know about the settings that is no mistake.
             pub notes: Vec<Problem>,
             /// Every key with its value and what was said about it, in the order
@@ -118,6 +120,7 @@ macro_rules! settings {
                         $($key: read_back::<$type>(next()),)*
                     },)*
                     proxy: proxies(values.as_slice()),
+                    plan: crate::PortPlan::default(),
                     notes: Vec::new(),
                     resolved,
                 }

@@ -17,6 +17,15 @@ pub enum AdvertisedHost {
     Host(HostName),
 }
 
+impl AdvertisedHost {
+    /// Reads a value as TOML, as managed values are kept. `None` for what is no
+    /// advertised host.
+    pub fn parse_toml(toml: &str) -> Option<AdvertisedHost> {
+        let value = toml.parse::<toml_edit::Value>().ok()?;
+        AdvertisedHost::read(Raw::Toml(&value)).ok()
+    }
+}
+
 impl Kind for AdvertisedHost {
     fn read(raw: Raw<'_>) -> Result<AdvertisedHost, Misfit> {
         let text = raw.text("\"auto\"")?.trim();

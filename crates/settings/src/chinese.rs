@@ -1,0 +1,269 @@
+//! What sections and keys mean, in Chinese: the twin of the doc comments in the
+//! table. A test holds that none is missing and none is left over.
+
+/// What a section is for; empty for an unknown one.
+pub(crate) fn section(name: &str) -> &'static str {
+    find(SECTIONS, name)
+}
+
+/// What a key means; empty for an unknown one. Keys of named entries go without
+/// the entry's name: `proxy.url`.
+pub(crate) fn key(name: &str) -> &'static str {
+    if let Some((section @ ("mqtts" | "http" | "https"), key)) = name.split_once('.') {
+        let own = find(KEYS, name);
+        if !own.is_empty() {
+            return own;
+        }
+        // What these listeners share with `mqtts` is said once.
+        return match (section, key) {
+            (_, "bind" | "on_conflict" | "enabled") => find(LISTENERS, key),
+            ("http" | "https", key) => find(WEB, key),
+            (_, key) => find(LISTENERS, key),
+        };
+    }
+    find(KEYS, name)
+}
+
+fn find(list: &[(&str, &'static str)], name: &str) -> &'static str {
+    list.iter()
+        .find(|(known, _)| *known == name)
+        .map_or("", |(_, text)| text)
+}
+
+const SECTIONS: &[(&str, &str)] = &[
+    ("server", "这台服务器的名称，以及数据存放的位置。"),
+    ("mqtt", "不加密的 MQTT，供不支持 TLS 的设备和应急使用。"),
+    ("mqtts", "通过 TLS 的 MQTT。"),
+    (
+        "http",
+        "HTTP：WebSocket 上的 MQTT（`/mqtt`）、`/metrics`、`/healthz`。",
+    ),
+    ("https", "HTTPS：内容与 `[http]` 相同，通过 TLS。"),
+    (
+        "limits",
+        "单个客户端以及所有客户端合计可以占用多少。每个上限在协议上都有相应的答复，不会默默丢弃。",
+    ),
+    ("access", "允许谁连接。"),
+    ("engine", "承载 MQTT 的事件循环。"),
+    ("storage", "会话、待送消息和保留消息如何保存。"),
+    ("log", "写到标准错误的内容。"),
+    ("advertise", "告诉设备怎样连到这里。"),
+    ("tags", "设备带有的标签。"),
+    ("config", "设置本身如何更改。"),
+    (
+        "proxy",
+        "位于本服务器前面的反向代理、路由器或容器端口映射：设备被告知 `url`，到达那里的连接转发到我们的某个监听器。\
+         每个一节，最多 32 节，名字自选（`a`-`z`、`0`-`9`、`-`）。",
+    ),
+];
+
+/// Keys that several listeners have alike.
+const LISTENERS: &[(&str, &str)] = &[
+    ("enabled", "是否打开此监听器。"),
+    ("bind", "地址和端口，写法同 `[mqtt]`。"),
+    (
+        "on_conflict",
+        "端口被别的程序占用时怎么办，写法同 `[mqtt]`。",
+    ),
+    ("max_connections", "同时打开的连接数。再多的会立即关闭。"),
+    (
+        "max_packet",
+        "接受客户端的最长 MQTT 报文。更长的会结束连接。",
+    ),
+];
+
+/// Keys that `http` and `https` have alike.
+const WEB: &[(&str, &str)] = &[
+    (
+        "max_connections",
+        "同时打开的连接数，包括 WebSocket。再多的会立即关闭。",
+    ),
+    (
+        "max_packet",
+        "通过 WebSocket 接受的最长 MQTT 报文。更长的会结束连接。",
+    ),
+];
+
+const KEYS: &[(&str, &str)] = &[
+    (
+        "server.data",
+        "重启后仍须保留的一切所在的文件夹：登记、密钥、证书、日志。`auto` 依次选用 `$STATE_DIRECTORY`（systemd）、\
+         root 的 `/var/lib/safeport`、用户数据文件夹下的 `safeport`。",
+    ),
+    (
+        "server.name",
+        "人们对这台服务器的称呼；显示在问候语和页面上。",
+    ),
+    (
+        "server.language",
+        "给人看的消息用什么语言：`auto` 跟随系统，`en`，`zh-CN`。",
+    ),
+    ("mqtt.enabled", "是否打开此监听器。"),
+    (
+        "mqtt.bind",
+        "地址和端口，或最多 8 个的列表。`[::]` 是本机所有 IPv6 和 IPv4 网络，`0.0.0.0` 是所有 IPv4 网络，\
+         `127.0.0.1` 仅本机。名称会先解析。",
+    ),
+    (
+        "mqtt.on_conflict",
+        "端口被别的程序占用时怎么办：`fail` 不启动；写范围（例如 `18883-18892`）则用其中第一个空闲的。",
+    ),
+    (
+        "mqtt.max_connections",
+        "同时打开的连接数。再多的会立即关闭。",
+    ),
+    (
+        "mqtt.max_packet",
+        "接受客户端的最长 MQTT 报文。更长的会结束连接。",
+    ),
+    (
+        "http.standard_ports",
+        "在端口 80 空闲且允许打开时，也在那里提供同样的内容。",
+    ),
+    (
+        "http.metrics_token",
+        "设置后，`/metrics` 要求 `Authorization: Bearer` 加上此值。16 到 128 个可打印的 ASCII 字符；空表示不要求。",
+    ),
+    (
+        "https.standard_ports",
+        "在端口 443 空闲且允许打开时，也在那里提供同样的内容。",
+    ),
+    (
+        "limits.connect_timeout",
+        "新连接在发送 CONNECT 之前可以沉默多久。",
+    ),
+    (
+        "limits.max_keep_alive",
+        "最长的保活时间。要求更长或不要求的 MQTT 5 客户端会被告知此值；旧客户端用自己的。0 表示都用自己的。",
+    ),
+    (
+        "limits.session_expiry_max",
+        "连接结束后会话最多保留多久。要求更长的 MQTT 5 客户端会被告知此值；3.1.1 的持久会话即用此值。",
+    ),
+    (
+        "limits.receive_maximum",
+        "一个客户端可以同时向我们发送、尚未完成的 QoS 2 消息数；QoS 1 立即确认。",
+    ),
+    (
+        "limits.max_inflight",
+        "发往一个客户端、尚未确认的 QoS 1 和 2 消息数。MQTT 5 客户端可以要求更少。",
+    ),
+    (
+        "limits.topic_alias_maximum",
+        "一个 MQTT 5 客户端可以定义的主题别名数。0 表示不用。",
+    ),
+    (
+        "limits.max_queued_messages",
+        "为一个缓慢或离线的客户端排队的消息数。满了之后，QoS 1 和 2 的发布者会被暂缓（`patience`）或拒绝；\
+         QoS 0 会丢弃并计数。",
+    ),
+    (
+        "limits.max_queued_bytes",
+        "为一个缓慢或离线的客户端排队的字节数。",
+    ),
+    (
+        "limits.max_stored_bytes",
+        "为所有客户端排队的字节总数，每条消息另加 160 字节的内存占用。多个客户端等待同一条消息时分别计算。",
+    ),
+    (
+        "limits.patience",
+        "在线订阅者的队列已满时，发布者最多被暂缓（不再读取）多久，之后其消息被拒绝。0 表示立即拒绝。",
+    ),
+    ("limits.max_retained_messages", "本服务器上的保留消息数。"),
+    ("limits.max_retained_bytes", "本服务器上保留消息的字节数。"),
+    (
+        "limits.max_subscriptions_per_client",
+        "一个会话可以持有的订阅数。",
+    ),
+    (
+        "limits.max_topic_levels",
+        "主题或过滤器可以有的层数：`a/b/c` 有 3 层。",
+    ),
+    (
+        "limits.failed_logins_per_minute",
+        "同一地址每分钟登录失败多少次之后，不再核对密码就答复。0 表示不限。",
+    ),
+    (
+        "access.anonymous",
+        "让客户端不用用户名和密码就能连接，并拥有全部权限。仅供试用。",
+    ),
+    (
+        "engine.loops",
+        "事件循环的个数，每个一个线程。一个足够一户使用；当一个线程一直很忙时，多几个才有用。",
+    ),
+    (
+        "storage.durability",
+        "已确认的消息能经受什么。`os`：进程结束，包括 `kill -9`；断电可能丢失最后一秒。`disk`：断电也不丢，\
+         代价是等待磁盘。`none`：都不能；用于不应写入的磁盘。",
+    ),
+    (
+        "storage.skip_damaged",
+        "即使消息日志已损坏也启动，略去读不出的部分。没有备份时用一次。",
+    ),
+    (
+        "log.level",
+        "`off`、`error`、`warn`、`info`、`debug`、`trace`，或列表，例如 `info,safeport::engine=debug`。",
+    ),
+    ("log.format", "`text` 给人看，`json` 给程序用。"),
+    (
+        "advertise.host",
+        "告诉设备的主机：设备能连到的名称或 IP 地址。`auto` 取本机最合适的地址。",
+    ),
+    (
+        "advertise.tls",
+        "对支持 TLS 的设备，告知 TLS 监听器的地址。",
+    ),
+    (
+        "advertise.xiaozhi",
+        "小智设备如何连接：`websocket`、`mqtt`，或 `mqtts`（其固件只在端口 8883 上使用）。`auto` 取本服务器提供的方式。",
+    ),
+    (
+        "advertise.avoid",
+        "这些网段里的地址不告诉任何人，例如 `[\"10.8.0.0/16\"]`。",
+    ),
+    ("advertise.verify_every", "多久重新验证一次对外公布的地址。"),
+    (
+        "tags.order",
+        "设备的两个标签说法不同时，此列表中靠后的优先。",
+    ),
+    (
+        "config.pin",
+        "只能由文件、环境变量和命令行参数设置的键，例如 `[\"limits.max_inflight\", \"advertise.*\"]`。\
+         服务器运行时设置的值不生效。",
+    ),
+    (
+        "config.confirm",
+        "可能切断操作者自身连接的更改，等待“没有切断”的确认多久，之后撤回。",
+    ),
+    (
+        "proxy.url",
+        "告诉设备的地址。协议有自己的端口且主机是名称时，可以省略端口。",
+    ),
+    (
+        "proxy.to",
+        "它转发到的监听器：`http`、`https`、`mqtt` 或 `mqtts`。",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_section_and_key_is_explained_in_chinese_too() {
+        let mut known = alloc::vec::Vec::new();
+        for spec in crate::table::SECTIONS {
+            assert!(!section(spec.name).is_empty(), "[{}]", spec.name);
+            for key_spec in spec.keys {
+                let name = key_spec.full_name(None);
+                assert!(!key(&name).is_empty(), "{name}");
+                known.push(name);
+            }
+        }
+        for (name, _) in KEYS {
+            assert!(known.iter().any(|known| known == name), "{name}");
+        }
+        assert_eq!(SECTIONS.len(), crate::table::SECTIONS.len());
+        assert_eq!(key("mqtt.nothing"), "");
+    }
+}
