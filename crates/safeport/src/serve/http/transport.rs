@@ -1,5 +1,7 @@
 //! The two listeners of HTTP.
 
+use safeport_settings::Listener;
+
 /// How a connection of HTTP is carried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Transport {
@@ -13,11 +15,20 @@ impl Transport {
     /// Both.
     pub const ALL: [Transport; 2] = [Transport::Plain, Transport::Tls];
 
+    /// How connections of `listener` are carried; `None` for those of MQTT.
+    pub fn of(listener: Listener) -> Option<Transport> {
+        match listener {
+            Listener::Http => Some(Transport::Plain),
+            Listener::Https => Some(Transport::Tls),
+            Listener::Mqtt | Listener::Mqtts => None,
+        }
+    }
+
     /// The listener's name, for settings, log and engine.
     pub fn listener(self) -> &'static str {
         match self {
-            Transport::Plain => "http",
-            Transport::Tls => "https",
+            Transport::Plain => Listener::Http.name(),
+            Transport::Tls => Listener::Https.name(),
         }
     }
 }
