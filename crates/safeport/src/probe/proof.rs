@@ -30,9 +30,9 @@ pub const USER: &str = "$safeport";
 /// [`Proofs::vantage_token`].
 pub const VANTAGE_PATH: &str = "/.well-known/safeport/from/";
 
-/// Bytes of the hash that a vantage token carries: 128 bits that nobody guesses, in a QR code that
-/// stays small.
-const VANTAGE_MAC: usize = 16;
+/// Bytes of the hash that a token carries: 128 bits that nobody guesses, in a QR code that stays
+/// small.
+const TOKEN_MAC: usize = 16;
 
 /// The question of one probe: 32 lower-case hex digits, never asked twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,7 +168,7 @@ impl Proofs {
     pub fn vantage_token(&self, expires_at: u64) -> String {
         let until = format!("{expires_at:x}");
         let mac = self.vantage_mac(&until).finalize().into_bytes();
-        format!("{until}-{}", hex(&mac[..VANTAGE_MAC]))
+        format!("{until}-{}", hex(&mac[..TOKEN_MAC]))
     }
 
     /// Whether `token` was made with this key and has not expired at `now`, in seconds since 1970.
@@ -176,12 +176,27 @@ impl Proofs {
         let Some((until, mac)) = token.split_once('-') else {
             return false;
         };
-        let Some(mac) = bytes_of::<VANTAGE_MAC>(mac) else {
+        let Some(mac) = bytes_of::<TOKEN_MAC>(mac) else {
             return false;
         };
         // Compares in constant time.
         self.vantage_mac(until).verify_truncated_left(&mac).is_ok()
             && u64::from_str_radix(until, 16).is_ok_and(|until| now < until)
+    }
+
+    /// The word that keeps a change of settings ([`crate::serve::http::CONFIRM_PATH`] + token):
+    /// 32 hex digits, the same for every process with this key.
+    pub fn confirm_token(&self, revision: u64) -> String {
+        let mac = self.keyed(b"confirm:", &revision.to_string()).finalize();
+        hex(&mac.into_bytes()[..TOKEN_MAC])
+    }
+
+    /// The word that confirms a revision of the settings ([`crate::serve::http::CONFIRM_PATH`] +
+    /// token). Whoever may read the data folder can make it; who sees it on the page that it was
+    /// printed for, too.
+    pub fn confirm_token(&self, revision: u64) -> String {
+        let mac = self.keyed(b"confirm:", &revision.to_string()).finalize();
+        hex(&mac.into_bytes()[..VANTAGE_MAC])
     }
 
     fn vantage_mac(&self, until: &str) -> Blake2sMac256 {
@@ -319,5 +334,15 @@ mod tests {
             ours.answer(&"a".repeat(32)).map(|a| a[..32].to_owned()),
             Some(mac.to_owned())
         );
+    }
+
+    #[test]
+    fn each_revision_of_each_server_has_a_confirmation_token_of_its_own() {
+        let (ours, other) = (Proofs::new([1; 32]), Proofs::new([2; 32]));
+        let token = ours.confirm_token(12);
+        assert_eq!(token, Proofs::new([1; 32]).confirm_token(12));
+        assert_ne!(token, ours.confirm_token(13));
+        assert_ne!(token, other.confirm_token(12));
+        assert_eq!(token.len(), 32);
     }
 }
