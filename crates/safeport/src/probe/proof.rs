@@ -191,14 +191,6 @@ impl Proofs {
         hex(&mac.into_bytes()[..TOKEN_MAC])
     }
 
-    /// The word that confirms a revision of the settings ([`crate::serve::http::CONFIRM_PATH`] +
-    /// token). Whoever may read the data folder can make it; who sees it on the page that it was
-    /// printed for, too.
-    pub fn confirm_token(&self, revision: u64) -> String {
-        let mac = self.keyed(b"confirm:", &revision.to_string()).finalize();
-        hex(&mac.into_bytes()[..VANTAGE_MAC])
-    }
-
     fn vantage_mac(&self, until: &str) -> Blake2sMac256 {
         self.keyed(b"vantage:", until)
     }

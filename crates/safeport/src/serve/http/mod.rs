@@ -23,6 +23,3 @@ pub use confirm::PATH as CONFIRM_PATH;
 pub use listeners::HttpListeners;
 pub use site::{Confirm, Confirmed, Seen, Services, Site, SiteSettings};
 pub use transport::Transport;
-
-/// The name that the engine knows WebSocket connections by which came in the clear.
-pub const LISTENER: &str = "http";

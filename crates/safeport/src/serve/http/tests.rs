@@ -621,7 +621,7 @@ fn the_page_for_a_phone_proves_its_own_address_and_lets_the_phone_prove_others()
     let data: serde_json::Value = serde_json::from_str(data).expect("JSON");
     let tests = data["tests"].as_array().expect("a list");
     assert_eq!(tests.len(), 3, "a browser cannot try MQTT");
-    let (by_fetch, by_socket) = (&tests[0], &tests[1]);
+    let (by_fetch, by_socket, by_tls) = (&tests[0], &tests[1], &tests[2]);
 
     let url = by_fetch["url"].as_str().expect("a URL");
     let path = url
@@ -634,13 +634,26 @@ fn the_page_for_a_phone_proves_its_own_address_and_lets_the_phone_prove_others()
     );
     assert_eq!(hub.seen(), ["http://hub.lan:8002"]);
 
-    let url = by_socket["url"].as_str().expect("a URL");
-    let path = url.strip_prefix("ws://hub.lan:8002").expect("our address");
-    let upgrade = UPGRADE.replace("/mqtt", path) + "Origin: https://hub.example.com\r\n";
     let mut stream = plain(http);
-    websocket_of(&mut stream, &upgrade);
+    proves(&mut stream, by_socket, "ws://hub.lan:8002");
     assert_eq!(hub.seen(), ["ws://hub.lan:8002"]);
-    let expected = by_socket["answer"].as_str().expect("an answer");
+    let mut stream = tls(hub.listen(Transport::Tls));
+    proves(&mut stream, by_tls, "wss://hub.example.com:443");
+    assert_eq!(hub.seen(), ["wss://hub.example.com:443"]);
+    // Only pages with a question of ours come in from elsewhere.
+    let strange = format!("{UPGRADE}Origin: https://hub.example.com\r\n\r\n");
+    let mut stream = plain(http);
+    stream.write_all(strange.as_bytes()).expect("sent");
+    assert!(head(&mut stream).starts_with("HTTP/1.1 403 "));
+}
+
+/// Opens the WebSocket of a test of the page and gets the proof instead of an MQTT session.
+fn proves(stream: &mut (impl Read + Write), test: &serde_json::Value, address: &str) {
+    let url = test["url"].as_str().expect("a URL");
+    let path = url.strip_prefix(address).expect("our address");
+    let upgrade = UPGRADE.replace("/mqtt", path) + "Origin: https://hub.example.com\r\n";
+    websocket_of(stream, &upgrade);
+    let expected = test["answer"].as_str().expect("an answer");
     let mut frames = vec![0; 2 + expected.len() + 4];
     stream
         .read_exact(&mut frames)
@@ -650,10 +663,6 @@ fn the_page_for_a_phone_proves_its_own_address_and_lets_the_phone_prove_others()
     // It never was a client, although the server is open and the page a stranger's.
     stream.write_all(&masked(CONNECT)).expect("sent");
     assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0);
-    let strange = format!("{UPGRADE}Origin: https://hub.example.com\r\n\r\n");
-    let mut stream = plain(http);
-    stream.write_all(strange.as_bytes()).expect("sent");
-    assert!(head(&mut stream).starts_with("HTTP/1.1 403 "));
 }
 
 #[test]
