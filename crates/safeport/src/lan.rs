@@ -1,9 +1,10 @@
 //! What this machine is called and where the home network reaches it: for the names in the
 //! server's certificate and for the address that devices are told.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use safeport_net::limits::CERTIFICATE_NAMES;
+use safeport_net::surroundings::{InterfaceKind, Surroundings};
 
 /// The machine's host name without domain; `localhost` if it has none.
 pub fn host_name() -> String {
@@ -17,53 +18,15 @@ pub fn host_name() -> String {
     }
 }
 
-/// The address of the interface that packets to other networks leave by, which on a home network
-/// is the one that devices reach. `None` without a route. Nothing is sent to find it.
-pub fn best_address() -> Option<IpAddr> {
-    // Connecting a UDP socket only asks the routing table. The targets are documentation
-    // networks (RFC 5737, RFC 3849), which no packet would ever reach.
-    [("0.0.0.0:0", "192.0.2.1:9"), ("[::]:0", "[2001:db8::1]:9")]
-        .into_iter()
-        .find_map(|(from, to)| {
-            let socket = UdpSocket::bind(from).ok()?;
-            socket.connect(to).ok()?;
-            let address = socket.local_addr().ok()?.ip();
-            (!address.is_unspecified() && !address.is_loopback()).then_some(address)
-        })
-        .or_else(|| local_addresses().into_iter().next())
-}
-
-/// Every IPv4 address of this machine but loopback, as far as the system tells (Linux).
-pub fn local_addresses() -> Vec<IpAddr> {
-    std::fs::read_to_string("/proc/net/fib_trie")
-        .map(|table| addresses_in(&table))
-        .unwrap_or_default()
-}
-
-/// The local addresses in the kernel's routing table: a line that ends in `host LOCAL` speaks of
-/// the address on the line before it.
-fn addresses_in(fib_trie: &str) -> Vec<IpAddr> {
-    let mut found: Vec<IpAddr> = Vec::new();
-    let mut last = "";
-    for line in fib_trie.lines() {
-        if line.contains("/32 host LOCAL")
-            && let Some(address) = last.trim().strip_prefix("|-- ")
-            && let Ok(address) = address.parse::<Ipv4Addr>()
-            && !address.is_loopback()
-            && !found.contains(&IpAddr::V4(address))
-        {
-            found.push(IpAddr::V4(address));
-        }
-        last = line;
-    }
-    found
-}
-
 /// The host that devices are told for a listener bound to `bind`: that address itself, or for a
 /// wildcard the best address of this machine, or loopback if there is no network.
 pub fn advertised_host(bind: SocketAddr) -> IpAddr {
     if bind.ip().to_canonical().is_unspecified() {
-        best_address().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+        Surroundings::look()
+            .addresses_for_devices()
+            .first()
+            .copied()
+            .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
     } else {
         bind.ip().to_canonical()
     }
@@ -74,9 +37,25 @@ pub fn advertised_host(bind: SocketAddr) -> IpAddr {
 /// the machine is called must not keep the server from starting, so a host name that cannot stand
 /// in a certificate is left out.
 pub fn certificate_names(extra: &[String]) -> Vec<String> {
-    let mut addresses: Vec<IpAddr> = best_address().into_iter().collect();
-    addresses.extend(local_addresses());
-    names_of(extra, &host_name(), &addresses)
+    names_of(
+        extra,
+        &host_name(),
+        &certified_addresses(&Surroundings::look()),
+    )
+}
+
+/// Those that devices may be told, then the others that are there to stay: containers on this
+/// machine come in by the address of their bridge.
+fn certified_addresses(here: &Surroundings) -> Vec<IpAddr> {
+    let mut addresses = here.addresses_for_devices();
+    addresses.extend(
+        here.addresses
+            .iter()
+            .filter(|address| address.kind == InterfaceKind::ContainerBridge)
+            .map(|address| address.ip)
+            .filter(IpAddr::is_ipv4),
+    );
+    addresses
 }
 
 fn names_of(extra: &[String], host: &str, addresses: &[IpAddr]) -> Vec<String> {
@@ -111,19 +90,6 @@ fn is_dns_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn local_addresses_are_read_from_the_routing_table() {
-        let table = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n  \
-            +-- 192.168.1.0/24 2 0 2\n        |-- 192.168.1.0\n           /24 link UNICAST\n     \
-            |-- 192.168.1.20\n           /32 host LOCAL\n        |-- 127.0.0.1\n           /32 \
-            host LOCAL\nLocal:\n     |-- 192.168.1.20\n           /32 host LOCAL\n     |-- \
-            192.168.1.255\n           /32 link BROADCAST\n";
-        assert_eq!(
-            addresses_in(table),
-            [IpAddr::V4(Ipv4Addr::new(192, 168, 1, 20))]
-        );
-    }
 
     #[test]
     fn a_bound_address_is_told_as_it_is_and_a_wildcard_never() {

@@ -93,5 +93,38 @@ pub const RESERVED_DESCRIPTORS: u64 = 64;
 
 /// Time in which a probe's nonce is known; a probe takes less.
 pub const PROBE_NONCE_LIFE: Duration = Duration::from_secs(30);
+/// Time for one probe from the name to the proof, if nobody says otherwise; less than
+/// [`PROBE_NONCE_LIFE`].
+pub const PROBE_DEADLINE: Duration = Duration::from_secs(10);
+/// Time in which the resolver has to answer a probe; later it counts as down.
+pub const PROBE_LOOKUP: Duration = Duration::from_secs(4);
+/// Time in which one address of a name has to take a probe's connection.
+pub const PROBE_CONNECT: Duration = Duration::from_secs(3);
+/// Addresses of one name that a probe tries; more are left out.
+pub const PROBE_ANSWERS: usize = 8;
+/// Bytes of the head of an answer that a probe reads; a longer one is no answer.
+pub const PROBE_HEAD: usize = 16 * 1024;
+/// Bytes of an answer's body that a probe reads; the proof stands in the first hundred.
+pub const PROBE_ANSWER: usize = 8 * 1024;
 /// Probes whose nonces are known at once; of more, the oldest is forgotten and its probe fails.
 pub const PROBE_NONCES: usize = 256;
+
+/// Settings files in one `conf.d`; more are an error.
+pub const CONF_D_FILES: usize = 128;
+/// How long a name in a bind setting may take to resolve; then it counts as unknown.
+pub const NAME_DEADLINE: Duration = Duration::from_secs(2);
+/// How often the registry is asked whether somebody has staged settings.
+pub const SETTINGS_INTERVAL: Duration = Duration::from_millis(100);
+/// How often the machine's addresses are compared with those of before.
+pub const SURROUNDINGS_INTERVAL: Duration = Duration::from_secs(5);
+/// How often devices that logged in are written down with the listener they came by.
+pub const MET_INTERVAL: Duration = Duration::from_secs(2);
+/// How long each new address is probed before a change of listeners holds.
+pub const PROVE_BEFORE_SWAP: Duration = Duration::from_secs(3);
+/// How long `config set` and its kin wait for what the server says to a change; then they tell
+/// where it will be seen.
+pub const CHANGE_PATIENCE: Duration = Duration::from_secs(30);
+/// Pause between two looks at what has become of a change.
+pub const CHANGE_POLL: Duration = Duration::from_millis(50);
+/// How long the page for a phone can be opened.
+pub const VANTAGE_LIFE: Duration = Duration::from_secs(600);
