@@ -308,3 +308,43 @@ fn language(console: &Console) -> safeport_settings::Language {
         Language::Chinese => safeport_settings::Language::ZhCn,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn login(name: &str) -> ImportedLogin {
+        ImportedLogin {
+            name: name.to_owned(),
+            publish: vec!["cmnd/#".to_owned()],
+            subscribe: vec!["it's/+".to_owned()],
+            from: Vec::new(),
+            remark: None,
+        }
+    }
+
+    #[test]
+    fn the_command_for_a_login_survives_a_shell_whatever_the_name() {
+        let of = |name: &str| {
+            let command = command(&login(name));
+            let (_, arguments) = command.split_once(" user add ").expect("a command");
+            arguments.to_owned()
+        };
+        let rights = r"--publish='cmnd/#' --subscribe='it'\''s/+'";
+        assert_eq!(of("anna"), format!("{rights} anna"));
+        assert_eq!(of("$(reboot)"), format!("{rights} '$(reboot)'"));
+        assert_eq!(of("-x"), format!("{rights} -- -x"));
+    }
+
+    #[test]
+    fn what_is_listed_moves_no_cursor() {
+        let left = Left {
+            place: None,
+            name: "x".to_owned(),
+            value: Some("\u{1b}[2J\n".to_owned()),
+            why: safeport_settings::Said::default(),
+            already_so: false,
+        };
+        assert!(!shown(&left).contains(char::is_control));
+    }
+}

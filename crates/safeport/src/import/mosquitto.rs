@@ -391,8 +391,9 @@ impl Reader {
             }
             return;
         }
-        let from = lines.into_iter().map(|(place, _)| place).collect();
-        self.out.map("access.anonymous", allowed.to_string(), from);
+        for (place, allowed) in lines {
+            self.once("access.anonymous", &allowed.to_string(), vec![place]);
+        }
     }
 
     /// The most talkative of the types that are on.

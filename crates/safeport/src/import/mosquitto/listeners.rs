@@ -177,7 +177,7 @@ impl Listeners {
             self.default.leave_unheard(out);
         }
         let mut kinds: [Kind; 4] = Default::default();
-        let mut refused = false;
+        let mut refused = [false; 4];
         for listener in all {
             let kind = match (listener.websockets, listener.tls) {
                 (false, false) => 0,
@@ -187,35 +187,39 @@ impl Listeners {
             };
             match listener.binds(none, out) {
                 Some(binds) => kinds[kind].add(binds, listener, out),
-                None => refused = true,
+                None => refused[kind] = true,
             }
         }
         let taken: Vec<u16> = kinds.iter().flat_map(|kind| kind.ports.clone()).collect();
         let mut mapped = Vec::new();
-        for ((name, port), kind) in KINDS.into_iter().zip(kinds) {
+        for (index, ((name, port), kind)) in KINDS.into_iter().zip(kinds).enumerate() {
             if !kind.binds.is_empty() {
                 mapped.push(name);
                 kind.map(name, none, out);
                 continue;
             }
-            // Opening MQTT without TLS that mosquitto did not open would be less safe than before;
-            // the others only where nothing is in their way.
-            let in_the_way = taken.contains(&port);
-            if name == "mqtt" && !refused || in_the_way {
-                let remark = if in_the_way {
-                    said!(
-                        "its default port {port} is taken by a listener above",
-                        "其默认端口 {port} 已被上面的监听占用"
-                    )
-                } else {
-                    said!(
-                        "mosquitto had no listener without TLS",
-                        "mosquitto 没有不带 TLS 的监听"
-                    )
-                };
-                let key = format!("{name}.enabled");
-                out.map(&key, "false", Vec::new()).remark = Some(remark);
-            }
+            // Left to its default, one of ours would be open where mosquitto's was narrower, or
+            // was not there: that is never right for MQTT without TLS.
+            let remark = if refused[index] {
+                said!(
+                    "its listener was left out; see the list",
+                    "它的监听未导入，见列表"
+                )
+            } else if taken.contains(&port) {
+                said!(
+                    "its default port {port} is taken by a listener of this file",
+                    "其默认端口 {port} 已被此文件中的监听占用"
+                )
+            } else if name == "mqtt" {
+                said!(
+                    "mosquitto had no listener without TLS",
+                    "mosquitto 没有不带 TLS 的监听"
+                )
+            } else {
+                continue;
+            };
+            let key = format!("{name}.enabled");
+            out.map(&key, "false", Vec::new()).remark = Some(remark);
         }
         mapped
     }

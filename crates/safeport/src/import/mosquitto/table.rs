@@ -79,7 +79,18 @@ const PSK: Reason = reason(
     "Safeport has no TLS with pre-shared keys; its TLS listener uses certificates, and clients log in with a password",
     "Safeport 不支持预共享密钥的 TLS；它的 TLS 监听使用证书，客户端用密码登录",
 );
-const ALREADY: Reason = reason("Safeport does the same", "Safeport 也是这样做的");
+const DUPLICATES: Reason = reason(
+    "Safeport sends a message once to a client, however many of its subscriptions match",
+    "无论客户端有多少个订阅匹配，Safeport 都只发送一次消息",
+);
+const EMPTY_IDS: Reason = reason(
+    "Safeport gives an identifier to every client that comes without one",
+    "Safeport 会给没有标识符的客户端分配一个",
+);
+const NODELAY: Reason = reason(
+    "Safeport always sends at once (TCP_NODELAY)",
+    "Safeport 总是立即发送（TCP_NODELAY）",
+);
 const NO_COUNTERPART: Reason = reason("Safeport has no such switch", "Safeport 没有对应的开关");
 const OWN_STORE: Reason = reason(
     "Safeport keeps what it acknowledged in a log in its data folder (server.data) as it happens; mosquitto's database is not read, so devices subscribe and publish retained messages anew",
@@ -154,8 +165,14 @@ const OBSOLETE: Reason = reason(
 pub(super) const OPTIONS: &[(&str, Fate)] = &[
     ("acl_file", Fate::Mapped),
     ("allow_anonymous", Fate::Mapped),
-    ("allow_duplicate_messages", Fate::Already("false", ALREADY)),
-    ("allow_zero_length_clientid", Fate::Already("true", ALREADY)),
+    (
+        "allow_duplicate_messages",
+        Fate::Already("false", DUPLICATES),
+    ),
+    (
+        "allow_zero_length_clientid",
+        Fate::Already("true", EMPTY_IDS),
+    ),
     ("auth_plugin", Fate::Left(PLUGIN)),
     ("auth_plugin_deny_special_chars", Fate::Left(PLUGIN)),
     ("auto_id_prefix", Fate::Left(CLIENT_IDS)),
@@ -188,7 +205,7 @@ pub(super) const OPTIONS: &[(&str, Fate)] = &[
     ("psk_file", Fate::Left(PSK)),
     ("queue_qos0_messages", Fate::Already("false", QUEUE_QOS0)),
     ("retain_available", Fate::Already("true", RETAIN)),
-    ("set_tcp_nodelay", Fate::Already("true", ALREADY)),
+    ("set_tcp_nodelay", Fate::Already("true", NODELAY)),
     ("sys_interval", Fate::Left(SYS)),
     ("upgrade_outgoing_qos", Fate::Already("false", PLAIN_QOS)),
     ("user", Fate::Left(SERVICE)),

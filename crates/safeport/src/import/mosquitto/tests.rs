@@ -245,6 +245,9 @@ fn what_we_would_open_wider_is_left_out() {
             "{line}"
         );
         assert_eq!(left(&imported, "listener").len(), 1);
+        // With nothing else to take its place, the default would be wider still.
+        let alone = self::imported(&format!("listener 1883\n{line}\n"));
+        assert_eq!(value(&alone, "mqtt.enabled"), Some("false"), "{line}");
     }
 }
 
@@ -252,6 +255,9 @@ fn what_we_would_open_wider_is_left_out() {
 fn anonymous_with_an_acl_file_is_not_everything_for_everyone() {
     let plain = imported("listener 1883\nallow_anonymous true\n");
     assert_eq!(value(&plain, "access.anonymous"), Some("true"));
+    let twice = imported("allow_anonymous false\nallow_anonymous true\n");
+    assert_eq!(value(&twice, "access.anonymous"), Some("true"));
+    assert_eq!(left(&twice, "access.anonymous").len(), 1);
     let ruled = imported("listener 1883\nallow_anonymous true\nacl_file /acl\n");
     assert_eq!(value(&ruled, "access.anonymous"), None);
     assert_eq!(left(&ruled, "allow_anonymous").len(), 1);
