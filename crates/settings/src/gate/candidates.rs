@@ -255,3 +255,6 @@ fn own_network(surroundings: &Surroundings) -> Option<Said> {
          并在那里发布端口（-p）"
     ))
 }
+
+#[cfg(test)]
+mod tests;

@@ -585,16 +585,15 @@ fn play(events: &[Event]) {
             }
             Event::Candidates(mask) => {
                 world.gate.set_candidates(all_candidates(*mask), world.now);
-                // What is no candidate any more begins anew when it comes back.
-                let states = world.gate.states(world.now);
-                foreign_last.retain(|which| {
-                    let known =
-                        |standing: &Standing| standing.candidate.address == address(ALL[*which]);
-                    states.iter().any(known)
-                });
             }
             Event::Recheck => world.gate.recheck(world.now),
         }
+        // What the gate has let go of begins anew when it comes back.
+        let states = world.gate.states(world.now);
+        foreign_last.retain(|which| {
+            let known = |standing: &Standing| standing.candidate.address == address(ALL[*which]);
+            states.iter().any(known)
+        });
         let seen_ever = events.iter().any(|event| matches!(event, Event::Seen(..)));
         for scheme in [Scheme::Ws, Scheme::Http] {
             hold(
@@ -661,7 +660,6 @@ fn hold(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
     #[test]
     fn whatever_happens_a_broken_address_is_never_told_and_proved_ones_go_first(
         events in proptest::collection::vec(event(false), 1..120)
