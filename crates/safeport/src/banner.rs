@@ -31,6 +31,8 @@ pub struct Banner {
     pub anonymous: bool,
     /// Users and devices that may log in.
     pub logins: usize,
+    /// Whether addresses typed without a port could be made to work.
+    pub suggest_standard: bool,
 }
 
 impl Banner {
@@ -42,6 +44,7 @@ impl Banner {
             let about = match listening.name {
                 "mqtt" => say!(texts, "banner-mqtt"),
                 "mqtts" => say!(texts, "banner-mqtts"),
+                "https" => say!(texts, "banner-https"),
                 _ => say!(texts, "banner-http"),
             };
             let (name, address) = (listening.name, listening.address.to_string());
@@ -60,6 +63,10 @@ impl Banner {
         } else {
             say!(texts, "banner-logins", count = self.logins)
         });
+        if self.suggest_standard {
+            text.push_str("\n  ");
+            text.push_str(&say!(texts, "suggest-standard"));
+        }
         text.push_str("\n\n");
         text.push_str(&self.next_step(texts));
         text
@@ -187,6 +194,7 @@ mod tests {
             data_is_unusual: true,
             anonymous: false,
             logins: 0,
+            suggest_standard: false,
         }
     }
 

@@ -59,6 +59,17 @@ impl Failure {
         self
     }
 
+    /// All of it in one line, for the log and for the history.
+    pub fn one_text(&self) -> String {
+        let parts = [Some(&self.headline), self.detail.as_ref(), self.next.as_ref()];
+        let texts: Vec<&str> = parts
+            .into_iter()
+            .flatten()
+            .map(|text| text.trim())
+            .collect();
+        texts.join("; ")
+    }
+
     /// With the next step.
     #[must_use]
     pub fn next(mut self, next: String) -> Failure {

@@ -20,3 +20,5 @@ pub mod service_manager;
 pub mod tasks;
 pub mod text;
 pub mod throttle;
+pub mod time;
+pub mod trust;

@@ -1,10 +1,11 @@
 //! Logs: lines of text or JSON on stderr.
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, reload};
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,9 @@ pub enum Format {
 /// that puts an IP address into SNI, which devices configured by address do.
 const QUIET: &str = "rustls=error";
 
+/// Gives the running log another filter.
+static SWAP: OnceLock<Box<dyn Fn(EnvFilter) -> bool + Send + Sync>> = OnceLock::new();
+
 /// A filter that cannot be understood.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}; write a level (error, warn, info, debug, trace) or `info,safeport::engine=debug`")]
@@ -29,10 +33,9 @@ pub struct BadFilter(tracing_subscriber::filter::ParseError);
 /// # Errors
 /// [`BadFilter`] if `filter` is no list of directives.
 pub fn start(filter: &str, format: Format) -> Result<(), BadFilter> {
-    let filter = EnvFilter::builder()
-        .parse(format!("{QUIET},{filter}"))
-        .map_err(BadFilter)?;
+    let (filter, handle) = reload::Layer::new(parse(filter)?);
     let registry = tracing_subscriber::registry().with(filter);
+    let _ = SWAP.set(Box::new(move |filter| handle.reload(filter).is_ok()));
     // A second start, as in tests, keeps the first one's settings.
     let _ = match format {
         Format::Json => registry
@@ -52,6 +55,24 @@ pub fn start(filter: &str, format: Format) -> Result<(), BadFilter> {
             .try_init(),
     };
     Ok(())
+}
+
+/// Logs with the directives in `filter` from now on.
+///
+/// # Errors
+/// [`BadFilter`] if `filter` is no list of directives; then the log stays as it is.
+pub fn set_filter(filter: &str) -> Result<(), BadFilter> {
+    let filter = parse(filter)?;
+    if let Some(swap) = SWAP.get() {
+        swap(filter);
+    }
+    Ok(())
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, BadFilter> {
+    EnvFilter::builder()
+        .parse(format!("{QUIET},{filter}"))
+        .map_err(BadFilter)
 }
 
 /// Whether the person asked for no colour (<https://no-color.org>).

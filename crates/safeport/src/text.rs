@@ -51,6 +51,15 @@ impl Language {
     }
 }
 
+impl From<Language> for safeport_settings::Language {
+    fn from(language: Language) -> safeport_settings::Language {
+        match language {
+            Language::English => safeport_settings::Language::En,
+            Language::Chinese => safeport_settings::Language::ZhCn,
+        }
+    }
+}
+
 /// A word that names no language we speak.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no language `{0}`; there are `en` and `zh-CN`")]

@@ -16,6 +16,7 @@ extern crate std;
 mod address;
 mod check;
 mod chinese;
+mod compare;
 mod data_path;
 mod edit;
 mod example;

@@ -298,6 +298,10 @@ settings! {
         avoid: Vec<Network> = "", is append;
         /// How often an advertised address is proved anew.
         verify_every: Duration = "5m", "10s" to "24h";
+        /// File with certificates (PEM) that are trusted when advertised addresses are proved,
+        /// beside this server's own and the system's: those of a reverse proxy with an authority
+        /// of its own.
+        ca_file: String = "", is local;
     }
 
     /// Tags that devices carry.

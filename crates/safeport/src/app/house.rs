@@ -1,5 +1,6 @@
 //! The data folder and what is in it: registry, certificates, the lock of a running server.
 
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use safeport_net::PrivateCa;
@@ -10,12 +11,12 @@ use crate::reading::Read;
 use crate::text::Texts;
 use crate::{lan, say};
 
-/// Opens the data folder of `read`; shared with the commands that work beside a running server.
+/// Opens the data folder at `path`; shared with the commands that work beside a running server.
 ///
 /// # Errors
 /// If no folder is named or known, or it cannot be used.
-pub fn data_folder(read: &Read, texts: &Texts) -> Result<DataFolder, Failure> {
-    let path = read.data_folder().ok_or_else(|| {
+pub fn data_folder(path: Option<PathBuf>, texts: &Texts) -> Result<DataFolder, Failure> {
+    let path = path.ok_or_else(|| {
         Failure::usage(say!(texts, "data-unnamed")).next(say!(texts, "data-unnamed-next"))
     })?;
     DataFolder::open(&path).map_err(|error| {
@@ -55,7 +56,7 @@ pub(super) struct House {
 
 impl House {
     pub(super) fn open(read: &Read, texts: &Texts) -> Result<House, Failure> {
-        let folder = data_folder(read, texts)?;
+        let folder = data_folder(read.data_folder(), texts)?;
         let lock = folder.lock().map_err(|error| {
             let path = folder.path().display().to_string();
             match &error {

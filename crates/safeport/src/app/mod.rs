@@ -2,22 +2,31 @@
 //! gatekeeper, and the drivers around it. Every step that can fail says what to do.
 
 mod house;
+mod live;
 mod plan;
+mod sockets;
+mod words;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use safeport_engine::Engine;
-use safeport_settings::{LogFormat, Settings};
-use safeport_store::FolderLock;
+use safeport_settings::{BoundSocket, LogFormat, Settings};
+use safeport_store::{By, Draft, FolderLock, RevisionKind, RevisionState};
 use tokio::runtime::Runtime;
 
 pub use house::{certificates, data_folder, registry_failed};
+pub use live::Event;
+pub(crate) use sockets::port_range;
+pub(crate) use words::holding_text;
 
 use house::House;
+use live::{CONFIRM_REPLY, Live, changed_files};
 use plan::{engine_settings, listener_specs, wanted_connections};
+use sockets::{Binder, Bound};
 
 use crate::banner::{Banner, Listening};
 use crate::console::{Console, Failure};
@@ -26,26 +35,36 @@ use crate::limits::{CERTIFICATE_INTERVAL, SHUTDOWN_GRACE};
 use crate::log;
 use crate::probe::Proofs;
 use crate::reading::Read;
-use crate::serve::access::Access;
+use crate::serve::access::{Access, unix_now};
+use crate::serve::gate::GateDriver;
 use crate::serve::http::{
-    Confirm, Confirmed, HttpListeners, Seen, Services, Site, SiteSettings, Transport,
+    Confirm, Confirmed, HttpListeners, Services, Site, SiteSettings, Transport,
 };
 use crate::serve::metrics::Metrics;
 use crate::serve::revocation;
 use crate::service_manager;
 use crate::tasks::{self, Ends, Tasks};
 use crate::text::Texts;
-use crate::{lan, say, serve};
+use crate::{lan, say, serve, trust};
 
-/// Runs a server until a signal ends it.
+/// Runs a server until a signal ends it. `strand` names devices that may lose the address they
+/// hold when a listener has to move.
 ///
 /// # Errors
 /// Everything that keeps it from starting, and any part of it that ends by itself.
-pub fn serve(read: &Read, console: &Console) -> Result<(), Failure> {
+pub fn serve(read: Read, strand: &[String], console: &Console) -> Result<(), Failure> {
     let texts = &console.texts;
     start_log(&read.settings, texts)?;
-    let house = House::open(read, texts)?;
-    let sockets = Sockets::bind(&read.settings, texts)?;
+    if let Some(why) = &read.degraded {
+        console.talk(&format!("{}\n{why}\n", say!(texts, "degraded-headline")));
+        tracing::warn!(
+            target: "safeport::serve",
+            "DEGRADED: the settings files have mistakes, the last good ones are in force; correct \
+             them and reload (SIGHUP, or `config reload`)"
+        );
+    }
+    let mut house = House::open(&read, texts)?;
+    let bound = bind_all(&read, strand, &mut house, texts)?;
     let descriptors = Descriptors::raise();
     log_descriptors(&read.settings, descriptors);
     let (runtime, tasks, ends) = runtime(texts)?;
@@ -53,11 +72,42 @@ pub fn serve(read: &Read, console: &Console) -> Result<(), Failure> {
         let _inside = runtime.enter();
         let signals = Signals::new()
             .map_err(|error| Failure::new(say!(texts, "signals-failed")).detail(error))?;
-        let server = Server::start(&read.settings, house, sockets, descriptors, &tasks, texts)?;
+        let parts = Parts {
+            read,
+            strand: strand.to_vec(),
+            house,
+            bound,
+            descriptors,
+        };
+        let server = Server::start(parts, &tasks, texts)?;
         (server, signals)
     };
-    server.greet(read, console)?;
+    server.greet(console)?;
     server.run(&runtime, signals, ends, texts)
+}
+
+/// Binds everything that is planned.
+fn bind_all(
+    read: &Read,
+    strand: &[String],
+    house: &mut House,
+    texts: &Texts,
+) -> Result<Vec<Bound>, Failure> {
+    let mut binder = Binder {
+        settings: &read.settings,
+        registry: &mut house.registry,
+        texts,
+        by: By {
+            who: "server",
+            at: unix_now(),
+        },
+        strand,
+    };
+    let mut bound = Vec::new();
+    for planned in read.settings.plan.binds() {
+        bound.extend(binder.bind(planned)?);
+    }
+    Ok(bound)
 }
 
 fn start_log(settings: &Settings, texts: &Texts) -> Result<(), Failure> {
@@ -65,12 +115,26 @@ fn start_log(settings: &Settings, texts: &Texts) -> Result<(), Failure> {
         LogFormat::Text => log::Format::Text,
         LogFormat::Json => log::Format::Json,
     };
-    let (key, filter) = match std::env::var("SAFEPORT_LOG") {
-        Ok(filter) if !filter.is_empty() => ("SAFEPORT_LOG", filter),
-        _ => ("log.level", settings.log.level.clone()),
-    };
+    let (key, filter) = log_filter(settings);
     log::start(&filter, format)
         .map_err(|error| Failure::usage(say!(texts, "log-filter-bad", key = key)).detail(error))
+}
+
+/// What is to be logged, and which key or variable says so.
+fn log_filter(settings: &Settings) -> (&'static str, String) {
+    match std::env::var("SAFEPORT_LOG") {
+        Ok(filter) if !filter.is_empty() => ("SAFEPORT_LOG", filter),
+        _ => ("log.level", settings.log.level.clone()),
+    }
+}
+
+/// What the pages heed.
+fn site_settings(read: &Read) -> SiteSettings {
+    SiteSettings {
+        name: read.settings.server.name.clone(),
+        anonymous: read.settings.access.anonymous,
+        metrics_token: read.settings.http.metrics_token.reveal().to_owned(),
+    }
 }
 
 fn log_descriptors(settings: &Settings, descriptors: Descriptors) {
@@ -101,43 +165,13 @@ fn runtime(texts: &Texts) -> Result<(Runtime, Tasks, Ends), Failure> {
     Ok((runtime, tasks, ends))
 }
 
-/// The listening sockets; `None` where the settings switch one off.
-struct Sockets {
-    mqtt: Option<std::net::TcpListener>,
-    mqtts: Option<std::net::TcpListener>,
-    http: Option<std::net::TcpListener>,
-}
-
-impl Sockets {
-    fn bind(settings: &Settings, texts: &Texts) -> Result<Sockets, Failure> {
-        let bind = |enabled: bool, key: &str, binds: &safeport_settings::Binds| {
-            let Some(address) = binds.first().address().filter(|_| enabled) else {
-                return Ok(None);
-            };
-            safeport_net::bind(key, address).map(Some).map_err(|error| {
-                Failure::new(say!(texts, "bind-failed", key = key, address = address)).detail(error)
-            })
-        };
-        Ok(Sockets {
-            mqtt: bind(settings.mqtt.enabled, "mqtt.bind", &settings.mqtt.bind)?,
-            mqtts: bind(settings.mqtts.enabled, "mqtts.bind", &settings.mqtts.bind)?,
-            http: bind(settings.http.enabled, "http.bind", &settings.http.bind)?,
-        })
-    }
-
-    fn listening(&self) -> Vec<Listening> {
-        [
-            ("mqtt", &self.mqtt),
-            ("mqtts", &self.mqtts),
-            ("http", &self.http),
-        ]
-        .into_iter()
-        .filter_map(|(name, socket)| {
-            let address = socket.as_ref()?.local_addr().ok()?;
-            Some(Listening { name, address })
-        })
-        .collect()
-    }
+/// What a server is made of.
+struct Parts {
+    read: Read,
+    strand: Vec<String>,
+    house: House,
+    bound: Vec<Bound>,
+    descriptors: Descriptors,
 }
 
 /// Everything that runs.
@@ -147,101 +181,166 @@ struct Server {
     stopping: Arc<AtomicBool>,
     listening: Vec<Listening>,
     data: PathBuf,
+    data_is_unusual: bool,
     anonymous: bool,
+    json_log: bool,
+    suggest_standard: bool,
+    events: Sender<Event>,
     /// Held until the last connection is gone.
     _lock: FolderLock,
 }
 
 impl Server {
-    fn start(
-        settings: &Settings,
-        house: House,
-        sockets: Sockets,
-        descriptors: Descriptors,
-        tasks: &Tasks,
-        texts: &Texts,
-    ) -> Result<Server, Failure> {
+    fn start(parts: Parts, tasks: &Tasks, texts: &Texts) -> Result<Server, Failure> {
+        let Parts {
+            read,
+            strand,
+            house,
+            bound,
+            descriptors,
+        } = parts;
+        let settings = &read.settings;
         let threads =
             |error: std::io::Error| Failure::new(say!(texts, "threads-failed")).detail(error);
-        let listening = sockets.listening();
-        let ca = match sockets.mqtts {
-            Some(_) => Some(certificates(&house.folder, texts)?),
-            None => None,
-        };
-        let specs = listener_specs(settings, ca.as_ref(), sockets.mqtt, sockets.mqtts, texts)?;
-        let version = house.snapshot.version;
+        let registry_failed = |error| registry_failed(texts, &error);
+        let House {
+            folder,
+            lock,
+            mut registry,
+            snapshot,
+        } = house;
+        let listening = bound
+            .iter()
+            .map(|bound| Listening {
+                name: bound.listener.name(),
+                address: bound.actual,
+            })
+            .collect();
+        let key = registry.instance_key().map_err(registry_failed)?;
+        let proofs = Arc::new(Proofs::new(*key.expose()));
+        let ca = certificates(&folder, texts)?;
+        let specs = listener_specs(settings, &ca, &bound, texts)?;
+        let version = snapshot.version;
         let access = Access::start(
-            house.snapshot,
+            snapshot,
             settings.access.anonymous,
             settings.limits.failed_logins_per_minute,
+            proofs.clone(),
             tasks,
         )
         .map_err(threads)?;
         let engine = Engine::start(
-            engine_settings(settings, house.folder.log(), descriptors),
+            engine_settings(settings, folder.log(), descriptors),
             access.clone(),
             specs,
         )
         .map_err(|error| Failure::new(say!(texts, "engine-failed")).detail(error))?;
 
-        let (follower, handle) = (access.clone(), engine.handle());
-        tasks
-            .spawn_thread("registry follower", move || {
-                revocation::follow(house.registry, version, &follower, &handle);
-            })
-            .map_err(threads)?;
+        let (events, inbox) = channel();
+        let gate = Arc::new(GateDriver::new(
+            settings,
+            proofs.clone(),
+            trust::load(settings, ca.ca_pem()).map_err(|error| {
+                Failure::new(say!(texts, "certificates-failed")).detail(error)
+            })?,
+            &registry,
+            events.clone(),
+        ));
         let stopping = Arc::new(AtomicBool::new(false));
-        if let Some(socket) = sockets.http {
-            let mut key = [0; 32];
-            getrandom::fill(&mut key).map_err(|error| threads(std::io::Error::other(error)))?;
-            let site = Site::new(
-                SiteSettings {
-                    name: settings.server.name.clone(),
-                    anonymous: settings.access.anonymous,
-                    metrics_token: String::new(),
-                },
-                Services {
-                    engine: engine.handle(),
-                    metrics: Metrics::new(engine.handle(), access.clone()),
-                    stopping: stopping.clone(),
-                    proofs: Arc::new(Proofs::new(key)),
-                    seen: Arc::new(Nobody),
-                    confirm: Arc::new(Nobody),
-                },
-            );
-            let http = HttpListeners::new(Arc::new(site), tasks.clone());
-            http.set_max_connections(Transport::Plain, settings.http.max_connections as usize);
-            http.set(Transport::Plain, vec![socket]).map_err(threads)?;
-        }
-        if let Some(ca) = ca {
-            let names = || lan::certificate_names(&[]);
-            let renewal = serve::certificates::renew(ca, CERTIFICATE_INTERVAL, names);
-            tasks.spawn("certificate renewal", renewal);
-        }
-        tasks.spawn("watchdog", service_manager::watch(engine.handle()));
-        Ok(Server {
-            engine,
-            access,
+        let site = Arc::new(Site::new(
+            site_settings(&read),
+            Services {
+                engine: engine.handle(),
+                metrics: Metrics::new(engine.handle(), access.clone()),
+                stopping: stopping.clone(),
+                proofs,
+                seen: gate.clone(),
+                confirm: Arc::new(AskLive(Mutex::new(events.clone()))),
+            },
+        ));
+        site.set_degraded(read.degraded.clone());
+        let http = HttpListeners::new(site.clone(), tasks.clone());
+        http.set_tls(
+            ca.server_config()
+                .map_err(|error| Failure::new(say!(texts, "certificates-failed")).detail(error))?,
+        );
+        let live = Live {
+            bound,
+            registry: folder.registry().map_err(registry_failed)?,
+            engine: engine.handle(),
+            http,
+            site,
+            access: access.clone(),
+            gate: gate.clone(),
+            descriptors,
+            texts: Texts::new(texts.language()),
+            strand,
+            runtime: tokio::runtime::Handle::current(),
+            unconfirmed: None,
+            met: std::collections::HashSet::new(),
+            ca_pem: ca.ca_pem().to_owned(),
+            read,
+        };
+        let server = Server {
+            access: access.clone(),
             stopping,
             listening,
-            data: house.folder.path().to_path_buf(),
-            anonymous: settings.access.anonymous,
-            _lock: house.lock,
-        })
+            data: folder.path().to_path_buf(),
+            data_is_unusual: !live.read.data_is_usual(),
+            anonymous: live.read.settings.access.anonymous,
+            json_log: live.read.settings.log.format == LogFormat::Json,
+            suggest_standard: suggests_standard(&live.read.settings),
+            events,
+            _lock: lock,
+            engine,
+        };
+        server.start_live(live, inbox, tasks, texts)?;
+        let (follower, handle) = (access, server.engine.handle());
+        tasks
+            .spawn_thread("registry follower", move || {
+                revocation::follow(registry, version, &follower, &handle);
+            })
+            .map_err(threads)?;
+        tasks.spawn("address gate", gate.run());
+        let names = || lan::certificate_names(&[]);
+        let renewal = serve::certificates::renew(ca, CERTIFICATE_INTERVAL, names);
+        tasks.spawn("certificate renewal", renewal);
+        tasks.spawn("watchdog", service_manager::watch(server.engine.handle()));
+        Ok(server)
+    }
+
+    /// Opens HTTP, writes down what is in force, and starts the thread that changes it.
+    fn start_live(
+        &self,
+        mut live: Live,
+        inbox: Receiver<Event>,
+        tasks: &Tasks,
+        texts: &Texts,
+    ) -> Result<(), Failure> {
+        live.open_http()?;
+        live.show_candidates();
+        if live.read.degraded.is_none() {
+            note_start(&mut live, texts)?;
+        }
+        live.write_live();
+        tasks
+            .spawn_thread("settings", move || live.run(&inbox))
+            .map_err(|error| Failure::new(say!(texts, "threads-failed")).detail(error))
     }
 
     /// Tells the person at the terminal, and the service manager, that everything is up.
-    fn greet(&self, read: &Read, console: &Console) -> Result<(), Failure> {
+    fn greet(&self, console: &Console) -> Result<(), Failure> {
         let banner = Banner {
             listening: self.listening.clone(),
             data: self.data.clone(),
-            data_is_unusual: !read.data_is_usual(),
+            data_is_unusual: self.data_is_unusual,
             anonymous: self.anonymous,
             logins: self.access.logins(),
+            suggest_standard: self.suggest_standard,
         };
         if console.json {
             console.json(&banner.json())?;
-        } else if read.settings.log.format == LogFormat::Json {
+        } else if self.json_log {
             tracing::info!(target: "safeport::serve", banner = %banner.json(), "serving");
         } else {
             console.talk(&banner.text(&console.texts));
@@ -266,14 +365,28 @@ impl Server {
         texts: &Texts,
     ) -> Result<(), Failure> {
         let end = runtime.block_on(async {
-            let end = tokio::select! {
-                name = signals.next() => End::Signal(name),
-                ended = ends.next() => End::Task(ended.name),
-                () = stalled(&self.engine) => End::Task("event loop"),
+            let mut stalled = std::pin::pin!(stalled(&self.engine));
+            let end = loop {
+                tokio::select! {
+                    name = signals.next() => {
+                        if name != HANGUP {
+                            break End::Signal(name);
+                        }
+                        // The thread that takes it ends only with the server.
+                        let _ = self.events.send(Event::Reload);
+                    }
+                    ended = ends.next() => break End::Task(ended.name),
+                    () = &mut stalled => break End::Task("event loop"),
+                }
             };
             // A person who asks twice does not want to wait for the grace.
             tokio::spawn(async move {
-                let name = signals.next().await;
+                let name = loop {
+                    let name = signals.next().await;
+                    if name != HANGUP {
+                        break name;
+                    }
+                };
                 tracing::warn!(target: "safeport::serve", "second {name}: stopping at once");
                 std::process::exit(1);
             });
@@ -303,20 +416,97 @@ impl Server {
     }
 }
 
-/// Stands where nothing is advertised and no change waits.
-struct Nobody;
-
-impl Seen for Nobody {
-    fn addresses(&self) -> Vec<safeport_settings::AdvertisedAddress> {
-        Vec::new()
-    }
-
-    fn seen(&self, _: &safeport_settings::AdvertisedAddress, _: std::net::IpAddr) {}
+/// Whether an address typed without its port could be made to work.
+fn suggests_standard(settings: &Settings) -> bool {
+    let binds = &settings.http.bind;
+    settings.http.enabled
+        && !settings.http.standard_ports
+        && binds.iter().filter_map(safeport_settings::Bind::address).any(|bind| {
+            !bind.ip().to_canonical().is_loopback()
+                && bind.port() != 80
+                && safeport_net::is_free(
+                    safeport_net::holder::Protocol::Tcp,
+                    std::net::SocketAddr::new(bind.ip(), 80),
+                )
+        })
 }
 
-impl Confirm for Nobody {
-    fn confirm(&self, _: &str) -> Confirmed {
-        Confirmed::Unknown
+/// Writes down the files that this start went well with, if they are others than the last time: a
+/// later start falls back to them.
+fn note_start(live: &mut Live, texts: &Texts) -> Result<(), Failure> {
+    let failed = |error| registry_failed(texts, &error);
+    let known = live.registry.last_good_files().map_err(failed)?;
+    let before: Vec<crate::reading::TextFile> = known
+        .into_iter()
+        .map(|(path, text)| crate::reading::TextFile {
+            path: PathBuf::from(path),
+            text,
+            drop_in: false,
+        })
+        .collect();
+    let files = changed_files(&before, &live.read.files);
+    if files.is_empty() {
+        return Ok(());
+    }
+    let by = By {
+        who: "server",
+        at: unix_now(),
+    };
+    let draft = Draft {
+        reason: String::new(),
+        kind: RevisionKind::Start,
+        base: None,
+        changes: Vec::new(),
+        files,
+    };
+    // A change that waits for its confirmation was cut off by the end of the last server: staging
+    // settles it when its time is over, and until then nothing is noted.
+    if let Ok(id) = live.registry.stage(&draft, by) {
+        live.registry
+            .settle(id, RevisionState::Live, None, None, by)
+            .map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Hands a confirmation to the thread that owns the settings.
+struct AskLive(Mutex<Sender<Event>>);
+
+impl Confirm for AskLive {
+    fn confirm(&self, token: &str) -> Confirmed {
+        let (answer, answered) = channel();
+        let asked = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .send(Event::Confirm(token.to_owned(), answer));
+        if asked.is_err() {
+            return Confirmed::Unknown;
+        }
+        answered
+            .recv_timeout(CONFIRM_REPLY)
+            .unwrap_or(Confirmed::Unknown)
+    }
+}
+
+/// Where everything listens, for the gate.
+fn bound_sockets(bound: &[Bound]) -> Vec<BoundSocket> {
+    bound
+        .iter()
+        .map(|bound| BoundSocket {
+            listener: bound.listener,
+            address: bound.actual,
+            standard: bound.standard,
+        })
+        .collect()
+}
+
+/// The transport of an HTTP listener.
+fn transport(listener: safeport_settings::Listener) -> Transport {
+    if listener.is_tls() {
+        Transport::Tls
+    } else {
+        Transport::Plain
     }
 }
 
@@ -340,9 +530,13 @@ async fn stalled(engine: &Engine) {
     }
 }
 
+/// Asks for the files to be read again.
+const HANGUP: &str = "SIGHUP";
+
 struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    reload: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -351,13 +545,16 @@ impl Signals {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            reload: signal(SignalKind::hangup())?,
         })
     }
 
+    /// The next signal; SIGHUP is the one that does not end the server.
     async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            _ = self.reload.recv() => HANGUP,
         }
     }
 }

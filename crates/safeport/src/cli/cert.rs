@@ -19,7 +19,7 @@ impl CertCommand {
     pub(super) fn run(&self, console: &mut Console, lang: Option<Language>) -> Result<(), Failure> {
         let (CertCommand::Show(place) | CertCommand::Fingerprint(place)) = self;
         let read = read(&place.asked(), console, lang)?;
-        let folder = app::data_folder(&read, &console.texts)?;
+        let folder = app::data_folder(read.data_folder(), &console.texts)?;
         let ca = app::certificates(&folder, &console.texts)?;
         let fingerprint = ca.tasmota_fingerprint();
         if console.json {

@@ -1,92 +1,218 @@
-//! `safeport check` and `safeport config show`.
+//! `safeport check`: settings, port plan, data folder, ports of this machine, certificates for
+//! probes: everything that is wrong, at once, and nothing is started.
 
-use safeport_settings::Source;
+use safeport_net::holder::{Holding, holder_of};
+use safeport_settings::{PlannedBind, Protocol};
+use safeport_store::{DataFolder, RunningServer, StoreError};
 
-use super::{colored, read};
+use super::{colored, failure, speak};
+use crate::app::{holding_text, port_range};
 use crate::console::{Console, Exit, Failure};
-use crate::reading::{Asked, Read};
+use crate::reading::{Asked, Read, problem_json, show};
 use crate::say;
-use crate::text::Language;
+use crate::text::{Language, Texts};
 
-/// Says whether the settings hold; every problem at once.
+/// Says whether the settings hold and the machine can serve them; every problem at once.
 pub(super) fn check(
     asked: &Asked,
     console: &mut Console,
     lang: Option<Language>,
 ) -> Result<(), Failure> {
-    if console.json
-        && let Err(error) = Read::new(asked)
-    {
-        console.json(&serde_json::json!({"fine": false, "problems": error.problems()}))?;
-        return Err(Failure {
-            exit: Exit::Usage,
-            ..error.failure(console, colored(console))
-        });
-    }
-    let read = read(asked, console, lang)?;
-    let settings = &read.settings;
-    let data = read.data_folder();
-    let listeners: Vec<(&str, String)> = [
-        ("mqtt", settings.mqtt.enabled, &settings.mqtt.bind),
-        ("mqtts", settings.mqtts.enabled, &settings.mqtts.bind),
-        ("http", settings.http.enabled, &settings.http.bind),
-        ("https", settings.https.enabled, &settings.https.bind),
-    ]
-    .into_iter()
-    .filter(|(_, enabled, _)| *enabled)
-    .map(|(name, _, bind)| (name, bind.to_string()))
-    .collect();
-    if console.json {
-        return console.json(&serde_json::json!({
-            "fine": true,
-            "file": read.file,
-            "data": data,
-            "listeners": listeners.iter().map(|(name, bind)| serde_json::json!({
-                "name": name,
-                "bind": bind,
-            })).collect::<Vec<_>>(),
-        }));
-    }
-    let mut text = match &read.file {
-        Some(file) => say!(console.texts, "check-fine-file", path = file.display()),
-        None => say!(console.texts, "check-fine"),
+    let read = match Read::new(asked) {
+        Ok(read) => read,
+        Err(error) => {
+            if console.json {
+                let problems = error.problems(console);
+                console.json(&serde_json::json!({"fine": false, "problems": problems}))?;
+            }
+            return Err(failure(&error, console));
+        }
     };
-    for (name, bind) in listeners {
-        text.push_str(&format!("\n  {name:<6} {bind}"));
+    speak(&read, console, lang);
+    let texts = &console.texts;
+    let data = read.data_folder();
+    let (server, folder_trouble) = look_at_folder(&read);
+    let held = held_ports(&read, server);
+    let fine = held.iter().all(|held| held.moves) && folder_trouble.is_none();
+    let notes = &read.settings.notes;
+    if console.json {
+        console.json(&serde_json::json!({
+            "fine": fine,
+            "file": read.file(),
+            "files": read.files.iter().map(|file| &file.path).collect::<Vec<_>>(),
+            "data": data,
+            "server": server.map(|server| server.pid),
+            "problems": held.iter().map(|held| held.json(texts)).collect::<Vec<_>>(),
+            "data_problem": folder_trouble.as_ref().map(ToString::to_string),
+            "notes": notes.iter().map(|note| problem_json(note, console)).collect::<Vec<_>>(),
+            "listeners": read.settings.plan.binds().iter().map(|planned| serde_json::json!({
+                "name": planned.listener.name(),
+                "bind": planned.address.to_string(),
+                "key": planned.key,
+            })).collect::<Vec<_>>(),
+            "advertised": read.settings.plan.advertised().iter().map(|planned| serde_json::json!({
+                "url": planned.address.to_string(),
+                "listener": planned.to.name(),
+                "key": planned.key,
+            })).collect::<Vec<_>>(),
+        }))?;
+        return if fine {
+            Ok(())
+        } else {
+            Err(trouble(&read, &held, folder_trouble.as_ref(), texts))
+        };
+    }
+    for note in notes {
+        let text = show(note, &read.files, texts.language().into(), colored(console));
+        console.talk(&text);
+    }
+    if !fine {
+        return Err(trouble(&read, &held, folder_trouble.as_ref(), texts));
+    }
+    let mut text = match read.file() {
+        Some(file) => say!(texts, "check-fine-file", path = file.display()),
+        None => say!(texts, "check-fine"),
+    };
+    for planned in read.settings.plan.binds() {
+        let name = planned.listener.name();
+        text.push_str(&format!("\n  {name:<6} {}", planned.address));
+    }
+    for held in &held {
+        text.push_str(&format!("\n  {}", held.words(texts)));
     }
     if let Some(data) = data {
         text.push_str("\n  ");
-        text.push_str(&say!(console.texts, "banner-data", path = data.display()));
+        text.push_str(&say!(texts, "banner-data", path = data.display()));
+        if let Some(server) = server {
+            text.push_str("\n  ");
+            text.push_str(&say!(
+                texts,
+                "check-runs",
+                path = data.display(),
+                pid = pid_text(server)
+            ));
+        }
     }
     console.data(&text)
 }
 
-/// Prints every value and where it comes from.
-pub(super) fn show(
-    asked: &Asked,
-    console: &mut Console,
-    lang: Option<Language>,
-) -> Result<(), Failure> {
-    let read = read(asked, console, lang)?;
-    let entries = read.settings.values();
-    if console.json {
-        let values: Vec<_> = entries
-            .map(|entry| {
-                serde_json::json!({
-                    "key": entry.key,
-                    "value": entry.value,
-                    "default": entry.default,
-                    "source": entry.source.to_string(),
-                })
-            })
-            .collect();
-        return console.json(&values);
+fn pid_text(server: RunningServer) -> String {
+    server
+        .pid
+        .map_or_else(|| "?".to_owned(), |pid| pid.to_string())
+}
+
+/// The server on the data folder, and what keeps one from using it.
+fn look_at_folder(read: &Read) -> (Option<RunningServer>, Option<StoreError>) {
+    let Some(path) = read.data_folder() else {
+        return (None, None);
+    };
+    match DataFolder::open_existing(&path).and_then(|folder| match folder {
+        Some(folder) => folder.server(),
+        None => Ok(None),
+    }) {
+        Ok(server) => (server, None),
+        Err(error) => (None, Some(error)),
     }
-    let lines: Vec<String> = entries
-        .map(|entry| match entry.source {
-            Source::Default => format!("{} = {}", entry.key, entry.value),
-            set_by => format!("{} = {}  # {set_by}", entry.key, entry.value),
+}
+
+/// A planned port that somebody else holds.
+struct Held {
+    planned: PlannedBind,
+    holding: Holding,
+    /// Whether the settings let the listener move; then it is no mistake.
+    moves: bool,
+    range: String,
+}
+
+impl Held {
+    fn words(&self, texts: &Texts) -> String {
+        let holder = holding_text(texts, &self.holding);
+        if self.moves {
+            return say!(
+                texts,
+                "check-port-moves",
+                key = self.planned.key,
+                address = self.planned.address,
+                holder = holder,
+                listener = self.planned.listener.name(),
+                range = self.range
+            );
+        }
+        say!(
+            texts,
+            "check-port",
+            key = self.planned.key,
+            address = self.planned.address,
+            holder = holder
+        )
+    }
+
+    fn json(&self, texts: &Texts) -> serde_json::Value {
+        serde_json::json!({
+            "key": self.planned.key,
+            "source": crate::reading::source_json(&self.planned.source),
+            "address": self.planned.address.to_string(),
+            "holder": holding_text(texts, &self.holding),
+            "moves": self.moves,
         })
-        .collect();
-    console.data(&lines.join("\n"))
+    }
+}
+
+fn held_ports(read: &Read, server: Option<RunningServer>) -> Vec<Held> {
+    let settings = &read.settings;
+    settings
+        .plan
+        .binds()
+        .iter()
+        .filter(|planned| !planned.standard && planned.address.port() != 0)
+        .filter_map(|planned| {
+            let protocol = match planned.protocol {
+                Protocol::Tcp => safeport_net::holder::Protocol::Tcp,
+                Protocol::Udp => safeport_net::holder::Protocol::Udp,
+            };
+            if safeport_net::is_free(protocol, planned.address) {
+                return None;
+            }
+            let holding = holder_of(protocol, planned.address);
+            let ours = match (&holding, server) {
+                (Holding::Program(holder), Some(server)) => Some(holder.pid) == server.pid,
+                (Holding::OtherUser { .. }, Some(_)) => true,
+                _ => false,
+            };
+            let range = port_range(settings, planned.listener);
+            (!ours).then(|| Held {
+                planned: planned.clone(),
+                holding,
+                moves: range.is_some(),
+                range: range.map_or_else(String::new, |range| {
+                    format!("{}-{}", range.start(), range.end())
+                }),
+            })
+        })
+        .collect()
+}
+
+fn trouble(
+    read: &Read,
+    held: &[Held],
+    folder: Option<&StoreError>,
+    texts: &Texts,
+) -> Failure {
+    let mut lines: Vec<String> = held.iter().map(|held| held.words(texts)).collect();
+    lines.extend(folder.map(ToString::to_string));
+    let headline = match folder {
+        Some(_) if held.is_empty() => say!(
+            texts,
+            "check-unwritable",
+            path = read.data_folder().unwrap_or_default().display()
+        ),
+        _ => say!(texts, "check-held"),
+    };
+    Failure {
+        exit: Exit::Failed,
+        headline,
+        detail: Some(lines.join("\n")),
+        next: None,
+    }
 }

@@ -4,8 +4,10 @@
 mod bench;
 mod cert;
 mod check;
+mod config;
 mod device;
 mod import;
+mod ports;
 mod registry;
 mod rights;
 mod simulate;
@@ -20,7 +22,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::console::{Console, Exit, Failure};
-use crate::reading::{Asked, Read};
+use crate::reading::{Asked, Read, ReadError};
 use crate::text::{Language, Texts};
 use crate::{app, log};
 
@@ -52,11 +54,13 @@ enum Command {
     Serve(ServeArgs),
     /// Check settings without starting anything; all errors at once
     Check(Place),
-    /// Show settings
+    /// Settings: what is set by whom, what was changed, and changing it
     Config {
         #[command(subcommand)]
-        command: ConfigCommand,
+        command: config::ConfigCommand,
     },
+    /// Every listener and every advertised address, and who holds a port that we cannot have
+    Ports(ports::PortsArgs),
     /// Logins of people and programs
     User {
         #[command(subcommand)]
@@ -89,14 +93,6 @@ enum Command {
     },
 }
 
-#[derive(Debug, Subcommand)]
-enum ConfigCommand {
-    /// Print a settings file with every key, its meaning, default and limits
-    Example,
-    /// Print every value and where it comes from
-    Show(Place),
-}
-
 /// Where settings and data are.
 #[derive(Debug, Args)]
 struct Place {
@@ -120,6 +116,9 @@ struct ServeArgs {
     /// Address of every listener, such as 0.0.0.0 or 192.168.1.20; ports stay as set
     #[arg(long, value_name = "ADDRESS")]
     bind: Option<IpAddr>,
+    /// Devices that may lose the address they hold if their listener has to move to another port
+    #[arg(long, value_name = "DEVICE", value_delimiter = ',')]
+    strand: Vec<String>,
 }
 
 impl Place {
@@ -171,16 +170,12 @@ impl Command {
                     bind: args.bind,
                     ..args.place.asked()
                 };
-                let read = read(&asked, console, lang)?;
-                app::serve(&read, console)
+                let read = read_to_serve(&asked, console, lang)?;
+                app::serve(read, &args.strand, console)
             }
             Command::Check(place) => check::check(&place.asked(), console, lang),
-            Command::Config {
-                command: ConfigCommand::Example,
-            } => console.data(&safeport_settings::Settings::example()),
-            Command::Config {
-                command: ConfigCommand::Show(place),
-            } => check::show(&place.asked(), console, lang),
+            Command::Config { command } => command.run(console, lang),
+            Command::Ports(args) => args.run(console, lang),
             Command::User { command } => command.run(console, lang),
             Command::Device { command } => command.run(console, lang),
             Command::Cert { command } => command.run(console, lang),
@@ -194,7 +189,41 @@ impl Command {
 /// Reads the settings; from here on the console speaks the language that they name, unless
 /// `--lang` named one.
 fn read(asked: &Asked, console: &mut Console, lang: Option<Language>) -> Result<Read, Failure> {
-    let read = Read::new(asked).map_err(|error| error.failure(console, colored(console)))?;
+    let read = Read::new(asked).map_err(|error| failure(&error, console))?;
+    speak(&read, console, lang);
+    Ok(read)
+}
+
+/// The same for a server, which must not stay down over a slip in a file: if the files have
+/// mistakes, those of the last good start or change stand in, loudly.
+fn read_to_serve(
+    asked: &Asked,
+    console: &mut Console,
+    lang: Option<Language>,
+) -> Result<Read, Failure> {
+    let error = match Read::new(asked) {
+        Ok(read) => {
+            speak(&read, console, lang);
+            return Ok(read);
+        }
+        Err(error) => error,
+    };
+    let refused = failure(&error, console);
+    let why = refused.detail.clone().unwrap_or_default();
+    match error.is_about_files().then(|| Read::last_good(asked, why)) {
+        Some(Some(read)) => {
+            speak(&read, console, lang);
+            Ok(read)
+        }
+        _ => Err(refused),
+    }
+}
+
+fn failure(error: &ReadError, console: &Console) -> Failure {
+    error.failure(&console.texts, colored(console))
+}
+
+fn speak(read: &Read, console: &mut Console, lang: Option<Language>) {
     let set = match read.settings.server.language {
         safeport_settings::Language::Auto => None,
         safeport_settings::Language::En => Some(Language::English),
@@ -203,7 +232,6 @@ fn read(asked: &Asked, console: &mut Console, lang: Option<Language>) -> Result<
     if let (None, Some(language)) = (lang, set) {
         console.texts = Texts::new(language);
     }
-    Ok(read)
 }
 
 /// Whether what goes to stderr may be coloured.

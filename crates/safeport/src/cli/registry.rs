@@ -3,12 +3,15 @@
 use std::io::{self, Read as _};
 
 use safeport_settings::Settings;
-use safeport_store::{By, DataFolder, Registry, Secret, StoreError};
+use safeport_store::{
+    By, DataFolder, Draft, ManagedRow, Registry, RunningServer, Secret, StoreError,
+};
 
 use super::{Place, read};
 use crate::console::{Console, Failure};
 use crate::limits::PASSWORD_BYTES;
 use crate::password::{self, Cost, PasswordError};
+use crate::reading::{Gathered, Read};
 use crate::serve::access::unix_now;
 use crate::text::{Language, Texts};
 use crate::{app, say};
@@ -18,6 +21,8 @@ pub(super) struct Open {
     pub(super) registry: Registry,
     pub(super) folder: DataFolder,
     pub(super) settings: Settings,
+    /// The managed source.
+    pub(super) managed: Vec<ManagedRow>,
     who: String,
     now: u64,
 }
@@ -29,30 +34,60 @@ impl Open {
         lang: Option<Language>,
     ) -> Result<Open, Failure> {
         let read = read(&place.asked(), console, lang)?;
-        let folder = app::data_folder(&read, &console.texts)?;
-        let registry = folder
-            .registry()
-            .map_err(|error| app::registry_failed(&console.texts, &error))?;
+        Open::of(read, console)
+    }
+
+    /// Opens the data folder that settings name.
+    pub(super) fn of(read: Read, console: &Console) -> Result<Open, Failure> {
+        let folder = app::data_folder(read.data_folder(), &console.texts)?;
+        Open::on(folder, read.settings, console)
+    }
+
+    /// Opens the data folder although the settings may have mistakes.
+    pub(super) fn beside(gathered: &Gathered, console: &Console) -> Result<Open, Failure> {
+        let folder = app::data_folder(gathered.data_folder(), &console.texts)?;
+        Open::on(folder, gathered.lenient(), console)
+    }
+
+    fn on(folder: DataFolder, settings: Settings, console: &Console) -> Result<Open, Failure> {
+        let failed = |error: StoreError| app::registry_failed(&console.texts, &error);
+        let registry = folder.registry().map_err(failed)?;
+        let managed = registry.managed().map_err(failed)?;
         Ok(Open {
             registry,
             folder,
-            settings: read.settings,
+            settings,
+            managed,
             who: who(),
             now: unix_now(),
         })
     }
 
     /// Runs a change with who makes it and when.
-    pub(super) fn change(
+    pub(super) fn change<T>(
         &mut self,
         texts: &Texts,
-        change: impl FnOnce(&mut Registry, By<'_>) -> Result<(), StoreError>,
-    ) -> Result<(), Failure> {
+        change: impl FnOnce(&mut Registry, By<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, Failure> {
         let by = By {
             who: &self.who,
             at: self.now,
         };
         change(&mut self.registry, by).map_err(|error| failed(texts, &error))
+    }
+
+    /// Stages a revision of the settings.
+    pub(super) fn stage(&mut self, draft: &Draft) -> Result<u64, StoreError> {
+        let by = By {
+            who: &self.who,
+            at: self.now,
+        };
+        self.registry.stage(draft, by)
+    }
+
+    /// The server that runs on this folder.
+    pub(super) fn server(&self) -> Option<RunningServer> {
+        self.folder.server().ok().flatten()
     }
 
     pub(super) fn now(&self) -> u64 {
@@ -69,12 +104,48 @@ pub(super) fn failed(texts: &Texts, error: &StoreError) -> Failure {
         StoreError::NameTaken { name, .. } => {
             Failure::new(say!(texts, "name-taken", name = name)).detail(error)
         }
+        StoreError::RevisionConflict {
+            key,
+            base,
+            theirs,
+            their_author,
+            yours,
+            ..
+        } => Failure::new(say!(
+            texts,
+            "change-conflict",
+            key = key,
+            base = base,
+            theirs = theirs,
+            author = their_author,
+            yours = yours
+        ))
+        .next(say!(
+            texts,
+            "change-conflict-next",
+            base = base,
+            theirs = theirs
+        )),
+        StoreError::ChangePending { id, who, .. } => {
+            Failure::new(say!(texts, "change-pending", revision = id, who = who))
+                .next(say!(texts, "change-pending-next"))
+        }
+        StoreError::NoRevision { id } => {
+            Failure::usage(say!(texts, "revision-unknown", revision = id))
+                .next(say!(texts, "revision-unknown-next"))
+        }
+        StoreError::RevisionFolded { id, oldest } => Failure::usage(say!(
+            texts,
+            "revision-folded",
+            revision = id,
+            oldest = oldest
+        )),
         _ => app::registry_failed(texts, error),
     }
 }
 
 /// The person behind the command, for the audit.
-fn who() -> String {
+pub(super) fn who() -> String {
     ["SUDO_USER", "USER", "LOGNAME"]
         .into_iter()
         .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod certificates;
+pub mod gate;
 pub mod http;
 pub mod metrics;
 pub mod revocation;

@@ -16,6 +16,7 @@
 //!    last. People may move a client id from one login to another. So a stolen plug's credentials
 //!    take over no other client's session.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,7 +28,7 @@ use safeport_store::{Secret, Snapshot};
 use super::accounts::{Accounts, UnreadableDevice};
 use super::failures::Failures;
 use super::recent::Recent;
-use crate::limits::{CLAIMS, PASSWORD_BYTES, USERNAME_BYTES, VERDICTS};
+use crate::limits::{CLAIMS, DEVICES_MET, PASSWORD_BYTES, USERNAME_BYTES, VERDICTS};
 use crate::program;
 
 /// A keyed hash of user name and password: what verdicts are remembered by. The key is drawn at
@@ -41,6 +42,17 @@ pub(super) struct Caller<'a> {
     pub(super) username: Option<&'a str>,
     pub(super) password: Option<&'a [u8]>,
     pub(super) address: IpAddr,
+    /// The listener it came by.
+    pub(super) listener: &'a str,
+}
+
+/// A device that logged in, and the listener it came by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Met {
+    /// The device's name.
+    pub device: String,
+    /// `mqtt`, `mqtts`, `http` or `https`.
+    pub listener: String,
 }
 
 /// The rights a login comes in with, or why it stays out.
@@ -175,6 +187,8 @@ pub(super) struct Door {
     failures: Failures,
     /// Client id → the login that used it last.
     claims: Recent<String, String>,
+    /// Devices that came in since somebody asked; bounded by [`DEVICES_MET`].
+    met: HashSet<Met>,
 }
 
 impl Door {
@@ -186,7 +200,19 @@ impl Door {
             wrong: Recent::new(VERDICTS),
             failures: Failures::new(failures_per_minute),
             claims: Recent::new(CLAIMS),
+            met: HashSet::new(),
         }
+    }
+
+    /// Other rules for logins that are judged from now on.
+    pub(super) fn set_rules(&mut self, anonymous: bool, failures_per_minute: u32) {
+        self.anonymous = anonymous.then(|| Arc::new(Permissions::open()));
+        self.failures.set_rate(failures_per_minute);
+    }
+
+    /// Who came in since the last call.
+    pub(super) fn take_met(&mut self) -> Vec<Met> {
+        self.met.drain().collect()
     }
 
     /// How many logins there are.
@@ -328,6 +354,14 @@ impl Door {
             self.claims
                 .insert(caller.client_id.to_owned(), login.to_owned());
         }
+        if let Some(device) = device
+            && self.met.len() < DEVICES_MET
+        {
+            self.met.insert(Met {
+                device,
+                listener: caller.listener.to_owned(),
+            });
+        }
         Ok(permissions)
     }
 }
@@ -361,6 +395,7 @@ mod tests {
             username: Some(username),
             password: Some(password.as_bytes()),
             address: ADDRESS,
+            listener: "mqtt",
         }
     }
 
@@ -408,6 +443,7 @@ mod tests {
             username: None,
             password: None,
             address: ADDRESS,
+            listener: "mqtt",
         };
         let mut closed = door(&[], &[], false);
         assert_eq!(
@@ -610,6 +646,7 @@ mod tests {
                 username: Some("anna"),
                 password,
                 address: ADDRESS,
+                listener: "mqtt",
             };
             assert!(matches!(
                 door.judge(&caller, &[0; 32], now),

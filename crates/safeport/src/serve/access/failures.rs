@@ -40,6 +40,12 @@ impl Failures {
         }
     }
 
+    /// Another number of failures a minute; what was counted so far stays.
+    pub(super) fn set_rate(&mut self, per_minute: u32) {
+        self.per_name = (per_minute / NAME_SHARE).max(per_minute.min(1));
+        self.per_address = per_minute;
+    }
+
     /// Whether `address` has used up what it may try under `name`.
     pub(super) fn name_is_over(&mut self, address: IpAddr, name: &str, now: Instant) -> bool {
         let who = self.name(address, name);

@@ -24,11 +24,13 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use blake2::Blake2sMac256;
 use blake2::digest::{KeyInit, Mac};
+use safeport_broker::{Permissions, TopicRights};
 use safeport_engine::{Gatekeeper, Login, OwnedLogin, Verdict};
 use safeport_store::{Secret, Snapshot};
 
 use accounts::Accounts;
 pub(crate) use accounts::device;
+pub use door::Met;
 use door::{Caller, Decision, Door, Fingerprint, Found, Judgement, Refusal};
 use looks::Looks;
 
@@ -36,6 +38,7 @@ use crate::limits::{
     LOOK_PAUSE, REVOCATION_INTERVAL, VERIFIER_PATIENCE, VERIFIER_QUEUE, VERIFIER_THREADS,
 };
 use crate::password::{self, Cost};
+use crate::probe::proof::{self, Proofs};
 use crate::tasks::Tasks;
 use crate::throttle::Throttle;
 
@@ -86,6 +89,8 @@ pub struct Access {
     looks: Looks<Job>,
     throttle: Throttle,
     counts: LoginCounts,
+    /// Tells this server's own probes from strangers.
+    proofs: Arc<Proofs>,
 }
 
 /// A look at the registry that is being made, and the logins that wait for what it finds.
@@ -125,9 +130,10 @@ impl Access {
         snapshot: Snapshot,
         anonymous: bool,
         failed_logins_per_minute: u32,
+        proofs: Arc<Proofs>,
         tasks: &Tasks,
     ) -> io::Result<Arc<Access>> {
-        let (access, jobs) = Access::new(snapshot, anonymous, failed_logins_per_minute)?;
+        let (access, jobs) = Access::new(snapshot, anonymous, failed_logins_per_minute, proofs)?;
         let access = Arc::new(access);
         let jobs = Arc::new(Mutex::new(jobs));
         for _ in 0..VERIFIER_THREADS {
@@ -143,6 +149,7 @@ impl Access {
         snapshot: Snapshot,
         anonymous: bool,
         failed_logins_per_minute: u32,
+        proofs: Arc<Proofs>,
     ) -> io::Result<(Access, Receiver<Job>)> {
         let (accounts, unreadable) = Accounts::new(snapshot);
         for row in unreadable {
@@ -162,6 +169,7 @@ impl Access {
             looks: Looks::new(VERIFIER_QUEUE, Instant::now()),
             throttle: Throttle::default(),
             counts: LoginCounts::default(),
+            proofs,
         };
         Ok((access, jobs))
     }
@@ -181,6 +189,17 @@ impl Access {
             tracing::error!(target: "safeport::access", "{row}");
         }
         revoked
+    }
+
+    /// Other rules for logins that come from now on. Connections that were admitted stay.
+    pub fn set_rules(&self, anonymous: bool, failed_logins_per_minute: u32) {
+        self.door().set_rules(anonymous, failed_logins_per_minute);
+    }
+
+    /// Devices that logged in since the last call, each with the listeners it came by: they hold
+    /// an address of ours that works for them.
+    pub fn take_met(&self) -> Vec<Met> {
+        self.door().take_met()
     }
 
     /// The look is over: logins that waited for it are judged by what is known now.
@@ -346,13 +365,36 @@ impl Access {
     }
 }
 
+impl Access {
+    /// The rights of one of our own probes: none. It has shown what it came for by coming.
+    fn own_probe(&self, login: &Login<'_>) -> Option<Verdict> {
+        if login.username != Some(proof::USER) {
+            return None;
+        }
+        let nonce = std::str::from_utf8(login.password?).ok()?;
+        self.proofs
+            .arrived(nonce, login.listener, login.peer)
+            .then(|| {
+                Verdict::Admit(Arc::new(Permissions {
+                    user: Some(proof::USER.to_owned()),
+                    publish: TopicRights::Filters(Vec::new()),
+                    subscribe: TopicRights::Filters(Vec::new()),
+                }))
+            })
+    }
+}
+
 impl Gatekeeper for Access {
     fn decide_now(&self, login: &Login<'_>) -> Option<Verdict> {
+        if let Some(verdict) = self.own_probe(login) {
+            return Some(verdict);
+        }
         let caller = Caller {
             client_id: login.client_id,
             username: login.username,
             password: login.password,
-            address: login.peer.ip(),
+            address: login.peer.ip().to_canonical(),
+            listener: login.listener,
         };
         let fingerprint = self.fingerprint(&caller);
         let mut door = self.door();
@@ -384,7 +426,8 @@ fn caller_of(login: &OwnedLogin) -> Caller<'_> {
         client_id: &login.client_id,
         username: login.username.as_deref(),
         password: login.password.as_deref(),
-        address: login.peer.ip(),
+        address: login.peer.ip().to_canonical(),
+        listener: &login.listener,
     }
 }
 
@@ -433,7 +476,7 @@ mod tests {
     fn access() -> (Access, Receiver<Job>) {
         let hash = password::hash(b"secret", Cost::Generated).expect("a hash");
         let snapshot = rows::snapshot(&[("anna", hash.expose())], &[]);
-        Access::new(snapshot, false, 30).expect("a gate")
+        Access::new(snapshot, false, 30, Arc::new(Proofs::new([7; 32]))).expect("a gate")
     }
 
     /// Asks, and returns where the verdict will come.

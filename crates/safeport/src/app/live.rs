@@ -1,0 +1,792 @@
+//! Settings that change while the server serves: each change is checked, bound, probed, swapped in
+//! and drained; any failure leaves what was there before and says why.
+//!
+//! One thread owns everything that a change touches, so two changes never meet. It is woken by
+//! SIGHUP, by the registry (commands stage revisions there, see [`safeport_store::Revision`]), by a
+//! confirmation that came in over HTTP, and by the gate.
+
+use std::collections::HashSet;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use safeport_engine::EngineHandle;
+use safeport_net::surroundings::Surroundings;
+use safeport_settings::{BoundSocket, Listener, Settings};
+use safeport_store::{
+    By, Draft, FileSnapshot, LiveValue, Registry, Revision, RevisionKind, RevisionState,
+    Told,
+};
+
+use super::plan::{broker_limits, listener_limits, wanted_connections};
+use super::sockets::{Binder, Bound};
+use crate::console::Failure;
+use crate::descriptors::Descriptors;
+use crate::limits::{MET_INTERVAL, SETTINGS_INTERVAL, SURROUNDINGS_INTERVAL};
+use crate::reading::{Read, TextFile, settled};
+use crate::serve::access::{Access, unix_now};
+use crate::serve::gate::GateDriver;
+use crate::serve::http::{Confirmed, HttpListeners, Site};
+use crate::text::Texts;
+use crate::{log, say, trust};
+
+/// How long a person who confirms waits for what comes of it.
+pub(super) const CONFIRM_REPLY: Duration = Duration::from_secs(10);
+
+/// What wakes the thread.
+pub enum Event {
+    /// SIGHUP: read the files again.
+    Reload,
+    /// Somebody came over the new address to say that it works.
+    Confirm(String, Sender<Confirmed>),
+    /// What the gate knows has changed.
+    Addresses,
+}
+
+/// Everything that a change of settings touches.
+pub(crate) struct Live {
+    pub(crate) read: Read,
+    pub(crate) bound: Vec<Bound>,
+    pub(crate) registry: Registry,
+    pub(crate) engine: EngineHandle,
+    pub(crate) http: HttpListeners,
+    pub(crate) site: Arc<Site>,
+    pub(crate) access: Arc<Access>,
+    pub(crate) gate: Arc<GateDriver>,
+    pub(crate) descriptors: Descriptors,
+    pub(crate) texts: Texts,
+    /// `--strand`.
+    pub(crate) strand: Vec<String>,
+    pub(crate) runtime: tokio::runtime::Handle,
+    pub(crate) unconfirmed: Option<Unconfirmed>,
+    /// Our own CA's certificate.
+    pub(crate) ca_pem: String,
+    /// Who logged in by which listener, as written down already.
+    pub(crate) met: HashSet<(String, String, u16)>,
+}
+
+/// A change that serves, but is undone unless somebody comes over its address.
+pub(crate) struct Unconfirmed {
+    revision: u64,
+    token: String,
+    until: Instant,
+    before: Read,
+    files: Vec<FileSnapshot>,
+    /// Sockets of before the change, still listening so that the way back is open.
+    old: Vec<Bound>,
+}
+
+/// What a change came to.
+struct Applied {
+    /// Keys that differ, in the order of the table.
+    changed: Vec<String>,
+    /// Those of them that hold after a restart only.
+    restart: Vec<String>,
+    /// Sockets that the change makes superfluous, kept if it is to be confirmed.
+    old: Vec<Bound>,
+    /// Listeners whose bound addresses are others now: `mqtt 0.0.0.0:1884`.
+    moved: Vec<String>,
+}
+
+impl Live {
+    /// Serves events until the server ends.
+    pub(crate) fn run(mut self, events: &Receiver<Event>) {
+        let mut seen = self.registry.settings_version().ok();
+        let mut surroundings = (Instant::now(), Surroundings::look().fingerprint());
+        let mut met_at = Instant::now();
+        loop {
+            match events.recv_timeout(SETTINGS_INTERVAL) {
+                Ok(Event::Reload) => self.reload("SIGHUP"),
+                Ok(Event::Confirm(token, answer)) => {
+                    let _ = answer.send(self.confirm(&token));
+                }
+                Ok(Event::Addresses) => self.write_addresses(),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let version = self.registry.settings_version().ok();
+            if version != seen {
+                seen = version;
+                self.take_staged();
+                // Settling it moved the version once more.
+                seen = self.registry.settings_version().ok().or(seen);
+            }
+            if let Some(unconfirmed) = &self.unconfirmed
+                && Instant::now() >= unconfirmed.until
+            {
+                self.revert();
+            }
+            if surroundings.0.elapsed() >= SURROUNDINGS_INTERVAL {
+                let mark = Surroundings::look().fingerprint();
+                if mark != surroundings.1 {
+                    tracing::info!(
+                        target: "safeport::serve",
+                        "this machine's addresses have changed; advertised addresses are proved anew"
+                    );
+                    self.show_candidates();
+                    self.gate.recheck();
+                }
+                surroundings = (Instant::now(), mark);
+            }
+            if met_at.elapsed() >= MET_INTERVAL {
+                met_at = Instant::now();
+                self.note_met();
+            }
+        }
+    }
+
+    /// Lets HTTP accept on what is bound for it.
+    pub(crate) fn open_http(&self) -> Result<(), Failure> {
+        let settings = &self.read.settings;
+        self.http.set_room(
+            settings.http.max_connections as usize,
+            settings.https.max_connections as usize,
+        );
+        self.hand_over(Listener::Http)?;
+        self.hand_over(Listener::Https)
+    }
+
+    /// Writes down what the running server uses, for the commands that look from outside.
+    pub(crate) fn write_live(&mut self) {
+        let settings = &self.read.settings;
+        let values = settings
+            .values()
+            .map(|entry| LiveValue {
+                key: entry.key,
+                value: entry.value,
+                source: entry.source.to_string(),
+            })
+            .collect();
+        let live = safeport_store::Live {
+            values,
+            file: Some(settled(&self.read.main).to_string_lossy().into_owned()),
+            degraded: self.read.degraded.clone(),
+            pid: std::process::id(),
+            at: unix_now(),
+        };
+        if let Err(error) = self.registry.set_live(&live) {
+            tracing::warn!(
+                target: "safeport::serve",
+                "what is in force cannot be written down for other commands: {error}"
+            );
+        }
+    }
+
+    /// Tells the gate which addresses there are to tell.
+    pub(crate) fn show_candidates(&self) {
+        self.gate
+            .set_candidates(&self.read, &super::bound_sockets(&self.bound));
+    }
+
+    fn write_addresses(&mut self) {
+        if let Err(error) = self.gate.write(&mut self.registry) {
+            tracing::warn!(
+                target: "safeport::serve",
+                "the states of advertised addresses cannot be written down: {error}"
+            );
+        }
+    }
+
+    fn note_met(&mut self) {
+        for met in self.access.take_met() {
+            let Some(bound) = self
+                .bound
+                .iter()
+                .find(|bound| bound.listener.name() == met.listener)
+            else {
+                continue;
+            };
+            let port = bound.actual.port();
+            if !self
+                .met
+                .insert((met.device.clone(), met.listener.clone(), port))
+            {
+                continue;
+            }
+            // What it was told is known better than by its coming; and it may be gone by now.
+            let known = self.registry.holders(&met.listener, port).unwrap_or_default();
+            if known.iter().any(|told| told.device == met.device) {
+                continue;
+            }
+            let _ = self.registry.tell(&Told {
+                device: met.device,
+                listener: met.listener,
+                host: String::new(),
+                port,
+                url: String::new(),
+                at: unix_now(),
+            });
+        }
+    }
+
+    // What changes come to.
+
+    fn reload(&mut self, why: &str) {
+        let read = match Read::new(&self.read.asked) {
+            Ok(read) => read,
+            Err(error) => {
+                let failure = error.failure(&self.texts, false);
+                tracing::error!(
+                    target: "safeport::serve",
+                    "{why}: the settings are as before: {}",
+                    failure.one_text()
+                );
+                return;
+            }
+        };
+        let files = changed_files(&self.read.files, &read.files);
+        let draft = Draft {
+            reason: String::new(),
+            kind: RevisionKind::Files,
+            base: None,
+            changes: Vec::new(),
+            files,
+        };
+        let by = By {
+            who: why,
+            at: unix_now(),
+        };
+        let staged = self.registry.stage(&draft, by);
+        match staged.and_then(|id| self.registry.revision(id)) {
+            Ok(Some(revision)) => self.take(revision, Some(read)),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(target: "safeport::serve", "{why}: nothing was changed: {error}");
+            }
+        }
+    }
+
+    fn take_staged(&mut self) {
+        match self.registry.staged() {
+            Ok(Some(revision)) => self.take(revision, None),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(target: "safeport::serve", "staged settings cannot be read: {error}");
+            }
+        }
+    }
+
+    /// Tries a staged revision and writes down what came of it.
+    fn take(&mut self, revision: Revision, read: Option<Read>) {
+        if revision.state != RevisionState::Staged {
+            return;
+        }
+        let done = match read {
+            Some(read) => Ok(read),
+            None => Read::staged(&self.read.asked, &mut self.registry, &revision)
+                .map_err(|error| error.failure(&self.texts, false)),
+        }
+        .and_then(|read| self.apply(read, &revision));
+        let (state, verdict, confirm_by) = match done {
+            Ok(done) => done,
+            Err(failure) => (RevisionState::Refused, failure.one_text(), None),
+        };
+        match state {
+            RevisionState::Refused => tracing::error!(
+                target: "safeport::serve",
+                revision = revision.id,
+                who = revision.who,
+                "settings refused, the old ones serve on: {verdict}"
+            ),
+            _ => tracing::info!(
+                target: "safeport::serve",
+                revision = revision.id,
+                who = revision.who,
+                "settings changed: {verdict}"
+            ),
+        }
+        self.settle(revision.id, state, &verdict, confirm_by);
+        self.write_live();
+    }
+
+    fn settle(&mut self, id: u64, state: RevisionState, verdict: &str, confirm_by: Option<u64>) {
+        if let Err(error) = self.registry.settle(
+            id,
+            state,
+            Some(verdict),
+            confirm_by,
+            By {
+                who: "server",
+                at: unix_now(),
+            },
+        ) {
+            tracing::error!(
+                target: "safeport::serve",
+                revision = id,
+                "what came of the change cannot be written down: {error}"
+            );
+        }
+    }
+
+    fn apply(
+        &mut self,
+        next: Read,
+        revision: &Revision,
+    ) -> Result<(RevisionState, String, Option<u64>), Failure> {
+        // What is unconfirmed is decided first: two ways back at once would cross.
+        if let Some(unconfirmed) = &self.unconfirmed {
+            return Err(Failure::new(say!(
+                self.texts,
+                "change-unconfirmed",
+                revision = unconfirmed.revision
+            )));
+        }
+        let before = self.read.clone();
+        let asks = matches!(revision.kind, RevisionKind::Set | RevisionKind::Rollback);
+        let applied = self.swap(next)?;
+        let verdict = applied.verdict(&self.texts);
+        let lockout = applied
+            .changed
+            .iter()
+            .any(|key| safeport_settings::key_info(key).is_some_and(|info| info.lockout));
+        if asks && lockout {
+            let window = self.read.settings.config.confirm;
+            let token = self.gate.proofs().confirm_token(revision.id);
+            self.unconfirmed = Some(Unconfirmed {
+                revision: revision.id,
+                token,
+                until: Instant::now() + window,
+                before,
+                files: revision.files.clone(),
+                old: applied.old,
+            });
+            return Ok((
+                RevisionState::Unconfirmed,
+                verdict,
+                Some(unix_now() + window.as_secs()),
+            ));
+        }
+        self.retire(applied.old)?;
+        Ok((RevisionState::Live, verdict, None))
+    }
+
+    /// Lets everything use `next`. The sockets that are no longer wanted still listen afterwards,
+    /// and are returned.
+    fn swap(&mut self, next: Read) -> Result<Applied, Failure> {
+        let changed = self.read.settings.differences(&next.settings);
+        let restart = changed
+            .iter()
+            .filter(|key| safeport_settings::key_info(key).is_some_and(|info| !info.live))
+            .cloned()
+            .collect();
+        let fresh = self.bind_new(&next)?;
+        let moved: Vec<String> = fresh
+            .iter()
+            .map(|bound| format!("{} {}", bound.listener.name(), bound.actual))
+            .collect();
+        if let Err(failure) = self.open(&fresh, &next) {
+            self.withdraw(fresh);
+            return Err(failure);
+        }
+        let planned = next.settings.plan.binds();
+        let (keep, old): (Vec<Bound>, Vec<Bound>) = self
+            .bound
+            .drain(..)
+            .partition(|bound| planned.iter().any(|planned| bound.serves(planned)));
+        self.bound = keep;
+        self.bound.extend(fresh);
+        self.read = next;
+        self.use_values();
+        self.show_candidates();
+        Ok(Applied {
+            changed,
+            restart,
+            old,
+            moved,
+        })
+    }
+
+    /// Binds what is planned and not bound yet. A new address that overlaps an old one of ours can
+    /// only be bound when the old one is gone, so that one goes first and comes back on failure.
+    fn bind_new(&mut self, next: &Read) -> Result<Vec<Bound>, Failure> {
+        let missing: Vec<_> = next
+            .settings
+            .plan
+            .binds()
+            .iter()
+            .filter(|planned| !self.bound.iter().any(|bound| bound.serves(planned)))
+            .cloned()
+            .collect();
+        let in_the_way: Vec<usize> = self
+            .bound
+            .iter()
+            .enumerate()
+            .filter(|(_, bound)| {
+                !next
+                    .settings
+                    .plan
+                    .binds()
+                    .iter()
+                    .any(|planned| bound.serves(planned))
+                    && missing
+                        .iter()
+                        .any(|planned| planned.claim().overlaps(bound.claim()))
+            })
+            .map(|(index, _)| index)
+            .collect();
+        let mut gone = Vec::new();
+        for index in in_the_way.into_iter().rev() {
+            gone.push(self.bound.remove(index));
+        }
+        let listeners: HashSet<Listener> = gone.iter().map(|bound| bound.listener).collect();
+        let places: Vec<_> = gone
+            .into_iter()
+            .filter_map(|bound| {
+                self.read
+                    .settings
+                    .plan
+                    .binds()
+                    .iter()
+                    .find(|planned| bound.serves(planned))
+                    .cloned()
+            })
+            .collect();
+        for listener in &listeners {
+            self.hand_over(*listener)?;
+        }
+        let mut fresh = Vec::new();
+        for planned in &missing {
+            match self.binder(&next.settings).bind(planned) {
+                Ok(bound) => fresh.extend(bound),
+                Err(failure) => {
+                    drop(fresh);
+                    self.rebind(&places, &listeners);
+                    return Err(failure);
+                }
+            }
+        }
+        Ok(fresh)
+    }
+
+    /// The way back of [`Self::bind_new`].
+    fn rebind(&mut self, places: &[safeport_settings::PlannedBind], listeners: &HashSet<Listener>) {
+        let settings = self.read.settings.clone();
+        for planned in places {
+            match self.binder(&settings).bind(planned) {
+                Ok(bound) => self.bound.extend(bound),
+                Err(failure) => tracing::error!(
+                    target: "safeport::serve",
+                    "the old address could not be taken back: {}",
+                    failure.one_text()
+                ),
+            }
+        }
+        for listener in listeners {
+            if let Err(failure) = self.hand_over(*listener) {
+                tracing::error!(target: "safeport::serve", "{}", failure.one_text());
+            }
+        }
+    }
+
+    fn binder<'a>(&'a mut self, settings: &'a Settings) -> Binder<'a> {
+        Binder {
+            settings,
+            registry: &mut self.registry,
+            texts: &self.texts,
+            by: By {
+                who: "server",
+                at: unix_now(),
+            },
+            strand: &self.strand,
+        }
+    }
+
+    /// Lets the new sockets accept beside the old ones, and proves their addresses where the old
+    /// ones were proved.
+    fn open(&self, fresh: &[Bound], next: &Read) -> Result<(), Failure> {
+        for listener in Listener::ALL {
+            let sockets = shares(fresh.iter().filter(|bound| bound.listener == listener))
+                .map_err(|error| self.sockets_failed(listener, error))?;
+            if !sockets.is_empty() {
+                self.add(listener, sockets)?;
+            }
+        }
+        let listening: Vec<BoundSocket> = self
+            .bound
+            .iter()
+            .filter(|bound| {
+                next.settings
+                    .plan
+                    .binds()
+                    .iter()
+                    .any(|planned| bound.serves(planned))
+            })
+            .chain(fresh)
+            .map(|bound| BoundSocket {
+                listener: bound.listener,
+                address: bound.actual,
+                standard: bound.standard,
+            })
+            .collect();
+        let worse = self
+            .runtime
+            .block_on(self.gate.would_break(next, &listening));
+        match worse {
+            None => Ok(()),
+            Some((address, why)) => Err(Failure::new(say!(
+                self.texts,
+                "change-unproved",
+                address = address
+            ))
+            .detail(why.in_language(self.texts.language().into()))),
+        }
+    }
+
+    fn withdraw(&mut self, fresh: Vec<Bound>) {
+        let listeners: HashSet<Listener> = fresh.iter().map(|bound| bound.listener).collect();
+        self.let_go(fresh);
+        for listener in listeners {
+            if let Err(failure) = self.hand_over(listener) {
+                tracing::error!(target: "safeport::serve", "{}", failure.one_text());
+            }
+        }
+    }
+
+    /// Closes sockets that are no longer wanted. Connections that came by them stay, unless their
+    /// whole listener was switched off.
+    fn retire(&mut self, old: Vec<Bound>) -> Result<(), Failure> {
+        let listeners: HashSet<Listener> = old.iter().map(|bound| bound.listener).collect();
+        self.let_go(old);
+        for listener in listeners {
+            self.hand_over(listener)?;
+            if !self.bound.iter().any(|bound| bound.listener == listener) {
+                if matches!(listener, Listener::Http | Listener::Https) {
+                    self.http.end_connections(super::transport(listener));
+                }
+                if let Err(error) = self.engine.end_listener_connections(listener.name()) {
+                    tracing::warn!(target: "safeport::serve", "{error}");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Our own copies go first, so that the last one is the acceptor's, which takes out whoever
+    /// waits in the queue before it closes.
+    fn let_go(&mut self, sockets: Vec<Bound>) {
+        for bound in sockets {
+            let settings = self.read.settings.clone();
+            self.binder(&settings).released(&bound);
+        }
+    }
+
+    /// Gives an acceptor exactly the sockets that are bound for it.
+    fn hand_over(&self, listener: Listener) -> Result<(), Failure> {
+        let sockets = shares(self.bound.iter().filter(|bound| bound.listener == listener))
+            .map_err(|error| self.sockets_failed(listener, error))?;
+        let handed = match listener {
+            Listener::Mqtt | Listener::Mqtts => self
+                .engine
+                .set_sockets(listener.name(), sockets)
+                .map_err(std::io::Error::other),
+            Listener::Http | Listener::Https => {
+                self.http.set(super::transport(listener), sockets)
+            }
+        };
+        handed.map_err(|error| self.sockets_failed(listener, error))
+    }
+
+    fn add(&self, listener: Listener, sockets: Vec<TcpListener>) -> Result<(), Failure> {
+        let added = match listener {
+            Listener::Mqtt | Listener::Mqtts => self
+                .engine
+                .add_sockets(listener.name(), sockets)
+                .map_err(std::io::Error::other),
+            Listener::Http | Listener::Https => {
+                self.http.add(super::transport(listener), sockets)
+            }
+        };
+        added.map_err(|error| self.sockets_failed(listener, error))
+    }
+
+    fn sockets_failed(&self, listener: Listener, error: std::io::Error) -> Failure {
+        Failure::new(say!(
+            self.texts,
+            "sockets-failed",
+            listener = listener.name()
+        ))
+        .detail(error)
+    }
+
+    /// Everything but sockets that a setting reaches while serving.
+    fn use_values(&self) {
+        let settings = &self.read.settings;
+        for listener in Listener::ALL {
+            let limits = listener_limits(settings, listener);
+            if let Err(error) = self.engine.set_limits(listener.name(), &limits) {
+                tracing::warn!(target: "safeport::serve", "{error}");
+            }
+        }
+        self.engine.set_broker_limits(&broker_limits(settings));
+        self.engine
+            .set_connect_timeout(settings.limits.connect_timeout);
+        let wanted = wanted_connections(settings).min(self.descriptors.connections());
+        self.engine
+            .set_max_connections(usize::try_from(wanted).unwrap_or(usize::MAX));
+        self.access.set_rules(
+            settings.access.anonymous,
+            settings.limits.failed_logins_per_minute,
+        );
+        self.http.set_room(
+            settings.http.max_connections as usize,
+            settings.https.max_connections as usize,
+        );
+        self.site.set(super::site_settings(&self.read));
+        self.site.set_degraded(self.read.degraded.clone());
+        match trust::load(settings, &self.ca_pem) {
+            Ok(trust) => self.gate.set_trust(trust),
+            Err(error) => tracing::warn!(target: "safeport::gate", "{error}"),
+        }
+        if let Err(error) = log::set_filter(&super::log_filter(settings).1) {
+            tracing::warn!(target: "safeport::serve", "log.level: {error}");
+        }
+    }
+
+    // Confirmation.
+
+    fn confirm(&mut self, token: &str) -> Confirmed {
+        match self.unconfirmed.take() {
+            Some(unconfirmed) if unconfirmed.token == token => {
+                let verdict = say!(self.texts, "change-confirmed");
+                if let Err(failure) = self.retire(unconfirmed.old) {
+                    tracing::error!(target: "safeport::serve", "{}", failure.one_text());
+                }
+                self.settle(unconfirmed.revision, RevisionState::Live, &verdict, None);
+                tracing::info!(
+                    target: "safeport::serve",
+                    revision = unconfirmed.revision,
+                    "confirmed over the new address"
+                );
+                Confirmed::Kept
+            }
+            other => {
+                let late = self
+                    .registry
+                    .history(1)
+                    .ok()
+                    .and_then(|newest| newest.into_iter().next())
+                    .is_some_and(|newest| {
+                        newest.state == RevisionState::Reverted
+                            && self.gate.proofs().confirm_token(newest.id) == token
+                    });
+                self.unconfirmed = other;
+                if late {
+                    Confirmed::Late
+                } else {
+                    Confirmed::Unknown
+                }
+            }
+        }
+    }
+
+    /// Nobody came over the new address in time.
+    fn revert(&mut self) {
+        let Some(unconfirmed) = self.unconfirmed.take() else {
+            return;
+        };
+        // The old sockets still listen: the way back needs no port that somebody else could have
+        // taken meanwhile.
+        self.bound.extend(unconfirmed.old);
+        let mut verdict = say!(self.texts, "change-reverted");
+        let restored = match self.swap(unconfirmed.before) {
+            Ok(applied) => self.retire(applied.old),
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = restored {
+            verdict = format!("{verdict} {}", failure.one_text());
+        }
+        for file in &unconfirmed.files {
+            if let Err(error) = put_back(file) {
+                let path = file.path.clone();
+                verdict = format!(
+                    "{verdict} {}",
+                    say!(self.texts, "file-not-put-back", path = path, error = error)
+                );
+            }
+        }
+        tracing::warn!(
+            target: "safeport::serve",
+            revision = unconfirmed.revision,
+            "{verdict}"
+        );
+        self.settle(
+            unconfirmed.revision,
+            RevisionState::Reverted,
+            &verdict,
+            None,
+        );
+        self.write_live();
+    }
+}
+
+impl Applied {
+    /// What changed, in one line for the log, the history and the command that asked.
+    fn verdict(&self, texts: &Texts) -> String {
+        if self.changed.is_empty() {
+            return say!(texts, "change-none");
+        }
+        let mut verdict = say!(texts, "change-keys", keys = self.changed.join(", "));
+        if !self.moved.is_empty() {
+            verdict.push(' ');
+            verdict.push_str(&say!(
+                texts,
+                "change-listening",
+                places = self.moved.join(", ")
+            ));
+        }
+        if !self.restart.is_empty() {
+            verdict.push(' ');
+            verdict.push_str(&say!(
+                texts,
+                "change-restart",
+                keys = self.restart.join(", ")
+            ));
+        }
+        verdict
+    }
+}
+
+/// What became of the files between two readings.
+pub(crate) fn changed_files(before: &[TextFile], after: &[TextFile]) -> Vec<FileSnapshot> {
+    let text = |files: &[TextFile], path: &PathBuf| {
+        files
+            .iter()
+            .find(|file| &settled(&file.path) == path)
+            .map(|file| file.text.clone())
+    };
+    let mut paths: Vec<PathBuf> = before
+        .iter()
+        .chain(after)
+        .map(|file| settled(&file.path))
+        .collect();
+    paths.sort();
+    paths.dedup();
+    paths
+        .into_iter()
+        .map(|path| FileSnapshot {
+            path: path.to_string_lossy().into_owned(),
+            old: text(before, &path),
+            new: text(after, &path),
+        })
+        .filter(|file| file.old != file.new)
+        .collect()
+}
+
+fn shares<'a>(bound: impl Iterator<Item = &'a Bound>) -> std::io::Result<Vec<TcpListener>> {
+    bound.map(Bound::share).collect()
+}
+
+/// Writes the text of before the change, unless somebody has written since.
+fn put_back(file: &FileSnapshot) -> std::io::Result<()> {
+    let path = PathBuf::from(&file.path);
+    let now = std::fs::read_to_string(&path).ok();
+    if now != file.new {
+        return Ok(());
+    }
+    match &file.old {
+        Some(text) => crate::reading::write_file(&path, text),
+        None => std::fs::remove_file(&path),
+    }
+}

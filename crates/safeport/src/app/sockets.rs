@@ -1,0 +1,247 @@
+//! Listening sockets: bound where the plan says, moved only as far as the settings allow, and never
+//! from under a device that holds the old address.
+
+use std::net::{SocketAddr, TcpListener};
+use std::ops::RangeInclusive;
+
+use safeport_net::BindError;
+use safeport_settings::{Listener, OnConflict, PlannedBind, PortClaim, Protocol, Settings};
+use safeport_store::{By, PortEvent, PortEventKind, Registry};
+
+use super::words::bind_error;
+use crate::console::Failure;
+use crate::say;
+use crate::text::Texts;
+
+/// One socket that listens.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    /// Whose it is.
+    pub(crate) listener: Listener,
+    /// Where the settings want it.
+    pub(crate) wanted: SocketAddr,
+    /// Where it is: another port after a conflict, where the settings allow it, or in place of
+    /// port 0; `0.0.0.0` in place of `[::]` on a machine without IPv6.
+    pub(crate) actual: SocketAddr,
+    /// One of the standard ports, which may be missing without harm.
+    pub(crate) standard: bool,
+    socket: TcpListener,
+}
+
+impl Bound {
+    /// The same socket once more, for who accepts on it. The port stays taken until every copy is
+    /// closed.
+    pub(crate) fn share(&self) -> std::io::Result<TcpListener> {
+        self.socket.try_clone()
+    }
+
+    /// What it takes.
+    pub(crate) fn claim(&self) -> PortClaim {
+        PortClaim {
+            protocol: Protocol::Tcp,
+            address: self.actual,
+        }
+    }
+
+    /// Whether it is what `planned` asks for.
+    pub(crate) fn serves(&self, planned: &PlannedBind) -> bool {
+        self.listener == planned.listener
+            && self.wanted == planned.address
+            && self.standard == planned.standard
+    }
+}
+
+/// Binds sockets and remembers what became of them.
+pub(crate) struct Binder<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) registry: &'a mut Registry,
+    pub(crate) texts: &'a Texts,
+    pub(crate) by: By<'a>,
+    /// Devices that the operator allows to be stranded by a move.
+    pub(crate) strand: &'a [String],
+}
+
+impl Binder<'_> {
+    /// Binds one planned address. `None` for a standard port that cannot be had.
+    ///
+    /// # Errors
+    /// The port is taken, may not be used, or may not be moved from; says by whom and what to do.
+    pub(crate) fn bind(&mut self, planned: &PlannedBind) -> Result<Option<Bound>, Failure> {
+        let wanted = planned.address;
+        let chosen = self
+            .registry
+            .chosen_port(planned.listener.name(), wanted)
+            .ok()
+            .flatten();
+        let first = chosen.map_or(wanted, |port| SocketAddr::new(wanted.ip(), port));
+        let error = match safeport_net::bind(&planned.key, first) {
+            Ok(socket) => return self.bound(planned, socket).map(Some),
+            Err(error) => error,
+        };
+        if planned.standard {
+            self.note(PortEventKind::Refused, planned, first, holder_of(&error), &error);
+            tracing::warn!(
+                target: "safeport::serve",
+                "standard port not served: {error}",
+            );
+            return Ok(None);
+        }
+        let (BindError::Taken { .. }, Some(range)) =
+            (&error, port_range(self.settings, planned.listener))
+        else {
+            return Err(self.refused(planned, first, &error));
+        };
+        self.may_leave(planned, first, &error)?;
+        match safeport_net::bind_range(&planned.key, wanted.ip(), range) {
+            Ok((socket, port)) => {
+                let moved = SocketAddr::new(wanted.ip(), port);
+                if let Err(error) =
+                    self.registry
+                        .choose_port(planned.listener.name(), wanted, port, self.by)
+                {
+                    tracing::warn!(
+                        target: "safeport::serve",
+                        "the new port cannot be remembered, the next start may choose another one: {error}"
+                    );
+                }
+                self.note(PortEventKind::Moved, planned, moved, holder_of(&error), &error);
+                tracing::warn!(
+                    target: "safeport::serve",
+                    "{} moved from port {} to {port}: {error}",
+                    planned.listener.name(),
+                    first.port(),
+                );
+                self.bound(planned, socket).map(Some)
+            }
+            Err(error) => Err(self.refused(planned, first, &error)),
+        }
+    }
+
+    /// Refuses to leave an address that devices hold, unless each of them may be stranded.
+    fn may_leave(
+        &mut self,
+        planned: &PlannedBind,
+        from: SocketAddr,
+        error: &BindError,
+    ) -> Result<(), Failure> {
+        let texts = self.texts;
+        let held = self
+            .registry
+            .holders(planned.listener.name(), from.port())
+            .map_err(|error| super::registry_failed(texts, &error))?;
+        let stranded: Vec<String> = held
+            .into_iter()
+            .map(|told| told.device)
+            .filter(|device| !self.strand.contains(device))
+            .collect();
+        if stranded.is_empty() {
+            return Ok(());
+        }
+        self.note(PortEventKind::Refused, planned, from, holder_of(error), error);
+        let names = stranded.join(", ");
+        Err(Failure::new(say!(
+            texts,
+            "bind-stranding",
+            port = from.port(),
+            key = planned.key,
+            count = stranded.len(),
+            devices = names
+        ))
+        .detail(bind_error(texts, error))
+        .next(say!(
+            texts,
+            "bind-stranding-next",
+            port = from.port(),
+            devices = stranded.join(",")
+        )))
+    }
+
+    fn refused(&mut self, planned: &PlannedBind, at: SocketAddr, error: &BindError) -> Failure {
+        self.note(PortEventKind::Refused, planned, at, holder_of(error), error);
+        Failure::new(say!(
+            self.texts,
+            "bind-failed",
+            key = format!("{}, {}", planned.key, planned.source),
+            address = at
+        ))
+        .detail(bind_error(self.texts, error))
+    }
+
+    fn bound(&mut self, planned: &PlannedBind, socket: TcpListener) -> Result<Bound, Failure> {
+        let actual = socket.local_addr().map_err(|error| {
+            Failure::new(say!(
+                self.texts,
+                "bind-failed",
+                key = planned.key,
+                address = planned.address
+            ))
+            .detail(error)
+        })?;
+        self.event(PortEventKind::Bound, planned.listener, actual, None, "");
+        Ok(Bound {
+            listener: planned.listener,
+            wanted: planned.address,
+            actual,
+            standard: planned.standard,
+            socket,
+        })
+    }
+
+    /// Writes down that a socket is given up.
+    pub(crate) fn released(&mut self, bound: &Bound) {
+        self.event(PortEventKind::Released, bound.listener, bound.actual, None, "");
+    }
+
+    fn note(
+        &mut self,
+        kind: PortEventKind,
+        planned: &PlannedBind,
+        at: SocketAddr,
+        holder: Option<String>,
+        error: &BindError,
+    ) {
+        self.event(kind, planned.listener, at, holder, &error.to_string());
+    }
+
+    fn event(
+        &mut self,
+        kind: PortEventKind,
+        listener: Listener,
+        address: SocketAddr,
+        holder: Option<String>,
+        detail: &str,
+    ) {
+        let event = PortEvent {
+            kind,
+            listener: listener.name().to_owned(),
+            address: address.to_string(),
+            holder,
+            detail: (!detail.is_empty()).then(|| detail.to_owned()),
+        };
+        // The history is for people; that it cannot be written keeps no port from being used.
+        if let Err(error) = self.registry.port_event(&event, self.by) {
+            tracing::warn!(target: "safeport::serve", "the port history cannot be written: {error}");
+        }
+    }
+}
+
+/// The ports that a listener may move to when its own is taken; `None`: it may not.
+pub(crate) fn port_range(settings: &Settings, listener: Listener) -> Option<RangeInclusive<u16>> {
+    let on_conflict = match listener {
+        Listener::Mqtt => settings.mqtt.on_conflict,
+        Listener::Mqtts => settings.mqtts.on_conflict,
+        Listener::Http => settings.http.on_conflict,
+        Listener::Https => settings.https.on_conflict,
+    };
+    match on_conflict {
+        OnConflict::Fail => None,
+        OnConflict::Range(range) => Some(range.first..=range.last),
+    }
+}
+
+fn holder_of(error: &BindError) -> Option<String> {
+    match error {
+        BindError::Taken { holding, .. } => Some(holding.to_string()),
+        _ => None,
+    }
+}

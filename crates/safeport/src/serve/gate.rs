@@ -1,0 +1,429 @@
+//! Drives the gate: looks at the machine, probes what the gate wants probed, and answers which
+//! address may be told. The decisions are [`safeport_settings::Gate`]'s.
+
+use std::net::IpAddr;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use safeport_net::surroundings::{InterfaceKind, Surroundings as Machine};
+use safeport_settings::gate::{Standing, State};
+use safeport_settings::{
+    AdvertisedAddress, BoundSocket, Candidate, Gate, GateSettings, InterfaceAddress, Listener,
+     Outcome, Said, Scheme, Settings, Surroundings, Told, Vantage, Via,
+    candidates,
+};
+use safeport_store::{AddressRow, ManagedRow, Registry, Scope, StoreError, VerifiedAddress};
+use tokio::sync::Notify;
+
+use crate::app::Event;
+use crate::lan;
+use crate::limits::{PROBE_DEADLINE, PROVE_BEFORE_SWAP};
+use crate::probe::{self, Proofs, Trust};
+use crate::reading::Read;
+use crate::serve::access::unix_now;
+use crate::serve::http::Seen;
+
+/// The gate of a running server.
+pub struct GateDriver {
+    gate: Mutex<Gate>,
+    /// The gate's clock begins here.
+    start: Instant,
+    wake: Notify,
+    proofs: Arc<Proofs>,
+    trust: RwLock<Arc<Trust>>,
+    events: Mutex<Sender<Event>>,
+}
+
+impl GateDriver {
+    /// A gate that knows what was proved before the last stop.
+    pub fn new(
+        settings: &Settings,
+        proofs: Arc<Proofs>,
+        trust: Trust,
+        registry: &Registry,
+        events: Sender<Event>,
+    ) -> GateDriver {
+        let mut gate = Gate::new(gate_settings(settings));
+        // Without the registry's memory nothing is told before its first probe, a moment later.
+        for row in registry.all_last_verified().unwrap_or_default() {
+            let listener = Listener::ALL
+                .into_iter()
+                .find(|listener| listener.name() == row.listener);
+            if let (Some(listener), Ok(address)) = (listener, AdvertisedAddress::parse(&row.url)) {
+                gate.restore(listener, address);
+            }
+        }
+        GateDriver {
+            gate: Mutex::new(gate),
+            start: Instant::now(),
+            wake: Notify::new(),
+            proofs,
+            trust: RwLock::new(Arc::new(trust)),
+            events: Mutex::new(events),
+        }
+    }
+
+    /// What proves that a probe came out here.
+    pub fn proofs(&self) -> &Arc<Proofs> {
+        &self.proofs
+    }
+
+    /// Probes until the runtime ends.
+    pub async fn run(self: Arc<Self>) {
+        loop {
+            let now = self.now();
+            let (due, wait) = {
+                let mut gate = self.gate();
+                gate.handle_timeout(now);
+                (gate.poll_probe(now), gate.poll_timeout())
+            };
+            if let Some(address) = due {
+                let driver = self.clone();
+                tokio::spawn(async move {
+                    let outcome = driver.probe(&address, PROBE_DEADLINE).await;
+                    driver
+                        .gate()
+                        .handle_outcome(&address, outcome, driver.now());
+                    driver.news();
+                    driver.wake.notify_one();
+                });
+                continue;
+            }
+            self.news();
+            let pause = wait.map_or(Duration::from_secs(60), |at| {
+                Duration::from_millis(at.saturating_sub(now).max(1))
+            });
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.wake.notified() => {}
+            }
+        }
+    }
+
+    /// Which addresses there are: what settings and machine say about these sockets.
+    pub fn set_candidates(&self, read: &Read, listening: &[BoundSocket]) {
+        let list = all_candidates(read, listening);
+        let now = self.now();
+        let mut gate = self.gate();
+        gate.set_settings(gate_settings(&read.settings));
+        gate.set_candidates(list, now);
+        drop(gate);
+        self.news();
+        self.wake.notify_one();
+    }
+
+    /// Other roots of trust for the probes from now on.
+    pub fn set_trust(&self, trust: Trust) {
+        *self.trust.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(trust);
+    }
+
+    /// Probes everything again soon.
+    pub fn recheck(&self) {
+        let now = self.now();
+        self.gate().recheck(now);
+        self.wake.notify_one();
+    }
+
+    /// What may be told of a listener.
+    pub fn told(&self, listener: Listener, scheme: Scheme) -> Told {
+        let now = self.now();
+        self.gate().told(listener, scheme, now)
+    }
+
+    /// Whether a change would leave a listener without a proved address that has one now: then
+    /// the first such address, and why it is not proved.
+    ///
+    /// Probes the addresses that are new, each once, for at most [`PROVE_BEFORE_SWAP`].
+    pub async fn would_break(
+        &self,
+        next: &Read,
+        listening: &[BoundSocket],
+    ) -> Option<(AdvertisedAddress, Said)> {
+        let now = self.now();
+        let (known, proved): (Vec<AdvertisedAddress>, Vec<(Listener, Scheme)>) = {
+            let gate = self.gate();
+            let states = gate.states(now);
+            (
+                states
+                    .iter()
+                    .map(|standing| standing.candidate.address.clone())
+                    .collect(),
+                states
+                    .iter()
+                    .filter(|standing| matches!(standing.state, State::Verified { .. }))
+                    .map(|standing| {
+                        (
+                            standing.candidate.listener,
+                            standing.candidate.address.scheme(),
+                        )
+                    })
+                    .collect(),
+            )
+        };
+        let wanted = all_candidates(next, listening);
+        for (listener, scheme) in proved {
+            let of_listener: Vec<&Candidate> = wanted
+                .iter()
+                .filter(|candidate| {
+                    candidate.listener == listener && candidate.address.scheme() == scheme
+                })
+                .collect();
+            // Switched off on purpose, or nothing about it changes.
+            if of_listener.is_empty()
+                || of_listener
+                    .iter()
+                    .any(|candidate| known.contains(&candidate.address))
+            {
+                continue;
+            }
+            let probes = of_listener
+                .into_iter()
+                .filter(|candidate| candidate.unverifiable.is_none())
+                .map(|candidate| async move {
+                    let outcome = self.probe(&candidate.address, PROVE_BEFORE_SWAP).await;
+                    (candidate.address.clone(), outcome)
+                });
+            let mut worst = None;
+            let mut usable = false;
+            for (address, outcome) in join_all(probes).await {
+                match outcome {
+                    Outcome::Proved | Outcome::Unverifiable { .. } => usable = true,
+                    Outcome::Foreign { saw } | Outcome::Failed { saw, .. } => {
+                        worst.get_or_insert((address, saw));
+                    }
+                }
+            }
+            if !usable && worst.is_some() {
+                return worst;
+            }
+        }
+        None
+    }
+
+    async fn probe(&self, address: &AdvertisedAddress, deadline: Duration) -> Outcome {
+        let trust = self
+            .trust
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        probe::probe(address, &self.proofs, &trust, deadline)
+            .await
+    }
+
+    /// Writes down every state, and the addresses that were proved last.
+    ///
+    /// # Errors
+    /// If the registry does not take it.
+    pub fn write(&self, registry: &mut Registry) -> Result<(), StoreError> {
+        let now = self.now();
+        let (states, verified) = {
+            let gate = self.gate();
+            (gate.states(now), gate.last_verified())
+        };
+        let rows: Vec<AddressRow> = states.iter().map(|standing| self.row(standing, now)).collect();
+        registry.set_addresses(&rows)?;
+        for (listener, address) in verified {
+            registry.remember_verified(&VerifiedAddress {
+                listener: listener.name().to_owned(),
+                scheme: address.scheme().to_string(),
+                url: address.to_string(),
+                at: unix_now(),
+            })?;
+        }
+        Ok(())
+    }
+
+    fn row(&self, standing: &Standing, now: u64) -> AddressRow {
+        let wall = |at: u64| {
+            let ago = now.saturating_sub(at) / 1000;
+            let ahead = at.saturating_sub(now) / 1000;
+            unix_now().saturating_sub(ago) + ahead
+        };
+        let why = standing.state.why().cloned().unwrap_or_default();
+        let (until, vantage) = match &standing.state {
+            State::Verified { until, by } => (
+                Some(wall(*until)),
+                match by {
+                    Vantage::Here => None,
+                    Vantage::Phone => Some("phone".to_owned()),
+                    Vantage::Device => Some("device".to_owned()),
+                },
+            ),
+            _ => (None, None),
+        };
+        AddressRow {
+            listener: standing.candidate.listener.name().to_owned(),
+            url: standing.candidate.address.to_string(),
+            via: match &standing.candidate.via {
+                Via::Listener(listener) => listener.name().to_owned(),
+                Via::Proxy(name) => format!("proxy.{name}"),
+            },
+            state: standing.state.name().to_owned(),
+            since: standing.verified_at.map_or(0, wall),
+            until,
+            detail_en: why.en,
+            detail_zh: why.zh,
+            vantage,
+        }
+    }
+
+    /// Logs what has changed and has it written down.
+    fn news(&self) {
+        let mut changed = false;
+        loop {
+            let Some(change) = self.gate().poll_change() else {
+                break;
+            };
+            changed = true;
+            let why = change.to.why().map(|why| format!(": {why}")).unwrap_or_default();
+            match &change.to {
+                State::Broken { .. } | State::Degraded { .. } => tracing::warn!(
+                    target: "safeport::gate",
+                    listener = change.listener.name(),
+                    "{} is {} now{why}; `ports` shows what devices are told instead",
+                    change.address,
+                    change.to.name(),
+                ),
+                State::UnverifiableFromHere { .. } => tracing::debug!(
+                    target: "safeport::gate",
+                    listener = change.listener.name(),
+                    "{} cannot be verified from here{why}",
+                    change.address,
+                ),
+                _ => tracing::debug!(
+                    target: "safeport::gate",
+                    listener = change.listener.name(),
+                    "{} is {}",
+                    change.address,
+                    change.to.name(),
+                ),
+            }
+        }
+        if changed {
+            self.tell(Event::Addresses);
+        }
+    }
+
+    fn is_proxied(&self, address: &AdvertisedAddress) -> bool {
+        let now = self.now();
+        self.gate().states(now).iter().any(|standing| {
+            standing.candidate.address == *address
+                && matches!(standing.candidate.via, Via::Proxy(_))
+        })
+    }
+
+    fn tell(&self, event: Event) {
+        // Who would listen is gone only when the server stops.
+        let _ = self
+            .events
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .send(event);
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        // The gate is whole between any two calls.
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seen for GateDriver {
+    fn addresses(&self) -> Vec<AdvertisedAddress> {
+        let now = self.now();
+        self.gate()
+            .states(now)
+            .into_iter()
+            .filter(|standing| !standing.former)
+            .map(|standing| standing.candidate.address)
+            .collect()
+    }
+
+    fn seen(&self, address: &AdvertisedAddress, peer: IpAddr) {
+        // This machine's own browser is no second vantage point; a proxy in front on this machine
+        // looks the same, and what it passed on has come through it.
+        if Machine::look().is_own(peer) && !self.is_proxied(address) {
+            return;
+        }
+        let now = self.now();
+        self.gate().handle_seen(address, Vantage::Phone, now);
+        self.tell(Event::Addresses);
+        self.wake.notify_one();
+    }
+}
+
+async fn join_all<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut results = Vec::new();
+    // Few, and each within its deadline.
+    for future in futures {
+        results.push(future.await);
+    }
+    results
+}
+
+fn gate_settings(settings: &Settings) -> GateSettings {
+    GateSettings {
+        verify_every_ms: u64::try_from(settings.advertise.verify_every.as_millis())
+            .unwrap_or(u64::MAX),
+    }
+}
+
+/// The candidates of the settings, and of what tags and single devices are told instead.
+fn all_candidates(read: &Read, listening: &[BoundSocket]) -> Vec<Candidate> {
+    let surroundings = surroundings(listening);
+    let mut list = candidates(&read.settings, &surroundings);
+    for host in told_hosts(&read.managed) {
+        let mut settings = read.settings.clone();
+        settings.advertise.host = host;
+        for candidate in candidates(&settings, &surroundings) {
+            if !list
+                .iter()
+                .any(|known| known.address == candidate.address)
+            {
+                list.push(candidate);
+            }
+        }
+    }
+    list
+}
+
+/// Hosts that only some devices are told.
+fn told_hosts(managed: &[ManagedRow]) -> Vec<safeport_settings::AdvertisedHost> {
+    managed
+        .iter()
+        .filter(|row| row.key == "advertise.host" && row.scope != Scope::Everyone)
+        .filter_map(|row| {
+            // As TOML a text in quotes; what does not hold as a host is told where it is set.
+            let host = safeport_settings::HostName::parse(row.value.trim_matches('"')).ok()?;
+            Some(safeport_settings::AdvertisedHost::Host(host))
+        })
+        .collect()
+}
+
+/// This machine, in the words of the settings.
+pub(crate) fn surroundings(listening: &[BoundSocket]) -> Surroundings {
+    let machine = Machine::look();
+    Surroundings {
+        addresses: machine
+            .addresses
+            .iter()
+            .filter(|address| !address.is_passing)
+            .map(|address| InterfaceAddress {
+                ip: address.ip,
+                interface: address.interface.clone(),
+                is_container_bridge: address.kind == InterfaceKind::ContainerBridge,
+                is_default_route: Some(address.ip) == machine.outgoing,
+            })
+            .collect(),
+        host_name: lan::host_name(),
+        container: machine
+            .is_behind_container_network()
+            .then(|| machine.container.as_ref().map(|c| c.kind.to_string()))
+            .flatten(),
+        sockets: listening.to_vec(),
+    }
+}
