@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use safeport_settings::Settings;
+use safeport_settings::{KeyInfo, sections};
 
 const BEGIN: &str = "<!-- every key, by `cargo test -p safeport --test settings_page` -->\n";
 const END: &str = "<!-- end of keys -->\n";
@@ -17,7 +17,7 @@ fn the_page_about_settings_names_every_key_with_its_default_limits_and_meaning()
     let page = std::fs::read_to_string(&path).expect("docs/settings.md");
     let (before, rest) = page.split_once(BEGIN).expect("the mark before the keys");
     let (keys, after) = rest.split_once(END).expect("the mark behind the keys");
-    let wanted = tables(&Settings::example());
+    let wanted = tables();
     if keys == wanted {
         return;
     }
@@ -35,44 +35,51 @@ fn the_page_about_settings_names_every_key_with_its_default_limits_and_meaning()
     );
 }
 
-/// The example file as one table for each section.
-fn tables(example: &str) -> String {
+/// One table for each section.
+fn tables() -> String {
     let mut text = String::new();
-    let mut remarks: Vec<&str> = Vec::new();
-    for line in example.lines() {
-        if let Some(remark) = line.strip_prefix("# ") {
-            remarks.push(remark);
-        } else if let Some(section) = line.strip_prefix('[') {
-            let section = section.trim_end_matches(']');
-            text.push_str(&format!(
-                "\n### `[{section}]`\n\n{}\n\n| key | default | limits | meaning |\n|---|---|---|---|\n",
-                remarks.join(" ")
-            ));
-            remarks.clear();
-        } else if let Some((key, default)) =
-            line.strip_prefix('#').and_then(|l| l.split_once(" = "))
-        {
-            let limits = remarks
-                .pop_if(|last| last.starts_with("From "))
-                .unwrap_or_default()
-                .trim_end_matches('.');
-            let limits = match limits
-                .strip_prefix("From ")
-                .and_then(|l| l.split_once(" to "))
-            {
-                Some((least, most)) => format!("{least} to {most}"),
-                None => String::new(),
-            };
-            let meaning = remarks.join(" ").replace('|', "\\|");
-            text.push_str(&format!(
-                "| `{key}` | `{default}` | {limits} | {meaning} |\n"
-            ));
-            remarks.clear();
-        } else {
-            // The head of the file, and the line between two keys.
-            remarks.clear();
+    for section in sections() {
+        text.push_str(&format!(
+            "\n### `[{}]`\n\n{}\n\n| key | default | limits | meaning | policy |\n|---|---|---|---|---|\n",
+            section.heading, section.doc
+        ));
+        for key in &section.keys {
+            text.push_str(&row(key));
         }
     }
     text.push('\n');
     text
+}
+
+fn row(key: &KeyInfo) -> String {
+    let name = key.key.rsplit('.').next().unwrap_or_default();
+    let default = match key.default {
+        "" => String::new(),
+        default => format!("`{default}`"),
+    };
+    let limits = match key.limits {
+        Some((least, most)) => format!("{least} to {most}"),
+        None => String::new(),
+    };
+    let meaning = key.doc.en.replace('|', "\\|");
+    let policy = words(key).join(", ");
+    format!("| `{name}` | {default} | {limits} | {meaning} | {policy} |\n")
+}
+
+/// The policy in the words that the page explains.
+fn words(key: &KeyInfo) -> Vec<&'static str> {
+    let policy = key.policy;
+    [
+        (!policy.live, "restart"),
+        (policy.local, "local"),
+        (policy.agree, "agree"),
+        (policy.append, "append"),
+        (policy.secret, "secret"),
+        (policy.derived, "derived"),
+        (policy.told, "per device"),
+        (policy.lockout, "confirm"),
+    ]
+    .into_iter()
+    .filter_map(|(holds, word)| holds.then_some(word))
+    .collect()
 }

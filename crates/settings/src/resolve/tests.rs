@@ -534,27 +534,57 @@ fn values_list_every_key_with_its_meaning_and_toml_text() {
 #[test]
 fn the_example_file_gives_the_defaults_with_and_without_its_hash_marks() {
     let defaults = Settings::parse(&Sources::default()).unwrap();
+    for language in [Language::En, Language::ZhCn] {
+        let example = Settings::example_in(language);
+        assert_eq!(parse(&example), defaults);
+        let filled: String = example
+            .lines()
+            .map(|line| alloc::format!("{}\n", uncommented(line).unwrap_or(line)))
+            .collect();
+        let filled_in = parse(&filled);
+        let known = shown_values(&defaults);
+        assert_eq!(shown_values(&filled_in)[..known.len()], known);
+        assert_eq!(filled_in.proxy.len(), 1);
+        assert!(
+            filled_in
+                .values()
+                .all(|entry| matches!(entry.source, Source::File { .. })),
+            "every key stands in the example"
+        );
+        assert!(example.lines().all(|line| line.chars().count() <= 100));
+    }
+}
+
+/// A line of the example without the mark that keeps it from counting.
+fn uncommented(line: &str) -> Option<&str> {
+    line.strip_prefix('#').filter(|rest| !rest.starts_with(' '))
+}
+
+#[test]
+fn any_one_line_of_the_example_counts_once_its_hash_mark_is_gone() {
     let example = Settings::example();
-    let as_it_is = parse(&example);
-    assert_eq!(as_it_is, defaults);
-    let filled: String = example
-        .lines()
-        .map(|line| match line.strip_prefix('#') {
-            Some(setting) if !setting.starts_with(' ') => alloc::format!("{setting}\n"),
-            _ => alloc::format!("{line}\n"),
-        })
-        .collect();
-    let filled_in = parse(&filled);
-    let known = shown_values(&defaults);
-    assert_eq!(shown_values(&filled_in)[..known.len()], known);
-    assert_eq!(filled_in.proxy.len(), 1);
-    assert!(
-        filled_in
-            .values()
-            .all(|entry| matches!(entry.source, Source::File { .. })),
-        "every key stands in the example"
-    );
-    assert!(example.lines().all(|line| line.chars().count() <= 100));
+    let lines: Vec<&str> = example.lines().collect();
+    let mut counted = 0;
+    for (index, line) in lines.iter().enumerate() {
+        let Some(setting) = uncommented(line) else {
+            continue;
+        };
+        let mut text: Vec<&str> = lines.clone();
+        text[index] = setting;
+        // A proxy needs its heading and its url, too.
+        if let Some(heading) = lines.iter().position(|line| *line == "#[proxy.front]")
+            && index >= heading
+        {
+            for line in &mut text[heading..] {
+                if line.starts_with("#[proxy") || line.starts_with("#url") {
+                    *line = &line[1..];
+                }
+            }
+        }
+        parse(&text.join("\n"));
+        counted += 1;
+    }
+    assert_eq!(counted, keys().count() + 3);
 }
 
 #[test]
