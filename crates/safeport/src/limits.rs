@@ -61,8 +61,8 @@ pub const HTTP_HEADERS: usize = 64;
 /// Longest life of an HTTP connection that was not upgraded; a peer that reads slower than this is
 /// cut, one that only keeps alive connects again.
 pub const HTTP_CONNECTION_LIFETIME: Duration = Duration::from_secs(3600);
-/// TLS handshakes of HTTPS that go on at once; more wait for their turn until
-/// [`HTTPS_HANDSHAKE_TIMEOUT`] has passed, and are closed then.
+/// TLS handshakes of HTTPS that go on at once, each from the client's whole ClientHello on; more
+/// wait for their turn until [`HTTPS_HANDSHAKE_TIMEOUT`] has passed, and are closed then.
 pub const HTTPS_HANDSHAKES: usize = 128;
 /// Time from a client's first bytes to the end of its TLS handshake, waiting for a turn included;
 /// who is slower is closed.

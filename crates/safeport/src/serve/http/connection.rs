@@ -12,12 +12,13 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use safeport_net::rustls::server::Acceptor;
 use safeport_net::rustls::{self, ServerConfig};
 use safeport_net::{FirstBytes, LayerError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::Transport;
@@ -150,14 +151,16 @@ async fn shake_hands(shared: &Shared, peer: SocketAddr, stream: TcpStream) -> Op
     }
 }
 
-/// Waits for its turn, then shakes hands.
+/// Shakes hands. Only from the whole ClientHello on does it take one of the turns, so that peers
+/// who connect and say no more keep nobody waiting.
 async fn handshake(
     shared: &Shared,
     config: Arc<ServerConfig>,
     stream: TcpStream,
 ) -> io::Result<TlsStream<TcpStream>> {
+    let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
     let _turn = shared.handshakes.acquire().await;
-    TlsAcceptor::from(config).accept(stream).await
+    hello.into_stream(config).await
 }
 
 /// The error with the advice that belongs to it.

@@ -19,6 +19,7 @@ use safeport_store::Registry;
 use tokio::runtime::Runtime;
 
 use super::*;
+use crate::limits::{HTTPS_HANDSHAKE_TIMEOUT, HTTPS_HANDSHAKES};
 use crate::probe::{Proofs, proof};
 use crate::serve::access::Access;
 use crate::serve::metrics::Metrics;
@@ -342,10 +343,25 @@ fn a_client_that_distrusts_the_certificate_or_speaks_no_tls_is_let_go() {
     let mut alert = Vec::new();
     let _ = garbage.read_to_end(&mut alert);
     assert_eq!(alert.first(), Some(&0x15), "a TLS alert: {alert:?}");
-    // Whoever says nothing more after a ClientHello's first bytes does not keep others out.
-    let mut silent = plain(https);
-    silent.write_all(b"\x16\x03\x01\x02\x00").expect("sent");
+}
+
+#[test]
+fn peers_that_never_finish_their_hello_keep_no_handshake_of_others_waiting() {
+    let hub = Hub::new();
+    let https = hub.listen(Transport::Tls);
+    hub.listeners.set_room(0, 2 * HTTPS_HANDSHAKES);
+    let silent: Vec<TcpStream> = (0..=HTTPS_HANDSHAKES)
+        .map(|_| {
+            let mut stream = plain(https);
+            stream.write_all(b"\x16\x03\x01\x02\x00").expect("sent");
+            stream
+        })
+        .collect();
+    let start = Instant::now();
     assert!(ask(&mut tls(https), "GET", "/healthz", "").contains("ok"));
+    let took = start.elapsed();
+    assert!(took < HTTPS_HANDSHAKE_TIMEOUT / 2, "{took:?}");
+    drop(silent);
 }
 
 #[test]
