@@ -4,6 +4,7 @@
 //! files in their tests and run them on stable Rust over fixed seeds and mutations of them, so
 //! each module here uses its siblings by `crate::`.
 
+pub mod address;
 pub mod broker;
 pub mod log;
 pub mod mqtt;
