@@ -25,7 +25,7 @@ mod tests;
 mod tls;
 mod websocket;
 
-pub use post::{PostError, post};
+pub use post::{PostError, post, post_trusting};
 pub use proof::{Arrival, Nonce, Proofs};
 pub use tls::{Trust, TrustError, TrustedBy, certificates_in};
 

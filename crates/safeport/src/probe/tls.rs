@@ -11,10 +11,11 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore,
+    SignatureScheme, StreamOwned,
 };
 use safeport_settings::gate::Layer;
-use safeport_settings::{AdvertisedAddress, Outcome, Said};
+use safeport_settings::{AdvertisedAddress, HostName, Outcome, Said};
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -27,15 +28,19 @@ use super::{Step, bare_host, both, ended, failed};
 pub enum TrustedBy {
     /// This server's private authority: devices need its root, or the fingerprint of the key.
     OwnAuthority,
+    /// One that the settings name (`advertise.ca_file`): devices need its root, too.
+    GivenAuthority,
     /// A public authority that this system trusts, as browsers and stock firmware do.
     PublicAuthority,
 }
 
-/// The roots that a probe accepts: this server's own authority, and those of the system.
+/// The roots that a probe accepts: this server's own authority, those that the settings name, and
+/// those of the system.
 #[derive(Clone)]
 pub struct Trust {
     provider: Arc<CryptoProvider>,
     own: Arc<WebPkiServerVerifier>,
+    given: Option<Arc<WebPkiServerVerifier>>,
     public: Option<Arc<WebPkiServerVerifier>>,
 }
 
@@ -55,42 +60,73 @@ impl Trust {
         Trust::with(own_root, "")
     }
 
-    /// The same with further authorities, as PEM, beside the system's: `advertise.ca_file`. What
-    /// of it cannot be read is left out.
+    /// The same with further authorities, as PEM: `advertise.ca_file`. What of it cannot be read
+    /// is left out.
     ///
     /// # Errors
     /// If `own_root` holds no usable certificate.
     pub fn with(own_root: &str, further: &str) -> Result<Trust, TrustError> {
-        let mut public = rustls_native_certs::load_native_certs().certs;
-        public.extend(certificates_in(further));
-        Trust::with_public(own_root, public)
+        let public = rustls_native_certs::load_native_certs().certs;
+        Trust::of_roots(own_root, certificates_in(further), public)
     }
 
-    /// With these roots instead of the system's.
-    pub(super) fn with_public(
+    /// With these public roots instead of the system's.
+    pub(super) fn of_roots(
         own_root: &str,
-        public_roots: Vec<CertificateDer<'static>>,
+        given: Vec<CertificateDer<'static>>,
+        public: Vec<CertificateDer<'static>>,
     ) -> Result<Trust, TrustError> {
         let refused = |error: &dyn fmt::Display| TrustError(error.to_string());
         let provider = Arc::new(aws_lc_rs::default_provider());
+        let verifier = |roots: RootCertStore| {
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()
+        };
         let mut own = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(own_root.as_bytes()) {
             own.add(certificate.map_err(|error| refused(&error))?)
                 .map_err(|error| refused(&error))?;
         }
-        let verifier = |roots: RootCertStore| {
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()
-        };
         let own = verifier(own).map_err(|error| refused(&error))?;
-        let mut public = RootCertStore::empty();
-        // System stores hold a few that webpki does not read; the others serve.
-        public.add_parsable_certificates(public_roots);
-        let public = verifier(public).ok();
+        let lenient = |certificates: Vec<CertificateDer<'static>>| {
+            let mut roots = RootCertStore::empty();
+            // System stores hold a few that webpki does not read; the others serve.
+            roots.add_parsable_certificates(certificates);
+            // Without any root there is no verifier.
+            verifier(roots).ok()
+        };
         Ok(Trust {
-            provider,
+            given: lenient(given),
+            public: lenient(public),
             own,
-            public,
+            provider,
         })
+    }
+
+    /// For one handshake; the verifier knows afterwards whose certificate it was.
+    fn client_config(&self) -> Result<(Arc<ClientConfig>, Arc<Verifier>), Error> {
+        let verifier = Arc::new(Verifier {
+            trust: self.clone(),
+            accepted: OnceLock::new(),
+        });
+        let config = ClientConfig::builder_with_provider(self.provider.clone())
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier.clone())
+            .with_no_client_auth();
+        Ok((Arc::new(config), verifier))
+    }
+
+    /// A TLS connection over this stream that blocks, with `host` as server name; the handshake
+    /// is made by the first read or write.
+    pub(super) fn wrap<S: io::Read + io::Write>(
+        &self,
+        host: &HostName,
+        stream: S,
+    ) -> io::Result<StreamOwned<ClientConnection, S>> {
+        let (config, _) = self.client_config().map_err(io::Error::other)?;
+        let name = ServerName::try_from(bare_host(host)).map_err(io::Error::other)?;
+        let connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
+        Ok(StreamOwned::new(connection, stream))
     }
 
     /// Whether this system trusts any public authority.
@@ -109,6 +145,7 @@ pub fn certificates_in(pem: &str) -> Vec<CertificateDer<'static>> {
 impl fmt::Debug for Trust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Trust")
+            .field("given", &self.given.is_some())
             .field("public", &self.public.is_some())
             .finish_non_exhaustive()
     }
@@ -130,20 +167,9 @@ pub(super) async fn connect(
             ),
         )
     };
-    let verifier = Arc::new(Verifier {
-        trust: trust.clone(),
-        accepted: OnceLock::new(),
-    });
-    let config = ClientConfig::builder_with_provider(trust.provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| impossible(&error))?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier.clone())
-        .with_no_client_auth();
+    let (config, verifier) = trust.client_config().map_err(|error| impossible(&error))?;
     let name = ServerName::try_from(bare_host(address.host())).map_err(|e| impossible(&e))?;
-    let connected = TlsConnector::from(Arc::new(config))
-        .connect(name, stream)
-        .await;
+    let connected = TlsConnector::from(config).connect(name, stream).await;
     match (connected, verifier.accepted.get()) {
         (Ok(stream), Some(trusted_by)) => Ok((stream, *trusted_by)),
         (Ok(_), None) => Err(impossible(&"no certificate was shown")),
@@ -170,6 +196,7 @@ impl ServerCertVerifier for Verifier {
         let mut why = Error::InvalidCertificate(CertificateError::UnknownIssuer);
         for (verifier, trusted_by) in [
             (Some(&self.trust.own), TrustedBy::OwnAuthority),
+            (self.trust.given.as_ref(), TrustedBy::GivenAuthority),
             (self.trust.public.as_ref(), TrustedBy::PublicAuthority),
         ] {
             let Some(verifier) = verifier else { continue };
