@@ -9,9 +9,8 @@ use toml_edit::{Document, DocumentMut, Item, TableLike, Value};
 use crate::place::Place;
 use crate::said::said;
 use crate::source::Location;
-use crate::spec::plain;
 use crate::view::unknown_key;
-use crate::{Problem, Said, Source};
+use crate::{Problem, Said, Source, toml_words};
 
 /// The text of a settings file in which `key` has the value `toml`.
 ///
@@ -233,11 +232,11 @@ fn line_end(text: &str, at: usize) -> usize {
 }
 
 fn unreadable(text: &str, key: &str, error: &toml_edit::TomlError) -> Problem {
-    let why = plain(error);
+    let why = toml_words::said(error);
     problem(
         in_text(text, error.span().unwrap_or(0..0)),
         key,
-        said!("this is not TOML: {why}", "这不是 TOML：{why}"),
+        said!("this is not TOML: {}", "这不是 TOML：{}", why),
         said!(
             "correct it first; `safeport check` shows every mistake",
             "请先改正；`safeport check` 会列出所有错误"

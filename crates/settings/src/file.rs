@@ -11,9 +11,9 @@ use crate::nearest::{did_you_mean, either, nearest};
 use crate::place::{Place, fits_entry};
 use crate::said::said;
 use crate::source::{FileSource, Location, Source};
-use crate::spec::{SectionSpec, plain};
+use crate::spec::SectionSpec;
 use crate::table::{SECTIONS, keys};
-use crate::{Problem, Said, limits};
+use crate::{Problem, Said, limits, toml_words};
 
 /// A file whose form could be read, at least in part.
 pub(crate) struct ParsedFile<'a> {
@@ -317,8 +317,8 @@ fn form_problem(file: &FileSource<'_>, error: &TomlError, span: Range<usize>) ->
                 "每行是 `[节]`、`键 = 值` 或 `# 注释`；文字写在双引号里"
             )
         });
-    let why = plain(error);
-    let what = said!("this is not TOML: {why}", "这不是 TOML：{why}");
+    let why = toml_words::said(error);
+    let what = said!("this is not TOML: {}", "这不是 TOML：{}", why);
     place(file, span, None, what, help)
 }
 

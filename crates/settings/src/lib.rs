@@ -36,6 +36,7 @@ mod said;
 mod source;
 mod spec;
 mod table;
+mod toml_words;
 mod units;
 mod view;
 

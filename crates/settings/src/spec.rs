@@ -4,7 +4,7 @@ use alloc::string::String;
 
 use crate::kind::{Check, Kind, Misfit, Raw};
 use crate::said::said;
-use crate::{Policy, Source};
+use crate::{Policy, Source, toml_words};
 
 /// One key of the table.
 pub(crate) struct KeySpec {
@@ -64,7 +64,11 @@ impl KeySpec {
         match toml.parse::<toml_edit::Value>() {
             Ok(value) => self.judge_raw(Raw::Toml(&value), source),
             Err(error) => Err(Misfit {
-                what: said!("this is not TOML: {}", "这不是 TOML：{}", plain(&error)),
+                what: said!(
+                    "this is not TOML: {}",
+                    "这不是 TOML：{}",
+                    toml_words::said(&error)
+                ),
                 help: said!(
                     "write the value as in the settings file, texts in double quotes",
                     "请像设置文件里那样写，文字加双引号"
@@ -78,11 +82,6 @@ impl KeySpec {
         let lasting = !matches!(source, Source::Flag { .. });
         (self.judge)(self, raw, lasting)
     }
-}
-
-/// The words of a TOML error in one line.
-pub(crate) fn plain(error: &toml_edit::TomlError) -> String {
-    error.message().trim().replace('\n', ", ")
 }
 
 impl PartialEq for KeySpec {

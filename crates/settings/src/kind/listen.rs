@@ -8,7 +8,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{Kind, Misfit, Raw, quote, type_name};
 use crate::Said;
-use crate::address::HostName;
+use crate::address::{AddressError, HostName};
 use crate::limits::{MAX_BINDS, MAX_PORT_RANGE};
 use crate::said::said;
 
@@ -46,6 +46,31 @@ impl Bind {
                 help(),
             )
         };
+        if let Some((scheme, rest)) = text.split_once("://") {
+            let place = rest.split('/').next().unwrap_or(rest);
+            return Err(raw.misfit(
+                said!(
+                    "begins with {scheme}://, and a place to listen at has no scheme",
+                    "以 {scheme}:// 开头，而监听地址不带协议"
+                ),
+                said!("write \"{place}\"", "请写 \"{place}\""),
+            ));
+        }
+        if let Some((place, path)) = text.split_once('/') {
+            return Err(raw.misfit(
+                said!(
+                    "has a path, /{path}, and a place to listen at has none",
+                    "带有路径 /{path}，而监听地址不带路径"
+                ),
+                said!("write \"{place}\"", "请写 \"{place}\""),
+            ));
+        }
+        if let Err(error @ AddressError::FullWidth { .. }) = HostName::parse(text) {
+            return Err(Misfit {
+                what: error.what(),
+                help: error.help(),
+            });
+        }
         let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
         if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(no_form());
@@ -100,7 +125,10 @@ impl Bind {
         }
         match HostName::parse(host) {
             Ok(host) => Ok(Bind { host, port }),
-            Err(_) => Err(no_form()),
+            Err(error) => Err(Misfit {
+                what: error.what(),
+                help: help(),
+            }),
         }
     }
 }

@@ -276,6 +276,26 @@ fn a_value_that_does_not_fit_says_what_was_seen_and_what_would_fit() {
             "65535",
         ),
         (
+            "[mqtt]\nbind = \"mqtt://127.0.0.1:1883\"",
+            "begins with mqtt://",
+            "write \"127.0.0.1:1883\"",
+        ),
+        (
+            "[http]\nbind = \"127.0.0.1:8002/ui\"",
+            "has a path, /ui",
+            "write \"127.0.0.1:8002\"",
+        ),
+        (
+            "[mqtt]\nbind = \"127.0.0.1：1883\"",
+            "full-width",
+            "127.0.0.1:1883",
+        ),
+        (
+            "[mqtt]\nbind = \"192.168.1.300:1883\"",
+            "192.168.1.300",
+            "for this machine only",
+        ),
+        (
             "[mqtt]\nbind = [\"a\"]",
             "\"a\" is not an address with a port",
             "every network",
