@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use safeport_settings::{KeyInfo, sections};
+use safeport_settings::{KeyInfo, Settings, Sources, sections};
 
 const BEGIN: &str = "<!-- every key, by `cargo test -p safeport --test settings_page` -->\n";
 const END: &str = "<!-- end of keys -->\n";
@@ -35,27 +35,29 @@ fn the_page_about_settings_names_every_key_with_its_default_limits_and_meaning()
     );
 }
 
-/// One table for each section.
+/// What the words in the last column mean, and one table for each section.
 fn tables() -> String {
-    let mut text = String::new();
+    let defaults = Settings::parse(&Sources::default()).expect("the defaults are fine");
+    let mut text = String::from(LEGEND);
     for section in sections() {
         text.push_str(&format!(
             "\n### `[{}]`\n\n{}\n\n| key | default | limits | meaning | policy |\n|---|---|---|---|---|\n",
             section.heading, section.doc
         ));
         for key in &section.keys {
-            text.push_str(&row(key));
+            text.push_str(&row(key, &defaults));
         }
     }
     text.push('\n');
     text
 }
 
-fn row(key: &KeyInfo) -> String {
+fn row(key: &KeyInfo, defaults: &Settings) -> String {
     let name = key.key.rsplit('.').next().unwrap_or_default();
-    let default = match key.default {
-        "" => String::new(),
-        default => format!("`{default}`"),
+    let default = match defaults.explain(&key.key) {
+        Some(explained) => format!("`{}`", explained.value),
+        None if key.default.is_empty() => "required".to_owned(),
+        None => format!("`\"{}\"`", key.default),
     };
     let limits = match key.limits {
         Some((least, most)) => format!("{least} to {most}"),
@@ -65,6 +67,20 @@ fn row(key: &KeyInfo) -> String {
     let policy = words(key).join(", ");
     format!("| `{name}` | {default} | {limits} | {meaning} | {policy} |\n")
 }
+
+const LEGEND: &str = "
+Words in the last column, for keys that are not ordinary. An ordinary key may be set by every source, the highest one holds
+alone, and a change takes effect at once.
+
+- restart: a change takes effect at the next start.
+- local: only the settings file, `conf.d`, the environment and flags may set it.
+- agree: sources that name different values are a mistake.
+- append: the lists of all sources are joined; `\"!reset\"` as the first entry drops what lower sources said.
+- secret: its value is never shown.
+- derived: `auto` is worked out by the server.
+- per device: it may be set for a tag or for one device, too.
+- confirm: a change is taken back unless it is confirmed.
+";
 
 /// The policy in the words that the page explains.
 fn words(key: &KeyInfo) -> Vec<&'static str> {
