@@ -230,7 +230,7 @@ fn judge(visit: &Visit<'_>, answer: &Answer, expected: Option<&str>) -> Step<()>
                 "{address} 要求登录（HTTP {status}），设备没有该登录信息；请让代理无需登录即可转发到 Safeport"
             ),
         ),
-        400 if contains(&answer.body, "HTTPS") => failed(
+        400 if names_tls(&answer.body) => failed(
             Layer::Http,
             both!(
                 "{address} speaks TLS; the address needs https:// or wss://, or another port",
@@ -244,7 +244,7 @@ fn judge(visit: &Visit<'_>, answer: &Answer, expected: Option<&str>) -> Step<()>
                      listens there, or a proxy does not forward {PATH}"
                 ),
                 format!(
-                    "{address} 的回应是{zh}，没有本服务器的证明：那里是另一个程序，或代理没有转发 {PATH}"
+                    "{address} 的回应是 {zh}，没有本服务器的证明：那里是另一个程序，或代理没有转发 {PATH}"
                 ),
             ),
         },
@@ -272,11 +272,17 @@ pub(super) fn broken_proxy(visit: &Visit<'_>, answer: &Answer, layer: Layer) -> 
             layer,
             Said::new(
                 format!("{address} answers with {en}; look into the log of the proxy there"),
-                format!("{address} 的回应是{zh}；请查看那里代理的日志"),
+                format!("{address} 的回应是 {zh}；请查看那里代理的日志"),
             ),
         )),
         _ => None,
     }
+}
+
+/// nginx and this server's own page say so to plain HTTP on the port of HTTPS.
+fn names_tls(body: &[u8]) -> bool {
+    let body = body.to_ascii_lowercase();
+    contains(&body, "https") || contains(&body, "tls")
 }
 
 fn contains(body: &[u8], text: &str) -> bool {

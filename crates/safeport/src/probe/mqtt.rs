@@ -22,8 +22,8 @@ pub(super) async fn ask(visit: &mut Visit<'_>, mut stream: Box<dyn Stream>) -> S
     let has_arrived = visit.report.arrival.is_some();
     let address = visit.address;
     match answer {
-        Ok(0) if has_arrived => Ok(()),
-        Ok(code) if has_arrived => Err(refused_by_us(visit, code)),
+        // It came in here and the answer got back: whatever it says, the address is right.
+        Ok(_) if has_arrived => Ok(()),
         Ok(code) => Err(Outcome::Foreign {
             saw: if code == 0 {
                 both!(
@@ -46,7 +46,7 @@ pub(super) async fn ask(visit: &mut Visit<'_>, mut stream: Box<dyn Stream>) -> S
                 if has_arrived {
                     Said::new(
                         format!(
-                            "the login came in here by {address}, but the answer did not get back: the connection was {en}"
+                            "the login came in here by {address}, but the answer did not get back: it {en}"
                         ),
                         format!("登录经 {address} 到达了本服务器，但回应没有返回：对方{zh}"),
                     )
@@ -65,19 +65,6 @@ pub(super) async fn ask(visit: &mut Visit<'_>, mut stream: Box<dyn Stream>) -> S
             ))
         }
     }
-}
-
-/// A login that this server saw and did not take.
-pub(super) fn refused_by_us(visit: &Visit<'_>, code: u8) -> Outcome {
-    let address = visit.address;
-    failed(
-        Layer::Mqtt,
-        both!(
-            "{address} leads here, but this server refused the login of its own probe (code \
-             {code}); it may be overloaded",
-            "{address} 通向本服务器，但本服务器拒绝了自己的探测登录（代码 {code}）；可能负载过高"
-        ),
-    )
 }
 
 fn strange(visit: &Visit<'_>, bytes: &[u8]) -> Outcome {

@@ -29,13 +29,9 @@ pub(super) async fn ask(visit: &mut Visit<'_>, mut stream: Box<dyn Stream>) -> S
     }
     judge_proof(visit, &answer)?;
     let login = visit.within(Layer::Mqtt, log_in(&mut stream, visit.nonce, answer.body));
-    let code = login.await?.map_err(|why| no_login(visit, why))?;
-    match code {
-        // The listener behind a proof is this server's, so any answer is its broker's; but a
-        // login that it refuses shows that it has forgotten the question.
-        0 => Ok(()),
-        code => Err(mqtt::refused_by_us(visit, code)),
-    }
+    // The proof has told whose broker it is, so any answer of it shows that data gets through:
+    // also "server unavailable", which is no fault of the address.
+    login.await?.map_err(|why| no_login(visit, why))
 }
 
 /// Sixteen bytes in base64, as good as random: the digits of the nonce are all digits of base64,
@@ -107,11 +103,16 @@ async fn refused(visit: &mut Visit<'_>, answer: &Answer) -> Outcome {
             ),
         ),
         Err(Outcome::Foreign { saw }) => Outcome::Foreign { saw },
+        // A redirect, a login page: both are asked the same.
+        Err(Outcome::Failed {
+            layer: Layer::Http,
+            saw,
+        }) => failed(Layer::WebSocket, saw),
         Err(_) => failed(
             Layer::WebSocket,
             Said::new(
                 format!("{address} answers the upgrade to WebSocket with {en}"),
-                format!("{address} 对 WebSocket 升级的回应是{zh}"),
+                format!("{address} 对 WebSocket 升级的回应是 {zh}"),
             ),
         ),
     }
@@ -155,13 +156,13 @@ fn no_login(visit: &Visit<'_>, why: NoLogin) -> Outcome {
     )
 }
 
-/// CONNECT in one masked binary frame; the code of CONNACK. `early` came behind the head of the
+/// CONNECT in one masked binary frame, until CONNACK is there. `early` came behind the head of the
 /// answer.
 async fn log_in(
     stream: &mut Box<dyn Stream>,
     nonce: &Nonce,
     early: Vec<u8>,
-) -> Result<u8, NoLogin> {
+) -> Result<(), NoLogin> {
     let connect = mqtt::connect_packet(nonce);
     let sent = async {
         stream
@@ -173,7 +174,7 @@ async fn log_in(
     let mut frames = early;
     let mut packet = Vec::new();
     let mut buffer = [0; 512];
-    let code = loop {
+    'answered: loop {
         while let Some(frame) = take_frame(&mut frames).map_err(|()| NoLogin::Strange)? {
             match frame.kind {
                 0..=2 => packet.extend(frame.payload),
@@ -184,22 +185,25 @@ async fn log_in(
                 // A ping within the first second needs no answer.
                 _ => {}
             }
-        }
-        if let Some(code) = mqtt::connack(&packet).map_err(|()| NoLogin::Strange)? {
-            break code;
+            // Before the next frame, since a refusal is followed by the end.
+            match mqtt::connack(&packet) {
+                Ok(None) => {}
+                Ok(Some(_)) => break 'answered,
+                Err(()) => return Err(NoLogin::Strange),
+            }
         }
         match stream.read(&mut buffer).await {
             Ok(0) => return Err(NoLogin::Ended(io::ErrorKind::UnexpectedEof.into())),
             Ok(count) => frames.extend_from_slice(&buffer[..count]),
             Err(error) => return Err(NoLogin::Ended(error)),
         }
-    };
+    }
     // It is answered; how the peer takes the goodbye changes nothing.
     let mut goodbye = masked_frame(BINARY, &mqtt::DISCONNECT, nonce);
     goodbye.extend(masked_frame(CLOSE, &1000_u16.to_be_bytes(), nonce));
     let _ = stream.write_all(&goodbye).await;
     let _ = stream.shutdown().await;
-    Ok(code)
+    Ok(())
 }
 
 const BINARY: u8 = 2;
