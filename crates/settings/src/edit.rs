@@ -9,7 +9,7 @@ use toml_edit::{Document, DocumentMut, Item, TableLike, Value};
 use crate::place::Place;
 use crate::said::said;
 use crate::source::Location;
-use crate::view::unknown_key;
+use crate::view::{argument, unknown_key};
 use crate::{Problem, Said, Source, toml_words};
 
 /// The text of a settings file in which `key` has the value `toml`.
@@ -23,11 +23,11 @@ use crate::{Problem, Said, Source, toml_words};
 #[expect(clippy::result_large_err, reason = "asked once for a command")]
 pub fn set_in_file(text: &str, key: &str, toml: &str) -> Result<String, Problem> {
     let Some(place) = Place::named(key) else {
-        return Err(unknown_key(Source::Default, key));
+        return Err(unknown_key(argument("KEY"), key));
     };
     let toml = toml.trim();
     if let Err(misfit) = place.spec().judge(toml, &Source::Default) {
-        return Err(problem(Source::Default, key, misfit.what, misfit.help));
+        return Err(problem(argument("VALUE"), key, misfit.what, misfit.help));
     }
     let path: Vec<&str> = key.split('.').collect();
     let document = read(text, key)?;
@@ -67,7 +67,7 @@ pub fn set_in_file(text: &str, key: &str, toml: &str) -> Result<String, Problem>
 #[expect(clippy::result_large_err, reason = "asked once for a command")]
 pub fn unset_in_file(text: &str, key: &str) -> Result<String, Problem> {
     if Place::named(key).is_none() {
-        return Err(unknown_key(Source::Default, key));
+        return Err(unknown_key(argument("KEY"), key));
     }
     let path: Vec<&str> = key.split('.').collect();
     let document = read(text, key)?;

@@ -170,11 +170,11 @@ impl Settings {
             related: None,
         };
         let Some(info) = key_info(key) else {
-            return Err(unknown_key(Source::Default, key));
+            return Err(unknown_key(argument("KEY"), key));
         };
         if info.local {
             return Err(problem(
-                Source::Default,
+                argument("KEY"),
                 said!(
                     "{key} can only be set on the machine itself",
                     "{key} 只能在本机上设置"
@@ -263,7 +263,7 @@ pub fn nearest_key(key: &str) -> Option<String> {
 #[expect(clippy::result_large_err, reason = "asked once for a command")]
 pub fn read_value(key: &str, text: &str) -> Result<String, Problem> {
     let Some(place) = Place::named(key) else {
-        return Err(unknown_key(Source::Default, key));
+        return Err(unknown_key(argument("KEY"), key));
     };
     let spec = place.spec();
     let read = |raw: Raw<'_>| {
@@ -285,9 +285,16 @@ pub fn read_value(key: &str, text: &str) -> Result<String, Problem> {
     read(Raw::Text(text)).map_err(|misfit| unfit(key, misfit))
 }
 
+/// What a person typed: the argument of a command.
+pub(crate) fn argument(name: &str) -> Source {
+    Source::Flag {
+        flag: name.to_owned(),
+    }
+}
+
 fn unfit(key: &str, misfit: crate::kind::Misfit) -> Problem {
     Problem {
-        source: Source::Default,
+        source: argument("VALUE"),
         key: Some(key.to_owned()),
         what: misfit.what,
         help: misfit.help,

@@ -821,6 +821,10 @@ fn a_value_typed_at_a_shell_is_read_as_the_key_wants_it() {
     ] {
         let problem = read_value(key, typed).unwrap_err().to_string();
         assert!(problem.contains(expected), "{problem}");
+        assert!(
+            problem.starts_with("VALUE: ") || problem.starts_with("KEY: "),
+            "{problem}"
+        );
     }
 }
 
