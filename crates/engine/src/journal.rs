@@ -85,7 +85,10 @@ impl Journal {
                 keep_alive,
                 resumed,
             } => {
-                if self.may_tell("connected", now) {
+                // The server's own probes come every few minutes, and are no news.
+                if user.as_deref().is_some_and(|user| user.starts_with('$')) {
+                    debug!(target: "safeport::mqtt", client = client_id, user, "own probe connected");
+                } else if self.may_tell("connected", now) {
                     info!(
                         target: "safeport::mqtt", client = client_id, user, peer = peer(*connection).map(tracing::field::display), ?version,
                         keep_alive, resumed, "client connected"

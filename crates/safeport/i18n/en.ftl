@@ -6,7 +6,7 @@ stdout-failed = the output could not be written
 config-unreadable = the settings file { $path } cannot be read
 config-unreadable-next = Give another file with --config; `{ $program } config example` prints one to start from.
 flag-not-text = the value of { $flag } is not valid text
-settings-bad = the settings have mistakes ({ $count }); nothing was started
+settings-bad = the settings have mistakes ({ $count })
 settings-bad-next = Correct them and try again; `{ $program } check` looks without starting anything, `{ $program } config example` lists every key.
 check-fine = The settings are fine (no settings file, all defaults or environment).
 check-fine-file = The settings in { $path } are fine.
@@ -57,6 +57,7 @@ confirm-button = Keep the change
 confirm-by-post = Send POST to this address to keep it, for example with `curl -X POST`. Without that it is undone.
 confirm-kept = The change is kept.
 confirm-unknown = No change is waiting for this link. It may be kept already; `{ $program } config history` shows it.
+confirm-old-address = This is the address of before: that it works says nothing of the new one. Open this page over the new address.
 confirm-late = Too late: the change was undone before. Make it once more and open the new link in time.
 confirm-failed = The change could not be confirmed. The server's log says why.
 
@@ -236,6 +237,9 @@ trust-empty = { $path } has no certificate
 trust-help = name a file with certificates in PEM form, or leave the key empty
 suggest-standard = Port 80 is free: with http.standard_ports = true an OTA address typed without its port works, too.
 told-unproved = Note: { $address } is not proved to reach this server ({ $why }).
+told-no-server = no server runs that could prove it
+host-bad = { $host } is no address that a device could be told
+device-tagged = Device { $name } has these tags: { $tags }
 told-nothing = no address of { $listener } is proved to reach this server
 told-nothing-next = `{ $program } ports` shows each address and what is wrong with it; --host names another one.
 
@@ -257,5 +261,5 @@ bind-taken-free = ; { $free } is free
 bind-not-allowed = not allowed
 bind-range-taken = none of the ports { $first } to { $last } on { $ip } that { $key } may use can be had: { $tried }
 bind-privileged = port { $port } of { $key } needs a right that this user does not have
-bind-not-available = this machine does not have the address { $ip } of { $key }
+bind-not-available = this machine does not have the address { $ip } of { $key }; set it to one that `ip address` lists, or to [::]:{ $port } for all
 bind-other = cannot listen on { $address } of { $key }: { $error }

@@ -6,7 +6,7 @@ stdout-failed = 输出无法写入
 config-unreadable = 无法读取设置文件 { $path }
 config-unreadable-next = 请用 --config 指定另一个文件；`{ $program } config example` 会打印一份示例。
 flag-not-text = { $flag } 的值不是有效的文本
-settings-bad = 设置中有 { $count } 处错误；没有启动任何服务
+settings-bad = 设置中有 { $count } 处错误
 settings-bad-next = 请改正后重试；`{ $program } check` 只检查、不启动，`{ $program } config example` 列出所有设置项。
 check-fine = 设置没有问题（没有设置文件，全部为默认值或环境变量）。
 check-fine-file = { $path } 中的设置没有问题。
@@ -57,6 +57,7 @@ confirm-button = 保留更改
 confirm-by-post = 向此地址发送 POST 即可保留，例如使用 `curl -X POST`。否则更改会被撤销。
 confirm-kept = 更改已保留。
 confirm-unknown = 没有更改在等待这个链接。它可能已经保留；`{ $program } config history` 可以查看。
+confirm-old-address = 这是之前的地址：它能通说明不了新地址。请通过新地址打开此页。
 confirm-late = 太晚了：更改已被撤销。请重新更改，并及时打开新的链接。
 confirm-failed = 无法确认更改。原因见服务器日志。
 
@@ -236,6 +237,9 @@ trust-empty = { $path } 里没有证书
 trust-help = 请指定 PEM 格式的证书文件，或将此键留空
 suggest-standard = 端口 80 空闲：设置 http.standard_ports = true 后，没写端口的 OTA 地址也能用。
 told-unproved = 注意：尚未证实 { $address } 能通到本服务器（{ $why }）。
+told-no-server = 没有运行的服务器来验证它
+host-bad = { $host } 不是可以告诉设备的地址
+device-tagged = 设备 { $name } 的标签：{ $tags }
 told-nothing = { $listener } 没有一个地址被证实能通到本服务器
 told-nothing-next = `{ $program } ports` 显示每个地址及其问题；用 --host 指定其他地址。
 

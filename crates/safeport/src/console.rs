@@ -61,7 +61,11 @@ impl Failure {
 
     /// All of it in one line, for the log and for the history.
     pub fn one_text(&self) -> String {
-        let parts = [Some(&self.headline), self.detail.as_ref(), self.next.as_ref()];
+        let parts = [
+            Some(&self.headline),
+            self.detail.as_ref(),
+            self.next.as_ref(),
+        ];
         let texts: Vec<&str> = parts
             .into_iter()
             .flatten()
@@ -95,9 +99,13 @@ impl Console {
     pub fn data(&self, text: &str) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
         let line_break = if text.ends_with('\n') { "" } else { "\n" };
-        write!(stdout, "{text}{line_break}")
-            .and_then(|()| stdout.flush())
-            .map_err(|error| Failure::new(say!(self.texts, "stdout-failed")).detail(error))
+        match write!(stdout, "{text}{line_break}").and_then(|()| stdout.flush()) {
+            // The reader (`| head`) has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+            done => {
+                done.map_err(|error| Failure::new(say!(self.texts, "stdout-failed")).detail(error))
+            }
+        }
     }
 
     /// Prints data as one JSON document.

@@ -211,10 +211,10 @@ impl Gathered {
         let (lenient, _) = Settings::parse_lenient(&first);
         let names = resolve(&lenient.names());
         let sources = self.sources(&managed, audience, names, &flags);
-        let settings = Settings::parse(&sources).map_err(problems)?;
-        let outside = outside_problems(&settings);
-        if !outside.is_empty() {
-            return Err(problems(outside));
+        let (settings, mut found) = Settings::parse_lenient(&sources);
+        found.extend(outside_problems(&settings));
+        if !found.is_empty() {
+            return Err(problems(found));
         }
         Ok(Read {
             settings,
@@ -731,7 +731,8 @@ pub fn show(
                 ..
             } if other == path => {
                 let span = visible(text, location.span.clone());
-                snippet = snippet.annotation(AnnotationKind::Context.span(span).label(key.as_str()));
+                snippet =
+                    snippet.annotation(AnnotationKind::Context.span(span).label(key.as_str()));
             }
             Source::File {
                 path: other,
@@ -880,10 +881,20 @@ mod tests {
         std::os::unix::fs::symlink(&path, &link).expect("a link");
         write_file(&link, "a = 2\n").expect("written");
         assert_eq!(std::fs::read_to_string(&path).expect("a file"), "a = 2\n");
-        let mode = std::fs::metadata(&path).expect("a file").permissions().mode();
+        let mode = std::fs::metadata(&path)
+            .expect("a file")
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o640);
-        assert!(std::fs::symlink_metadata(&link).expect("a link").is_symlink());
-        let left: Vec<_> = std::fs::read_dir(&folder).expect("a folder").flatten().collect();
+        assert!(
+            std::fs::symlink_metadata(&link)
+                .expect("a link")
+                .is_symlink()
+        );
+        let left: Vec<_> = std::fs::read_dir(&folder)
+            .expect("a folder")
+            .flatten()
+            .collect();
         assert_eq!(left.len(), 2, "{left:?}");
         let _ = std::fs::remove_dir_all(&folder);
     }

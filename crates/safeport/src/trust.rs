@@ -27,28 +27,29 @@ pub fn problem(settings: &Settings) -> Option<Problem> {
     if file.is_empty() {
         return None;
     }
-    let what = |id: &str, error: &str| {
-        let text = |language| {
-            let texts = Texts::new(language);
-            texts.get(id, &[("path", &file), ("error", &error)])
-        };
-        Said::new(text(Language::English), text(Language::Chinese))
-    };
+    let texts = [Language::English, Language::Chinese].map(Texts::new);
     let what = if Path::new(file).is_dir() {
-        what("trust-folder", "")
+        texts
+            .each_ref()
+            .map(|texts| say!(texts, "trust-folder", path = file))
     } else {
         match std::fs::read_to_string(file) {
-            Err(error) => what("trust-missing", &error.to_string()),
-            Ok(text) if certificates_in(&text).is_empty() => what("trust-empty", ""),
+            Err(error) => texts
+                .each_ref()
+                .map(|texts| say!(texts, "trust-missing", path = file, error = error)),
+            Ok(text) if certificates_in(&text).is_empty() => texts
+                .each_ref()
+                .map(|texts| say!(texts, "trust-empty", path = file)),
             Ok(_) => return None,
         }
     };
-    let help = |language| say!(Texts::new(language), "trust-help");
+    let help = texts.each_ref().map(|texts| say!(texts, "trust-help"));
+    let said = |[en, zh]: [String; 2]| Said::new(en, zh);
     Some(Problem {
         source: settings.source(KEY).cloned().unwrap_or(Source::Default),
         key: Some(KEY.to_owned()),
-        what,
-        help: Said::new(help(Language::English), help(Language::Chinese)),
+        what: said(what),
+        help: said(help),
         related: None,
     })
 }

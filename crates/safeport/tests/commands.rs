@@ -63,7 +63,7 @@ fn the_example_file_is_fine_and_holds_every_key() {
     let file = folder.settings(&example);
     let file = file.to_str().expect("text");
     let checked = folder.stdout(&["check", "--config", file]);
-    assert!(checked.contains("0.0.0.0:1883"), "{checked}");
+    assert!(checked.contains("[::]:1883"), "{checked}");
     for entry in folder
         .json(&["config", "show", "--config", file])
         .as_array()

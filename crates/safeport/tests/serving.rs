@@ -63,6 +63,7 @@ fn the_banner_names_listeners_data_folder_and_the_next_command_as_the_server_was
 /// What `program serve` says when it is up, with `search` as the place where programs are found.
 fn banner(program: &Path, search: &Path) -> String {
     let folder = Folder::new();
+    let [mqtt, http, ..] = support::free_ports();
     let mut command = std::process::Command::new(program);
     command
         .arg("serve")
@@ -72,9 +73,10 @@ fn banner(program: &Path, search: &Path) -> String {
         .env("LANG", "C")
         .env("SAFEPORT__SERVER__DATA", folder.data())
         .current_dir(folder.path())
-        .env("SAFEPORT__MQTT__BIND", "127.0.0.1:0")
+        .env("SAFEPORT__MQTT__BIND", format!("127.0.0.1:{mqtt}"))
         .env("SAFEPORT__MQTTS__ENABLED", "false")
-        .env("SAFEPORT__HTTP__BIND", "127.0.0.1:0")
+        .env("SAFEPORT__HTTP__BIND", format!("127.0.0.1:{http}"))
+        .env("SAFEPORT__HTTPS__ENABLED", "false")
         .stderr(std::process::Stdio::piped());
     let mut child = command.spawn().expect("safeport starts");
     let mut said = String::new();
@@ -110,8 +112,7 @@ fn a_taken_port_names_key_holder_and_way_out() {
 fn a_second_server_on_the_same_folder_is_refused_and_the_first_one_named() {
     let folder = Folder::new();
     let server = Server::start(&folder, &["--open"]);
-    let mut command = folder.safeport(&["serve"]);
-    command.env("SAFEPORT__MQTT__BIND", "127.0.0.1:0");
+    let command = folder.safeport(&["serve"]);
     let output = support::finish(command);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let said = stderr(&output);

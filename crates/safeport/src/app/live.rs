@@ -6,7 +6,7 @@
 //! confirmation that came in over HTTP, and by the gate.
 
 use std::collections::HashSet;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -16,8 +16,7 @@ use safeport_engine::EngineHandle;
 use safeport_net::surroundings::Surroundings;
 use safeport_settings::{BoundSocket, Listener, Settings};
 use safeport_store::{
-    By, Draft, FileSnapshot, LiveValue, Registry, Revision, RevisionKind, RevisionState,
-    Told,
+    By, Draft, FileSnapshot, LiveValue, Registry, Revision, RevisionKind, RevisionState, Told,
 };
 
 use super::plan::{broker_limits, listener_limits, wanted_connections};
@@ -28,7 +27,7 @@ use crate::limits::{MET_INTERVAL, SETTINGS_INTERVAL, SURROUNDINGS_INTERVAL};
 use crate::reading::{Read, TextFile, settled};
 use crate::serve::access::{Access, unix_now};
 use crate::serve::gate::GateDriver;
-use crate::serve::http::{Confirmed, HttpListeners, Site};
+use crate::serve::http::{Confirmed, HttpListeners, Site, Transport};
 use crate::text::Texts;
 use crate::{log, say, trust};
 
@@ -40,7 +39,7 @@ pub enum Event {
     /// SIGHUP: read the files again.
     Reload,
     /// Somebody came over the new address to say that it works.
-    Confirm(String, Sender<Confirmed>),
+    Confirm(String, Option<SocketAddr>, Sender<Confirmed>),
     /// What the gate knows has changed.
     Addresses,
 }
@@ -78,6 +77,17 @@ pub(crate) struct Unconfirmed {
     old: Vec<Bound>,
 }
 
+impl Unconfirmed {
+    /// Whether a connection came by a socket that the change makes superfluous.
+    fn is_old(&self, at: Option<SocketAddr>) -> bool {
+        at.is_some_and(|at| {
+            self.old
+                .iter()
+                .any(|bound| bound.actual.port() == at.port())
+        })
+    }
+}
+
 /// What a change came to.
 struct Applied {
     /// Keys that differ, in the order of the table.
@@ -99,8 +109,8 @@ impl Live {
         loop {
             match events.recv_timeout(SETTINGS_INTERVAL) {
                 Ok(Event::Reload) => self.reload("SIGHUP"),
-                Ok(Event::Confirm(token, answer)) => {
-                    let _ = answer.send(self.confirm(&token));
+                Ok(Event::Confirm(token, at, answer)) => {
+                    let _ = answer.send(self.confirm(&token, at));
                 }
                 Ok(Event::Addresses) => self.write_addresses(),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -206,7 +216,10 @@ impl Live {
                 continue;
             }
             // What it was told is known better than by its coming; and it may be gone by now.
-            let known = self.registry.holders(&met.listener, port).unwrap_or_default();
+            let known = self
+                .registry
+                .holders(&met.listener, port)
+                .unwrap_or_default();
             if known.iter().any(|told| told.device == met.device) {
                 continue;
             }
@@ -525,12 +538,12 @@ impl Live {
             .block_on(self.gate.would_break(next, &listening));
         match worse {
             None => Ok(()),
-            Some((address, why)) => Err(Failure::new(say!(
-                self.texts,
-                "change-unproved",
-                address = address
-            ))
-            .detail(why.in_language(self.texts.language().into()))),
+            Some((address, why)) => {
+                Err(
+                    Failure::new(say!(self.texts, "change-unproved", address = address))
+                        .detail(why.in_language(self.texts.language().into())),
+                )
+            }
         }
     }
 
@@ -552,8 +565,8 @@ impl Live {
         for listener in listeners {
             self.hand_over(listener)?;
             if !self.bound.iter().any(|bound| bound.listener == listener) {
-                if matches!(listener, Listener::Http | Listener::Https) {
-                    self.http.end_connections(super::transport(listener));
+                if let Some(transport) = Transport::of(listener) {
+                    self.http.end_connections(transport);
                 }
                 if let Err(error) = self.engine.end_listener_connections(listener.name()) {
                     tracing::warn!(target: "safeport::serve", "{error}");
@@ -576,27 +589,23 @@ impl Live {
     fn hand_over(&self, listener: Listener) -> Result<(), Failure> {
         let sockets = shares(self.bound.iter().filter(|bound| bound.listener == listener))
             .map_err(|error| self.sockets_failed(listener, error))?;
-        let handed = match listener {
-            Listener::Mqtt | Listener::Mqtts => self
+        let handed = match Transport::of(listener) {
+            None => self
                 .engine
                 .set_sockets(listener.name(), sockets)
                 .map_err(std::io::Error::other),
-            Listener::Http | Listener::Https => {
-                self.http.set(super::transport(listener), sockets)
-            }
+            Some(transport) => self.http.set(transport, sockets),
         };
         handed.map_err(|error| self.sockets_failed(listener, error))
     }
 
     fn add(&self, listener: Listener, sockets: Vec<TcpListener>) -> Result<(), Failure> {
-        let added = match listener {
-            Listener::Mqtt | Listener::Mqtts => self
+        let added = match Transport::of(listener) {
+            None => self
                 .engine
                 .add_sockets(listener.name(), sockets)
                 .map_err(std::io::Error::other),
-            Listener::Http | Listener::Https => {
-                self.http.add(super::transport(listener), sockets)
-            }
+            Some(transport) => self.http.add(transport, sockets),
         };
         added.map_err(|error| self.sockets_failed(listener, error))
     }
@@ -646,8 +655,12 @@ impl Live {
 
     // Confirmation.
 
-    fn confirm(&mut self, token: &str) -> Confirmed {
+    fn confirm(&mut self, token: &str, at: Option<SocketAddr>) -> Confirmed {
         match self.unconfirmed.take() {
+            Some(unconfirmed) if unconfirmed.token == token && unconfirmed.is_old(at) => {
+                self.unconfirmed = Some(unconfirmed);
+                Confirmed::OldAddress
+            }
             Some(unconfirmed) if unconfirmed.token == token => {
                 let verdict = say!(self.texts, "change-confirmed");
                 if let Err(failure) = self.retire(unconfirmed.old) {

@@ -7,6 +7,7 @@ mod plan;
 mod sockets;
 mod words;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -37,9 +38,7 @@ use crate::probe::Proofs;
 use crate::reading::Read;
 use crate::serve::access::{Access, unix_now};
 use crate::serve::gate::GateDriver;
-use crate::serve::http::{
-    Confirm, Confirmed, HttpListeners, Services, Site, SiteSettings, Transport,
-};
+use crate::serve::http::{Confirm, Confirmed, HttpListeners, Services, Site, SiteSettings};
 use crate::serve::metrics::Metrics;
 use crate::serve::revocation;
 use crate::service_manager;
@@ -240,9 +239,8 @@ impl Server {
         let gate = Arc::new(GateDriver::new(
             settings,
             proofs.clone(),
-            trust::load(settings, ca.ca_pem()).map_err(|error| {
-                Failure::new(say!(texts, "certificates-failed")).detail(error)
-            })?,
+            trust::load(settings, ca.ca_pem())
+                .map_err(|error| Failure::new(say!(texts, "certificates-failed")).detail(error))?,
             &registry,
             events.clone(),
         ));
@@ -421,14 +419,17 @@ fn suggests_standard(settings: &Settings) -> bool {
     let binds = &settings.http.bind;
     settings.http.enabled
         && !settings.http.standard_ports
-        && binds.iter().filter_map(safeport_settings::Bind::address).any(|bind| {
-            !bind.ip().to_canonical().is_loopback()
-                && bind.port() != 80
-                && safeport_net::is_free(
-                    safeport_net::holder::Protocol::Tcp,
-                    std::net::SocketAddr::new(bind.ip(), 80),
-                )
-        })
+        && binds
+            .iter()
+            .filter_map(safeport_settings::Bind::address)
+            .any(|bind| {
+                !bind.ip().to_canonical().is_loopback()
+                    && bind.port() != 80
+                    && safeport_net::is_free(
+                        safeport_net::holder::Protocol::Tcp,
+                        SocketAddr::new(bind.ip(), 80),
+                    )
+            })
 }
 
 /// Writes down the files that this start went well with, if they are others than the last time: a
@@ -473,13 +474,13 @@ fn note_start(live: &mut Live, texts: &Texts) -> Result<(), Failure> {
 struct AskLive(Mutex<Sender<Event>>);
 
 impl Confirm for AskLive {
-    fn confirm(&self, token: &str) -> Confirmed {
+    fn confirm(&self, token: &str, at: Option<SocketAddr>) -> Confirmed {
         let (answer, answered) = channel();
         let asked = self
             .0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .send(Event::Confirm(token.to_owned(), answer));
+            .send(Event::Confirm(token.to_owned(), at, answer));
         if asked.is_err() {
             return Confirmed::Unknown;
         }
@@ -499,15 +500,6 @@ fn bound_sockets(bound: &[Bound]) -> Vec<BoundSocket> {
             standard: bound.standard,
         })
         .collect()
-}
-
-/// The transport of an HTTP listener.
-fn transport(listener: safeport_settings::Listener) -> Transport {
-    if listener.is_tls() {
-        Transport::Tls
-    } else {
-        Transport::Plain
-    }
 }
 
 enum End {

@@ -47,9 +47,11 @@ pub(super) fn listener_specs(
             };
             let tls = match listener {
                 // HTTPS never gets sockets here; what it hands over is known to have come inside TLS.
-                Listener::Mqtts | Listener::Https => Some(certificates.server_config().map_err(|error| {
-                    Failure::new(say!(texts, "certificates-failed")).detail(error)
-                })?),
+                Listener::Mqtts | Listener::Https => {
+                    Some(certificates.server_config().map_err(|error| {
+                        Failure::new(say!(texts, "certificates-failed")).detail(error)
+                    })?)
+                }
                 _ => None,
             };
             Ok(ListenerSpec {

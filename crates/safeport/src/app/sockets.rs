@@ -79,7 +79,13 @@ impl Binder<'_> {
             Err(error) => error,
         };
         if planned.standard {
-            self.note(PortEventKind::Refused, planned, first, holder_of(&error), &error);
+            self.note(
+                PortEventKind::Refused,
+                planned,
+                first,
+                holder_of(&error),
+                &error,
+            );
             tracing::warn!(
                 target: "safeport::serve",
                 "standard port not served: {error}",
@@ -92,7 +98,7 @@ impl Binder<'_> {
             return Err(self.refused(planned, first, &error));
         };
         self.may_leave(planned, first, &error)?;
-        match safeport_net::bind_range(&planned.key, wanted.ip(), range) {
+        match self.bind_elsewhere(planned, range) {
             Ok((socket, port)) => {
                 let moved = SocketAddr::new(wanted.ip(), port);
                 if let Err(error) =
@@ -104,7 +110,13 @@ impl Binder<'_> {
                         "the new port cannot be remembered, the next start may choose another one: {error}"
                     );
                 }
-                self.note(PortEventKind::Moved, planned, moved, holder_of(&error), &error);
+                self.note(
+                    PortEventKind::Moved,
+                    planned,
+                    moved,
+                    holder_of(&error),
+                    &error,
+                );
                 tracing::warn!(
                     target: "safeport::serve",
                     "{} moved from port {} to {port}: {error}",
@@ -114,6 +126,24 @@ impl Binder<'_> {
                 self.bound(planned, socket).map(Some)
             }
             Err(error) => Err(self.refused(planned, first, &error)),
+        }
+    }
+
+    /// Takes the first port of a range that is free and that no other listener of ours wants.
+    fn bind_elsewhere(
+        &self,
+        planned: &PlannedBind,
+        mut range: RangeInclusive<u16>,
+    ) -> Result<(TcpListener, u16), BindError> {
+        let (listener, from) = (planned.listener, planned.address.port());
+        loop {
+            let (socket, port) =
+                safeport_net::bind_range(&planned.key, planned.address.ip(), range.clone())?;
+            let clashes = self.settings.plan.moved(listener, from, port).is_err();
+            if !clashes || port >= *range.end() {
+                return Ok((socket, port));
+            }
+            range = port + 1..=*range.end();
         }
     }
 
@@ -137,7 +167,13 @@ impl Binder<'_> {
         if stranded.is_empty() {
             return Ok(());
         }
-        self.note(PortEventKind::Refused, planned, from, holder_of(error), error);
+        self.note(
+            PortEventKind::Refused,
+            planned,
+            from,
+            holder_of(error),
+            error,
+        );
         let names = stranded.join(", ");
         Err(Failure::new(say!(
             texts,
@@ -189,7 +225,13 @@ impl Binder<'_> {
 
     /// Writes down that a socket is given up.
     pub(crate) fn released(&mut self, bound: &Bound) {
-        self.event(PortEventKind::Released, bound.listener, bound.actual, None, "");
+        self.event(
+            PortEventKind::Released,
+            bound.listener,
+            bound.actual,
+            None,
+            "",
+        );
     }
 
     fn note(

@@ -128,12 +128,7 @@ fn in_chinese(texts: &Texts, error: &BindError) -> String {
             )
         }
         BindError::Privileged { key, address } => {
-            say!(
-                texts,
-                "bind-privileged",
-                key = key,
-                port = address.port()
-            )
+            say!(texts, "bind-privileged", key = key, port = address.port())
         }
         BindError::NotAvailable { key, address, .. } => say!(
             texts,

@@ -28,7 +28,7 @@ pub(super) fn check(
             return Err(failure(&error, console));
         }
     };
-    speak(&read, console, lang);
+    speak(read.settings.server.language, console, lang);
     let texts = &console.texts;
     let data = read.data_folder();
     let (server, folder_trouble) = look_at_folder(&read);
@@ -193,12 +193,7 @@ fn held_ports(read: &Read, server: Option<RunningServer>) -> Vec<Held> {
         .collect()
 }
 
-fn trouble(
-    read: &Read,
-    held: &[Held],
-    folder: Option<&StoreError>,
-    texts: &Texts,
-) -> Failure {
+fn trouble(read: &Read, held: &[Held], folder: Option<&StoreError>, texts: &Texts) -> Failure {
     let mut lines: Vec<String> = held.iter().map(|held| held.words(texts)).collect();
     lines.extend(folder.map(ToString::to_string));
     let headline = match folder {

@@ -1,19 +1,18 @@
 //! `safeport device`: devices, their logins, and the text that connects them.
 
-use std::net::SocketAddr;
-
 use clap::{Args, Subcommand};
-use safeport_fleet::{Device, DeviceName, Endpoint, Family, Grant, MacAddress, Setup, Trust};
+use safeport_fleet::{Device, DeviceName, Family, Grant, MacAddress, Setup};
 use safeport_store::{DeviceRecord, Rights};
 
 use super::Place;
+use super::reach::{Reach, Route};
 use super::registry::{NewPassword, Open, failed};
 use super::rights::{self, Filters};
 use super::user::changed;
 use crate::console::{Console, Failure};
-use crate::serve::access::{device, is_loopback};
+use crate::say;
+use crate::serve::access::device;
 use crate::text::{Language, Texts};
-use crate::{app, lan, say};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DeviceCommand {
@@ -25,6 +24,8 @@ pub(super) enum DeviceCommand {
     Show(NameArgs),
     /// Give a device a new password and print what to enter into it
     Passwd(PasswdArgs),
+    /// Give a device tags, for settings that concern several devices; without any it has none
+    Tag(TagArgs),
     /// Remove a device; its connections end within a second
     Forget(NameArgs),
 }
@@ -39,6 +40,9 @@ pub(super) struct AddArgs {
     /// Topic of the device, where it is not the name
     #[arg(long)]
     topic: Option<String>,
+    /// A tag, for settings that concern several devices (a-z, 0-9, -); may be repeated
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
     /// Hardware address, such as a0:b1:c2:d3:e4:f5; reserves the client ids made of it
     #[arg(long)]
     mac: Option<MacAddress>,
@@ -50,25 +54,20 @@ pub(super) struct AddArgs {
     place: Place,
 }
 
-/// How the device reaches this server.
-#[derive(Debug, Args)]
-struct Route {
-    /// Name or address of this server as the device sees it. Default: the bound address, or this
-    /// machine's address on the network
-    #[arg(long)]
-    host: Option<String>,
-    /// Port, where a router or container maps it. Default: that of the listener
-    #[arg(long)]
-    port: Option<u16>,
-    /// Connect to mqtts with the server's fingerprint or CA instead of plain mqtt
-    #[arg(long)]
-    tls: bool,
-}
-
 #[derive(Debug, Args)]
 pub(super) struct NameArgs {
     /// The device's name
     name: String,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TagArgs {
+    /// The device's name
+    name: String,
+    /// Its tags from now on: a-z, 0-9, -
+    tags: Vec<String>,
     #[command(flatten)]
     place: Place,
 }
@@ -90,6 +89,16 @@ impl DeviceCommand {
             DeviceCommand::List(place) => list(place, console, lang),
             DeviceCommand::Show(args) => show(args, console, lang),
             DeviceCommand::Passwd(args) => passwd(args, console, lang),
+            DeviceCommand::Tag(args) => {
+                let mut open = Open::new(&args.place, console, lang)?;
+                open.change(&console.texts, |registry, by| {
+                    registry.set_device_tags(&args.name, &args.tags, by)
+                })?;
+                let tags = args.tags.join(" ");
+                changed(console, &args.name, "tagged", None, |texts| {
+                    say!(texts, "device-tagged", name = args.name, tags = tags)
+                })
+            }
             DeviceCommand::Forget(args) => {
                 let mut open = Open::new(&args.place, console, lang)?;
                 open.change(&console.texts, |registry, by| {
@@ -110,7 +119,7 @@ fn add(args: &AddArgs, console: &mut Console, lang: Option<Language>) -> Result<
     let password = NewPassword::new(false, texts)?;
     let shown = password.shown.unwrap_or_default();
     // The text first: a device whose setup cannot be written is not added.
-    let reach = Reach::find(&args.route, &open, texts)?;
+    let reach = Reach::find(&args.route, &open, &device, &args.tags, texts)?;
     let setup = reach.setup(&device, &shown, texts)?;
     let record = DeviceRecord {
         name: device.name.as_str().to_owned(),
@@ -124,10 +133,11 @@ fn add(args: &AddArgs, console: &mut Console, lang: Option<Language>) -> Result<
             publish: device.extra.publish.clone(),
             subscribe: device.extra.subscribe.clone(),
         },
-        tags: Vec::new(),
+        tags: args.tags.clone(),
         created: device.created,
     };
     open.change(texts, |registry, by| registry.add_device(&record, by))?;
+    reach.note(&mut open, &device, texts)?;
     let headline = say!(texts, "device-added", name = device.name);
     tell_setup(console, &headline, &device, &reach, &setup, &shown)
 }
@@ -158,11 +168,16 @@ fn passwd(args: &PasswdArgs, console: &mut Console, lang: Option<Language>) -> R
     let device = stored(&open, &args.name, texts)?;
     let password = NewPassword::new(false, texts)?;
     let shown = password.shown.unwrap_or_default();
-    let reach = Reach::find(&args.route, &open, texts)?;
+    let tags = open
+        .registry
+        .device_tags(&args.name)
+        .map_err(|error| failed(texts, &error))?;
+    let reach = Reach::find(&args.route, &open, &device, &tags, texts)?;
     let setup = reach.setup(&device, &shown, texts)?;
     open.change(texts, |registry, by| {
         registry.set_device_password(&args.name, &password.hash, by)
     })?;
+    reach.note(&mut open, &device, texts)?;
     let headline = say!(texts, "device-passwd", name = device.name);
     tell_setup(console, &headline, &device, &reach, &setup, &shown)
 }
@@ -241,54 +256,6 @@ fn stored(open: &Open, name: &str, texts: &Texts) -> Result<Device, Failure> {
         .map_err(|why| Failure::new(say!(texts, "device-unreadable", name = name)).detail(why))
 }
 
-/// Where the device is to connect, and how it recognises the server.
-struct Reach {
-    host: String,
-    port: u16,
-    tls: Option<(String, String)>,
-}
-
-impl Reach {
-    fn find(route: &Route, open: &Open, texts: &Texts) -> Result<Reach, Failure> {
-        let (mqtt, mqtts) = (&open.settings.mqtt, &open.settings.mqtts);
-        let by_tls = route.tls || !mqtt.enabled;
-        if by_tls && !mqtts.enabled {
-            let next = say!(texts, "listener-off-next");
-            return Err(Failure::usage(say!(texts, "listener-off")).next(next));
-        }
-        let bind = if by_tls { &mqtts.bind } else { &mqtt.bind }.first();
-        let any = SocketAddr::from(([0, 0, 0, 0], bind.port));
-        let tls = if by_tls {
-            let ca = app::certificates(&open.folder, texts)?;
-            Some((ca.tasmota_fingerprint(), ca.ca_pem().to_owned()))
-        } else {
-            None
-        };
-        Ok(Reach {
-            host: route
-                .host
-                .clone()
-                .unwrap_or_else(|| lan::advertised_host(bind.address().unwrap_or(any)).to_string()),
-            port: route.port.unwrap_or(bind.port),
-            tls,
-        })
-    }
-
-    fn setup(&self, device: &Device, password: &str, texts: &Texts) -> Result<Setup, Failure> {
-        let endpoint = Endpoint {
-            host: &self.host,
-            port: self.port,
-            tls: self.tls.as_ref().map(|(fingerprint, ca_pem)| Trust {
-                fingerprint,
-                ca_pem,
-            }),
-        };
-        safeport_fleet::setup(&endpoint, device, password).map_err(|error| {
-            Failure::usage(say!(texts, "setup-failed", name = device.name)).detail(error)
-        })
-    }
-}
-
 /// The text to enter on stdout, how to enter it on stderr.
 fn tell_setup(
     console: &Console,
@@ -315,9 +282,10 @@ fn tell_setup(
             "client_id": device.client_id,
             "username": device.username,
             "password": password,
-            "host": reach.host,
-            "port": reach.port,
-            "tls": reach.tls.is_some(),
+            "host": reach.host(),
+            "port": reach.address.port(),
+            "address": reach.address.to_string(),
+            "tls": reach.is_tls(),
             "setup": setup.to_string(),
             "fields": fields,
         }));
@@ -330,9 +298,7 @@ fn tell_setup(
         Family::EspHome => say!(texts, "setup-esphome"),
         _ => say!(texts, "setup-plain"),
     });
-    if reach.host.parse().is_ok_and(is_loopback) {
-        console.talk(&say!(texts, "setup-loopback", host = reach.host));
-    }
+    reach.talk(console);
     console.data(&setup.to_string())
 }
 

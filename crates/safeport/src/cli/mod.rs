@@ -8,6 +8,7 @@ mod config;
 mod device;
 mod import;
 mod ports;
+mod reach;
 mod registry;
 mod rights;
 mod simulate;
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::console::{Console, Exit, Failure};
-use crate::reading::{Asked, Read, ReadError};
+use crate::reading::{Asked, Gathered, Read, ReadError};
 use crate::text::{Language, Texts};
 use crate::{app, log};
 
@@ -190,7 +191,7 @@ impl Command {
 /// `--lang` named one.
 fn read(asked: &Asked, console: &mut Console, lang: Option<Language>) -> Result<Read, Failure> {
     let read = Read::new(asked).map_err(|error| failure(&error, console))?;
-    speak(&read, console, lang);
+    speak(read.settings.server.language, console, lang);
     Ok(read)
 }
 
@@ -203,7 +204,7 @@ fn read_to_serve(
 ) -> Result<Read, Failure> {
     let error = match Read::new(asked) {
         Ok(read) => {
-            speak(&read, console, lang);
+            speak(read.settings.server.language, console, lang);
             return Ok(read);
         }
         Err(error) => error,
@@ -212,19 +213,30 @@ fn read_to_serve(
     let why = refused.detail.clone().unwrap_or_default();
     match error.is_about_files().then(|| Read::last_good(asked, why)) {
         Some(Some(read)) => {
-            speak(&read, console, lang);
+            speak(read.settings.server.language, console, lang);
             Ok(read)
         }
         _ => Err(refused),
     }
 }
 
+/// Reads files and environment without judging them, for commands that help to repair them.
+fn gather(
+    asked: &Asked,
+    console: &mut Console,
+    lang: Option<Language>,
+) -> Result<Gathered, Failure> {
+    let gathered = Gathered::new(asked).map_err(|error| failure(&error, console))?;
+    speak(gathered.lenient().server.language, console, lang);
+    Ok(gathered)
+}
+
 fn failure(error: &ReadError, console: &Console) -> Failure {
     error.failure(&console.texts, colored(console))
 }
 
-fn speak(read: &Read, console: &mut Console, lang: Option<Language>) {
-    let set = match read.settings.server.language {
+fn speak(language: safeport_settings::Language, console: &mut Console, lang: Option<Language>) {
+    let set = match language {
         safeport_settings::Language::Auto => None,
         safeport_settings::Language::En => Some(Language::English),
         safeport_settings::Language::ZhCn => Some(Language::Chinese),

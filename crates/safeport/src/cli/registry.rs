@@ -23,6 +23,7 @@ pub(super) struct Open {
     pub(super) settings: Settings,
     /// The managed source.
     pub(super) managed: Vec<ManagedRow>,
+    read: Option<Read>,
     who: String,
     now: u64,
 }
@@ -40,16 +41,22 @@ impl Open {
     /// Opens the data folder that settings name.
     pub(super) fn of(read: Read, console: &Console) -> Result<Open, Failure> {
         let folder = app::data_folder(read.data_folder(), &console.texts)?;
-        Open::on(folder, read.settings, console)
+        let settings = read.settings.clone();
+        Open::on(folder, settings, Some(read), console)
     }
 
     /// Opens the data folder although the settings may have mistakes.
     pub(super) fn beside(gathered: &Gathered, console: &Console) -> Result<Open, Failure> {
         let folder = app::data_folder(gathered.data_folder(), &console.texts)?;
-        Open::on(folder, gathered.lenient(), console)
+        Open::on(folder, gathered.lenient(), None, console)
     }
 
-    fn on(folder: DataFolder, settings: Settings, console: &Console) -> Result<Open, Failure> {
+    fn on(
+        folder: DataFolder,
+        settings: Settings,
+        read: Option<Read>,
+        console: &Console,
+    ) -> Result<Open, Failure> {
         let failed = |error: StoreError| app::registry_failed(&console.texts, &error);
         let registry = folder.registry().map_err(failed)?;
         let managed = registry.managed().map_err(failed)?;
@@ -58,6 +65,7 @@ impl Open {
             folder,
             settings,
             managed,
+            read,
             who: who(),
             now: unix_now(),
         })
@@ -83,6 +91,30 @@ impl Open {
             at: self.now,
         };
         self.registry.stage(draft, by)
+    }
+
+    /// The settings as one device is told them.
+    pub(super) fn told_to(
+        &self,
+        device: &str,
+        tags: &[String],
+        texts: &Texts,
+    ) -> Result<Settings, Failure> {
+        match &self.read {
+            Some(read) => read
+                .told_to(device, tags)
+                .map_err(|error| error.failure(texts, false)),
+            None => Ok(self.settings.clone()),
+        }
+    }
+
+    /// The settings as they are by now, after what this command has changed.
+    pub(super) fn settings_now(&self) -> Settings {
+        let now = self
+            .read
+            .as_ref()
+            .and_then(|read| Read::new(&read.asked).ok());
+        now.map_or_else(|| self.settings.clone(), |read| read.settings)
     }
 
     /// The server that runs on this folder.

@@ -10,11 +10,11 @@ use safeport_net::surroundings::{InterfaceKind, Surroundings as Machine};
 use safeport_settings::gate::{Standing, State};
 use safeport_settings::{
     AdvertisedAddress, BoundSocket, Candidate, Gate, GateSettings, InterfaceAddress, Listener,
-     Outcome, Said, Scheme, Settings, Surroundings, Told, Vantage, Via,
-    candidates,
+    Outcome, Said, Scheme, Settings, Surroundings, Told, Vantage, Via, candidates,
 };
 use safeport_store::{AddressRow, ManagedRow, Registry, Scope, StoreError, VerifiedAddress};
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 use crate::app::Event;
 use crate::lan;
@@ -136,7 +136,7 @@ impl GateDriver {
     ///
     /// Probes the addresses that are new, each once, for at most [`PROVE_BEFORE_SWAP`].
     pub async fn would_break(
-        &self,
+        self: &Arc<Self>,
         next: &Read,
         listening: &[BoundSocket],
     ) -> Option<(AdvertisedAddress, Said)> {
@@ -177,23 +177,32 @@ impl GateDriver {
             {
                 continue;
             }
-            let probes = of_listener
-                .into_iter()
-                .filter(|candidate| candidate.unverifiable.is_none())
-                .map(|candidate| async move {
-                    let outcome = self.probe(&candidate.address, PROVE_BEFORE_SWAP).await;
-                    (candidate.address.clone(), outcome)
-                });
+            let mut probes = JoinSet::new();
+            for candidate in of_listener {
+                if candidate.unverifiable.is_none() {
+                    let (driver, address) = (self.clone(), candidate.address.clone());
+                    probes.spawn(async move {
+                        let outcome = driver.probe(&address, PROVE_BEFORE_SWAP).await;
+                        (address, outcome)
+                    });
+                }
+            }
             let mut worst = None;
-            let mut usable = false;
-            for (address, outcome) in join_all(probes).await {
+            let (mut usable, mut unsure) = (false, false);
+            // The first that is proved is enough; the others end with the set.
+            while let (false, Some(probed)) = (usable, probes.join_next().await) {
+                let Ok((address, outcome)) = probed else {
+                    continue;
+                };
                 match outcome {
-                    Outcome::Proved | Outcome::Unverifiable { .. } => usable = true,
+                    Outcome::Proved => usable = true,
+                    Outcome::Unverifiable { .. } => unsure = true,
                     Outcome::Foreign { saw } | Outcome::Failed { saw, .. } => {
                         worst.get_or_insert((address, saw));
                     }
                 }
             }
+            let usable = usable || unsure;
             if !usable && worst.is_some() {
                 return worst;
             }
@@ -207,8 +216,7 @@ impl GateDriver {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        probe::probe(address, &self.proofs, &trust, deadline)
-            .await
+        probe::probe(address, &self.proofs, &trust, deadline).await
     }
 
     /// Writes down every state, and the addresses that were proved last.
@@ -221,7 +229,10 @@ impl GateDriver {
             let gate = self.gate();
             (gate.states(now), gate.last_verified())
         };
-        let rows: Vec<AddressRow> = states.iter().map(|standing| self.row(standing, now)).collect();
+        let rows: Vec<AddressRow> = states
+            .iter()
+            .map(|standing| self.row(standing, now))
+            .collect();
         registry.set_addresses(&rows)?;
         for (listener, address) in verified {
             registry.remember_verified(&VerifiedAddress {
@@ -276,7 +287,11 @@ impl GateDriver {
                 break;
             };
             changed = true;
-            let why = change.to.why().map(|why| format!(": {why}")).unwrap_or_default();
+            let why = change
+                .to
+                .why()
+                .map(|why| format!(": {why}"))
+                .unwrap_or_default();
             match &change.to {
                 State::Broken { .. } | State::Degraded { .. } => tracing::warn!(
                     target: "safeport::gate",
@@ -356,15 +371,6 @@ impl Seen for GateDriver {
     }
 }
 
-async fn join_all<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
-    let mut results = Vec::new();
-    // Few, and each within its deadline.
-    for future in futures {
-        results.push(future.await);
-    }
-    results
-}
-
 fn gate_settings(settings: &Settings) -> GateSettings {
     GateSettings {
         verify_every_ms: u64::try_from(settings.advertise.verify_every.as_millis())
@@ -380,10 +386,7 @@ fn all_candidates(read: &Read, listening: &[BoundSocket]) -> Vec<Candidate> {
         let mut settings = read.settings.clone();
         settings.advertise.host = host;
         for candidate in candidates(&settings, &surroundings) {
-            if !list
-                .iter()
-                .any(|known| known.address == candidate.address)
-            {
+            if !list.iter().any(|known| known.address == candidate.address) {
                 list.push(candidate);
             }
         }

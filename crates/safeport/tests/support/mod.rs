@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -128,6 +128,12 @@ pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// Ports that were free a moment ago; all are held until all are chosen, so none repeats.
+pub(crate) fn free_ports() -> [u16; 4] {
+    let holders = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    holders.map(|holder| holder.local_addr().expect("an address").port())
+}
+
 /// A running server on free ports of 127.0.0.1, without TLS unless a test wants it.
 pub(crate) struct Server {
     child: Child,
@@ -144,9 +150,14 @@ impl Server {
         let mut command = folder.safeport(&["serve", "--json"]);
         command
             .args(arguments)
-            .env("SAFEPORT__MQTT__BIND", "127.0.0.1:0")
-            .env("SAFEPORT__MQTTS__BIND", "127.0.0.1:0")
-            .env("SAFEPORT__HTTP__BIND", "127.0.0.1:0")
+            .env("SAFEPORT__HTTPS__ENABLED", "false");
+        for (listener, port) in ["MQTT", "MQTTS", "HTTP", "HTTPS"].iter().zip(free_ports()) {
+            command.env(
+                format!("SAFEPORT__{listener}__BIND"),
+                format!("127.0.0.1:{port}"),
+            );
+        }
+        command
             .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

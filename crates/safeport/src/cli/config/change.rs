@@ -5,22 +5,23 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use safeport_settings::KeyInfo;
+use safeport_settings::{BoundSocket, KeyInfo, Listener, Scheme, Source, candidates};
 use safeport_store::{
     Change, Draft, FileSnapshot, ManagedRow, Revision, RevisionKind, RevisionState, Scope,
 };
 
 use super::look::unknown_key;
-use super::past::{as_of, json};
+use super::past::{as_of, changed_in, json};
 use super::{For, ReloadArgs, RollbackArgs, SetArgs, UnsetArgs, Why};
 use crate::cli::registry::{Open, failed};
-use crate::cli::{Place, read};
+use crate::cli::{Place, gather, read};
 use crate::console::{Console, Failure};
 use crate::limits::{CHANGE_PATIENCE, CHANGE_POLL};
-use crate::probe::Proofs;
+use crate::probe::{self, Proofs, Trust};
 use crate::reading::{Gathered, Read, settled, show, write_file};
 use crate::say;
 use crate::serve::access::unix_now;
+use crate::serve::gate::surroundings;
 use crate::serve::http::CONFIRM_PATH;
 use crate::text::{Language, Texts};
 
@@ -78,12 +79,15 @@ impl Edit<'_> {
         let before = read(&self.place.asked(), console, lang)?;
         let texts = &console.texts;
         let problem = |problem: &safeport_settings::Problem| {
-            Failure::usage(say!(texts, "set-refused", key = self.key)).detail(show(
-                problem,
-                &before.files,
-                texts.language().into(),
-                false,
-            ))
+            let language = texts.language().into();
+            let failure = Failure::usage(say!(texts, "set-refused", key = self.key));
+            match problem.source {
+                // What was just typed stands nowhere yet.
+                Source::Default => failure
+                    .detail(problem.what.in_language(language))
+                    .next(problem.help.in_language(language).to_owned()),
+                _ => failure.detail(show(problem, &before.files, language, false)),
+            }
         };
         let Some(info) = safeport_settings::key_info(self.key) else {
             return Err(unknown_key(texts, self.key));
@@ -132,7 +136,6 @@ impl Edit<'_> {
 
 /// Says so when another source wins over what was just written.
 fn tell_overruled(after: &Read, key: &str, into_file: bool, console: &Console) {
-    use safeport_settings::Source;
     let Some(source) = after.settings.source(key) else {
         return;
     };
@@ -159,7 +162,7 @@ pub(super) fn rollback(
 ) -> Result<(), Failure> {
     // The files of now may be the very reason for going back, so they need not hold.
     let asked = args.place.asked();
-    let gathered = Gathered::new(&asked).map_err(|error| error.failure(&console.texts, false))?;
+    let gathered = gather(&asked, console, lang)?;
     let mut open = Open::beside(&gathered, console)?;
     let texts = &console.texts;
     // Judged first: what held then may not hold any more, with another environment or version.
@@ -179,14 +182,9 @@ pub(super) fn rollback(
         managed: Vec::new(),
     };
     if proposal.is_empty() {
-        console.talk(&say!(
-            texts,
-            "rollback-nothing",
-            revision = args.revision
-        ));
+        console.talk(&say!(texts, "rollback-nothing", revision = args.revision));
         return Ok(());
     }
-    let _ = lang;
     let outcome = proposal.submit(&mut open, RevisionKind::Rollback, &args.why, None, texts)?;
     outcome.tell(console, &mut open, &args.why)
 }
@@ -302,8 +300,13 @@ impl Proposal {
             .map(|row| row.value.clone());
         if old == new {
             if new.is_none() {
-                return Err(Failure::usage(say!(texts, "unset-not-set", key = key))
-                    .next(say!(texts, "unset-not-set-next", key = key)));
+                return Err(
+                    Failure::usage(say!(texts, "unset-not-set", key = key)).next(say!(
+                        texts,
+                        "unset-not-set-next",
+                        key = key
+                    )),
+                );
             }
             return Ok(());
         }
@@ -474,7 +477,7 @@ impl Outcome {
         let texts = &console.texts;
         let mut tried = Vec::new();
         for url in confirm_urls(open, &self.revision) {
-            match crate::probe::post(&url, Duration::from_secs(5)) {
+            match post(&url, open) {
                 Ok(200) => {
                     let revision = wait_confirmed(open, self.revision.id, texts)?;
                     if console.json {
@@ -490,6 +493,21 @@ impl Outcome {
             .detail(tried.join("\n"))
             .next(say!(texts, "confirm-unreached-next")))
     }
+}
+
+/// Goes over one address; a certificate of our own authority is believed.
+fn post(url: &str, open: &Open) -> Result<u16, String> {
+    let patience = Duration::from_secs(5);
+    let done = if url.starts_with("https://") {
+        let own = std::fs::read_to_string(open.folder.pki().join("ca.pem")).unwrap_or_default();
+        match Trust::new(&own) {
+            Ok(trust) => probe::post_trusting(url, &trust, patience),
+            Err(error) => return Err(error.to_string()),
+        }
+    } else {
+        probe::post(url, patience)
+    };
+    done.map_err(|error| error.to_string())
 }
 
 fn wait_confirmed(open: &Open, id: u64, texts: &Texts) -> Result<Revision, Failure> {
@@ -508,17 +526,42 @@ fn wait_confirmed(open: &Open, id: u64, texts: &Texts) -> Result<Revision, Failu
     }
 }
 
-/// Where a change can be confirmed: the page's address under every `http` address of now.
+/// Where a change can be confirmed: the page under every new address of the listeners that it
+/// moves.
 fn confirm_urls(open: &mut Open, revision: &Revision) -> Vec<String> {
     let Ok(key) = open.registry.instance_key() else {
         return Vec::new();
     };
     let token = Proofs::new(*key.expose()).confirm_token(revision.id);
-    open.registry
-        .addresses()
-        .unwrap_or_default()
+    let keys: Vec<String> = revision
+        .files
+        .iter()
+        .flat_map(changed_in)
+        .map(|changed| changed.key)
+        .collect();
+    let moved = |listener: Listener| {
+        let section = format!("{}.", listener.name());
+        keys.iter().any(|key| key.starts_with(&section))
+    };
+    let settings = open.settings_now();
+    // What is switched off cannot be asked; then the other way in has to do.
+    let any = Listener::ALL
         .into_iter()
-        .filter(|row| row.url.starts_with("http://"))
-        .map(|row| format!("{}{CONFIRM_PATH}{token}", row.url))
+        .any(|listener| moved(listener) && settings.binds(listener).0);
+    let sockets: Vec<BoundSocket> = settings
+        .plan
+        .binds()
+        .iter()
+        .filter(|planned| moved(planned.listener) || !any)
+        .map(|planned| BoundSocket {
+            listener: planned.listener,
+            address: planned.address,
+            standard: planned.standard,
+        })
+        .collect();
+    candidates(&settings, &surroundings(&sockets))
+        .into_iter()
+        .filter(|candidate| matches!(candidate.address.scheme(), Scheme::Http | Scheme::Https))
+        .map(|candidate| candidate.address.url(&format!("{CONFIRM_PATH}{token}")))
         .collect()
 }

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
-use safeport_store::{Registry, Revision, RevisionKind, RevisionState, Scope};
+use safeport_settings::{FileSource, Settings, Source, Sources};
+use safeport_store::{FileSnapshot, Registry, Revision, RevisionKind, RevisionState, Scope};
 
 use super::{DiffArgs, HistoryArgs};
 use crate::cli::registry::{Open, failed};
+use crate::cli::{Place, gather};
 use crate::console::{Console, Failure};
 use crate::reading::{Asked, Gathered, Read};
 use crate::say;
@@ -19,7 +21,7 @@ pub(super) fn history(
     console: &mut Console,
     lang: Option<Language>,
 ) -> Result<(), Failure> {
-    let open = Open::new(&args.place, console, lang)?;
+    let open = beside(&args.place, console, lang)?;
     let revisions = open
         .registry
         .history(args.limit)
@@ -38,6 +40,12 @@ pub(super) fn history(
         .map(|revision| block(revision, texts))
         .collect();
     console.data(&blocks.join("\n"))
+}
+
+/// The past can be looked at although the files of now have mistakes.
+fn beside(place: &Place, console: &mut Console, lang: Option<Language>) -> Result<Open, Failure> {
+    let gathered = gather(&place.asked(), console, lang)?;
+    Open::beside(&gathered, console)
 }
 
 fn block(revision: &Revision, texts: &Texts) -> String {
@@ -72,6 +80,14 @@ fn block(revision: &Revision, texts: &Texts) -> String {
     }
     for file in &revision.files {
         line(&file.path);
+        for changed in changed_in(file) {
+            line(&format!(
+                "  {}: {} → {}",
+                changed.key,
+                changed.old.as_deref().unwrap_or("-"),
+                changed.new.as_deref().unwrap_or("-")
+            ));
+        }
     }
     if let Some(verdict) = &revision.verdict {
         for part in verdict.lines() {
@@ -79,6 +95,51 @@ fn block(revision: &Revision, texts: &Texts) -> String {
         }
     }
     text
+}
+
+/// A key that a file sets to something else than before.
+pub(super) struct Changed {
+    pub(super) key: String,
+    /// As it may be shown.
+    old: Option<String>,
+    new: Option<String>,
+}
+
+/// What differs between the two texts of a file, as far as they can be understood. Nothing for one
+/// whose earlier text nobody knows.
+pub(super) fn changed_in(file: &FileSnapshot) -> Vec<Changed> {
+    let (Some(old), Some(new)) = (&file.old, &file.new) else {
+        return Vec::new();
+    };
+    let read = |text: &str| {
+        let sources = Sources {
+            files: vec![FileSource {
+                path: &file.path,
+                text,
+                drop_in: false,
+            }],
+            ..Sources::default()
+        };
+        Settings::parse_lenient(&sources).0
+    };
+    let (old, new) = (read(old), read(new));
+    let shown = |settings: &Settings, key: &str| {
+        let set = settings
+            .source(key)
+            .is_some_and(|source| *source != Source::Default);
+        settings
+            .values()
+            .find(|entry| entry.key == key && set)
+            .map(|entry| entry.value)
+    };
+    old.differences(&new)
+        .into_iter()
+        .map(|key| Changed {
+            old: shown(&old, &key),
+            new: shown(&new, &key),
+            key,
+        })
+        .collect()
 }
 
 fn scope(scope: &Scope) -> String {
@@ -141,7 +202,14 @@ pub(super) fn json(revision: &Revision) -> serde_json::Value {
             "old": shown(&change.old, change.secret),
             "new": shown(&change.new, change.secret),
         })).collect::<Vec<_>>(),
-        "files": revision.files.iter().map(|file| &file.path).collect::<Vec<_>>(),
+        "files": revision.files.iter().map(|file| serde_json::json!({
+            "path": file.path,
+            "changes": changed_in(file).iter().map(|changed| serde_json::json!({
+                "key": changed.key,
+                "old": changed.old,
+                "new": changed.new,
+            })).collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
     })
 }
 
@@ -150,7 +218,7 @@ pub(super) fn diff(
     console: &mut Console,
     lang: Option<Language>,
 ) -> Result<(), Failure> {
-    let open = Open::new(&args.place, console, lang)?;
+    let open = beside(&args.place, console, lang)?;
     let texts = &console.texts;
     let (from, to) = range(&args.revisions).ok_or_else(|| {
         Failure::usage(say!(texts, "diff-range-bad", range = args.revisions))
@@ -164,21 +232,20 @@ pub(super) fn diff(
     };
     let old = shown_values(&before);
     let new = shown_values(&after);
-    let rows: Vec<(String, Option<String>, Option<String>, String)> =
-        before
-            .settings
-            .differences(&after.settings)
-            .into_iter()
-            .map(|key| {
-                let source = after
-                    .settings
-                    .source(&key)
-                    .map(ToString::to_string)
-                    .unwrap_or_default();
-                let (was, is) = (old.get(&key).cloned(), new.get(&key).cloned());
-                (key, was, is, source)
-            })
-            .collect();
+    let rows: Vec<(String, Option<String>, Option<String>, String)> = before
+        .settings
+        .differences(&after.settings)
+        .into_iter()
+        .map(|key| {
+            let source = after
+                .settings
+                .source(&key)
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let (was, is) = (old.get(&key).cloned(), new.get(&key).cloned());
+            (key, was, is, source)
+        })
+        .collect();
     if console.json {
         return console.json(&serde_json::json!({
             "from": from,
@@ -227,8 +294,10 @@ pub(super) fn as_of(
         .revision(id)
         .map_err(|error| failed(texts, &error))?;
     if known.is_none() {
-        return Err(Failure::usage(say!(texts, "revision-unknown", revision = id))
-            .next(say!(texts, "revision-unknown-next")));
+        return Err(
+            Failure::usage(say!(texts, "revision-unknown", revision = id))
+                .next(say!(texts, "revision-unknown-next")),
+        );
     }
     let managed = registry
         .managed_at(id)

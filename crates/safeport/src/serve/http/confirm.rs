@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use super::connection::Caller;
 use super::page::{Page, texts, wants_html};
 use super::{Confirmed, Site};
 use crate::say;
@@ -37,17 +39,22 @@ pub(super) async fn ask(State(site): State<Arc<Site>>, headers: HeaderMap) -> Re
 /// Keeps the change.
 pub(super) async fn keep(
     State(site): State<Arc<Site>>,
+    Extension(caller): Extension<Caller>,
     Path(token): Path<String>,
     headers: HeaderMap,
 ) -> Response {
     let texts = texts(&headers);
-    let asked = site.clone();
+    let (asked, at) = (site.clone(), caller.local);
     // Whoever holds the change may be in the middle of one.
-    let confirmed = tokio::task::spawn_blocking(move || asked.confirm.confirm(&token)).await;
+    let confirmed = tokio::task::spawn_blocking(move || asked.confirm.confirm(&token, at)).await;
     let (status, text) = match confirmed {
         Ok(Confirmed::Kept) => (StatusCode::OK, say!(texts, "confirm-kept")),
         Ok(Confirmed::Unknown) => (StatusCode::NOT_FOUND, say!(texts, "confirm-unknown")),
         Ok(Confirmed::Late) => (StatusCode::GONE, say!(texts, "confirm-late")),
+        Ok(Confirmed::OldAddress) => (
+            StatusCode::MISDIRECTED_REQUEST,
+            say!(texts, "confirm-old-address"),
+        ),
         Err(_) => (
             StatusCode::INTERNAL_SERVER_ERROR,
             say!(texts, "confirm-failed"),

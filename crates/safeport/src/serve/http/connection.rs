@@ -34,6 +34,8 @@ use crate::limits::{
 pub(super) struct Caller {
     /// The other end of the socket: the client, or a proxy in front of us.
     pub(super) peer: SocketAddr,
+    /// Our end.
+    pub(super) local: Option<SocketAddr>,
     pub(super) transport: Transport,
     /// Held until the last that came of this connection is done, or the engine counts it.
     pub(super) place: Arc<Place>,
@@ -48,7 +50,9 @@ pub(super) async fn serve(
     place: Place,
     mut end: watch::Receiver<()>,
 ) {
+    let local = stream.local_addr().ok();
     let caller = Caller {
+        local,
         peer,
         transport,
         place: Arc::new(place),

@@ -1,7 +1,7 @@
 //! What the pages show and ask, and who is told of what comes in.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -52,8 +52,9 @@ pub trait Seen: Send + Sync {
 
 /// Holds the change that is undone unless somebody confirms it over the new address.
 pub trait Confirm: Send + Sync {
-    /// Keeps the change that `token` was made for.
-    fn confirm(&self, token: &str) -> Confirmed;
+    /// Keeps the change that `token` was made for; `at` is our end of the connection by which
+    /// somebody says so.
+    fn confirm(&self, token: &str, at: Option<SocketAddr>) -> Confirmed;
 }
 
 /// What came of a confirmation.
@@ -65,6 +66,8 @@ pub enum Confirmed {
     Unknown,
     /// The change was undone before.
     Late,
+    /// It came by an address of before the change, which proves nothing.
+    OldAddress,
 }
 
 /// Everything that requests are answered from.

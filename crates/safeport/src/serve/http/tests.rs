@@ -94,7 +94,7 @@ impl Seen for Ears {
 }
 
 impl Confirm for Ears {
-    fn confirm(&self, token: &str) -> Confirmed {
+    fn confirm(&self, token: &str, _: Option<SocketAddr>) -> Confirmed {
         self.confirmed.lock().unwrap().push(token.to_owned());
         match token {
             "right" => Confirmed::Kept,
