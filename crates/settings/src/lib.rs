@@ -25,6 +25,7 @@ pub mod gate;
 mod kind;
 mod ladder;
 mod listener;
+mod mask;
 mod merge;
 mod nearest;
 mod place;
@@ -53,6 +54,7 @@ pub use kind::{
 };
 pub use ladder::{Fate, Rung};
 pub use listener::Listener;
+pub use mask::mask_secrets;
 pub use policy::Policy;
 pub use ports::{PlannedAddress, PlannedBind, PortClaim, PortPlan, Protocol, Via};
 pub use problem::Problem;

@@ -28,7 +28,7 @@ fn in_chinese(expected: &str) -> String {
     let mut text = String::new();
     for (index, word) in expected.split(", ").enumerate() {
         if index > 0 {
-            text.push_str("、");
+            text.push('、');
         }
         let known = EXPECTED.iter().find(|(known, _)| *known == word);
         text.push_str(known.map_or(word, |(_, chinese)| chinese));
