@@ -5,6 +5,8 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use safeport_settings::{AdvertisedAddress, HostName, Scheme};
+
 use crate::program::{self, quoted};
 use crate::text::Texts;
 use crate::{lan, say};
@@ -25,6 +27,8 @@ pub struct Banner {
     pub listening: Vec<Listening>,
     /// The data folder.
     pub data: PathBuf,
+    /// The addresses that devices are told, and whether each is proved to reach this server.
+    pub told: Vec<(AdvertisedAddress, bool)>,
     /// Whether commands must name the data folder to find this one.
     pub data_is_unusual: bool,
     /// Whether clients come in without a login.
@@ -51,9 +55,26 @@ impl Banner {
             let _ = write!(text, "\n  {name:<6} {address:<21}  {about}");
         }
         text.push('\n');
-        if let Some(host) = self.advertised() {
+        if self.told.is_empty() {
             text.push_str("\n  ");
-            text.push_str(&say!(texts, "banner-advertised", host = host));
+            text.push_str(&say!(texts, "banner-told-nothing"));
+        }
+        let listed = |wanted: bool| {
+            let addresses: Vec<String> = self
+                .told
+                .iter()
+                .filter(|(_, proved)| *proved == wanted)
+                .map(|(address, _)| address.to_string())
+                .collect();
+            (!addresses.is_empty()).then(|| addresses.join(", "))
+        };
+        if let Some(addresses) = listed(true) {
+            text.push_str("\n  ");
+            text.push_str(&say!(texts, "banner-advertised", addresses = addresses));
+        }
+        if let Some(addresses) = listed(false) {
+            text.push_str("\n  ");
+            text.push_str(&say!(texts, "banner-unproved", addresses = addresses));
         }
         text.push_str("\n  ");
         text.push_str(&say!(texts, "banner-data", path = self.data.display()));
@@ -81,18 +102,14 @@ impl Banner {
                 "name": listening.name,
                 "address": listening.address.to_string(),
             })).collect::<Vec<_>>(),
-            "advertised_host": self.advertised(),
+            "advertised": self.told.iter().map(|(address, proved)| serde_json::json!({
+                "url": address.to_string(),
+                "proved": proved,
+            })).collect::<Vec<_>>(),
             "data": self.data,
             "anonymous": self.anonymous,
             "logins": self.logins,
         })
-    }
-
-    /// The host that devices are told.
-    fn advertised(&self) -> Option<String> {
-        self.listening
-            .first()
-            .map(|listening| lan::advertised_host(listening.address).to_string())
     }
 
     /// Whether the listener that devices are told about is reachable from this machine only.
@@ -113,8 +130,20 @@ impl Banner {
             .iter()
             .find(|listening| listening.name == "mqtt");
         let to = mqtt.map(|listening| {
-            let host = lan::advertised_host(listening.address);
-            format!("-h {host} -p {}", listening.address.port())
+            let told = self
+                .told
+                .iter()
+                .find(|(address, _)| address.scheme() == Scheme::Mqtt);
+            match told {
+                Some((address, _)) => match address.host() {
+                    HostName::Ip(ip) => format!("-h {ip} -p {}", address.port()),
+                    HostName::Name(name) => format!("-h {} -p {}", name.as_str(), address.port()),
+                },
+                None => {
+                    let host = lan::advertised_host(listening.address);
+                    format!("-h {host} -p {}", listening.address.port())
+                }
+            }
         });
         let program = program::name();
         let mut lines = Vec::new();
@@ -195,6 +224,10 @@ mod tests {
             anonymous: false,
             logins: 0,
             suggest_standard: false,
+            told: vec![(
+                AdvertisedAddress::parse("mqtt://127.0.0.1:1883").expect("an address"),
+                true,
+            )],
         }
     }
 

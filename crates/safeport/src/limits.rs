@@ -128,3 +128,5 @@ pub const CHANGE_PATIENCE: Duration = Duration::from_secs(30);
 pub const CHANGE_POLL: Duration = Duration::from_millis(50);
 /// How long the page for a phone can be opened.
 pub const VANTAGE_LIFE: Duration = Duration::from_secs(600);
+/// How long the greeting waits for the first addresses to be proved. Listeners serve meanwhile.
+pub const FIRST_PROOFS: Duration = Duration::from_millis(1500);

@@ -699,11 +699,19 @@ pub fn show(
     language: safeport_settings::Language,
     color: bool,
 ) -> String {
+    // Of the same length, so that what points into the text stays true.
+    let masked: Vec<(Option<&str>, String)> = files
+        .iter()
+        .map(|file| {
+            let text = safeport_settings::mask_secrets(&file.text);
+            (file.path.to_str(), text)
+        })
+        .collect();
     let text_of = |path: &str| {
-        files
+        masked
             .iter()
-            .find(|file| file.path.to_str() == Some(path))
-            .map(|file| file.text.as_str())
+            .find(|(known, _)| *known == Some(path))
+            .map(|(_, text)| text.as_str())
     };
     let (path, location, text) = match &problem.source {
         Source::File { path, location, .. } => match text_of(path) {

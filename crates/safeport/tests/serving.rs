@@ -597,8 +597,8 @@ fn a_server_with_few_descriptors_survives_more_clients_than_it_can_hold() {
     let server = Server::start(&folder, &["--open"]);
     let pid = i32::try_from(server.pid()).expect("a pid");
     let limit = rustix::process::Rlimit {
-        current: Some(40),
-        maximum: Some(40),
+        current: Some(48),
+        maximum: Some(48),
     };
     rustix::process::prlimit(
         rustix::process::Pid::from_raw(pid),

@@ -276,9 +276,13 @@ impl Gate {
         }
     }
 
-    /// Changes the settings while it works. Holds from the next probe on.
-    pub fn set_settings(&mut self, settings: GateSettings) {
+    /// Changes the settings while it works. A probe that is further away than a
+    /// new, shorter time between two comes sooner.
+    pub fn set_settings(&mut self, settings: GateSettings, now: u64) {
         self.settings = settings.held_to_limits();
+        for entry in &mut self.entries {
+            entry.probe_by(now + self.settings.verify_every_ms);
+        }
     }
 
     /// Takes up an address that was verified before the server was started: it

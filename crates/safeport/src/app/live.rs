@@ -312,6 +312,9 @@ impl Live {
         }
         self.settle(revision.id, state, &verdict, confirm_by);
         self.write_live();
+        // Whoever changes or reloads something wants to know whether the addresses hold now: a
+        // proxy that was mended shows in no setting.
+        self.gate.recheck();
     }
 
     fn settle(&mut self, id: u64, state: RevisionState, verdict: &str, confirm_by: Option<u64>) {

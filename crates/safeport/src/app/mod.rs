@@ -32,7 +32,7 @@ use sockets::{Binder, Bound};
 use crate::banner::{Banner, Listening};
 use crate::console::{Console, Failure};
 use crate::descriptors::Descriptors;
-use crate::limits::{CERTIFICATE_INTERVAL, SHUTDOWN_GRACE};
+use crate::limits::{CERTIFICATE_INTERVAL, FIRST_PROOFS, SHUTDOWN_GRACE};
 use crate::log;
 use crate::probe::Proofs;
 use crate::reading::Read;
@@ -184,6 +184,7 @@ struct Server {
     anonymous: bool,
     json_log: bool,
     suggest_standard: bool,
+    gate: Arc<GateDriver>,
     events: Sender<Event>,
     /// Held until the last connection is gone.
     _lock: FolderLock,
@@ -288,6 +289,7 @@ impl Server {
             anonymous: live.read.settings.access.anonymous,
             json_log: live.read.settings.log.format == LogFormat::Json,
             suggest_standard: suggests_standard(&live.read.settings),
+            gate: gate.clone(),
             events,
             _lock: lock,
             engine,
@@ -330,6 +332,7 @@ impl Server {
     fn greet(&self, console: &Console) -> Result<(), Failure> {
         let banner = Banner {
             listening: self.listening.clone(),
+            told: self.gate.first_told(FIRST_PROOFS),
             data: self.data.clone(),
             data_is_unusual: self.data_is_unusual,
             anonymous: self.anonymous,

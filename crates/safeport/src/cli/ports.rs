@@ -10,7 +10,7 @@ use safeport_settings::{PlannedBind, Protocol, Via};
 use safeport_store::{AddressRow, PortEvent, PortEventKind, Registry, RunningServer};
 
 use super::registry::{Open, failed};
-use super::{Place, read};
+use super::{Place, gather, read};
 use crate::app::holding_text;
 use crate::console::{Console, Failure};
 use crate::limits::VANTAGE_LIFE;
@@ -43,20 +43,20 @@ pub(super) struct PortsArgs {
 
 impl PortsArgs {
     pub(super) fn run(&self, console: &mut Console, lang: Option<Language>) -> Result<(), Failure> {
-        let read = read(&self.place.asked(), console, lang)?;
+        let gathered = gather(&self.place.asked(), console, lang)?;
         if self.history {
-            return history(&Open::of(read, console)?, self.limit, console);
+            return history(&Open::beside(&gathered, console)?, self.limit, console);
         }
         if self.from_phone {
-            return from_phone(&mut Open::of(read, console)?, console);
+            return from_phone(&mut Open::beside(&gathered, console)?, console);
         }
         if let Some(listener) = &self.release {
-            let mut open = Open::of(read, console)?;
+            let mut open = Open::beside(&gathered, console)?;
             let texts = &console.texts;
             open.change(texts, |registry, by| registry.release_port(listener, by))?;
             return console.data(&say!(console.texts, "port-released", listener = listener));
         }
-        now(&read, console)
+        now(&read(&self.place.asked(), console, lang)?, console)
     }
 }
 

@@ -106,7 +106,7 @@ impl GateDriver {
         let list = all_candidates(read, listening);
         let now = self.now();
         let mut gate = self.gate();
-        gate.set_settings(gate_settings(&read.settings));
+        gate.set_settings(gate_settings(&read.settings), now);
         gate.set_candidates(list, now);
         drop(gate);
         self.news();
@@ -129,6 +129,37 @@ impl GateDriver {
     pub fn told(&self, listener: Listener, scheme: Scheme) -> Told {
         let now = self.now();
         self.gate().told(listener, scheme, now)
+    }
+
+    /// What devices are told of `mqtt`, `mqtts`, `http` and `https`, and whether it is proved;
+    /// waits until every address was probed once, for `patience` at most.
+    pub fn first_told(&self, patience: Duration) -> Vec<(AdvertisedAddress, bool)> {
+        let until = Instant::now() + patience;
+        loop {
+            let now = self.now();
+            let open = self
+                .gate()
+                .states(now)
+                .iter()
+                .any(|standing| matches!(standing.state, State::Unknown | State::Probing));
+            if !open || Instant::now() >= until {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        [
+            (Listener::Mqtt, Scheme::Mqtt),
+            (Listener::Mqtts, Scheme::Mqtts),
+            (Listener::Http, Scheme::Http),
+            (Listener::Https, Scheme::Https),
+        ]
+        .into_iter()
+        .filter_map(|(listener, scheme)| match self.told(listener, scheme) {
+            Told::Verified(address) | Told::LastVerified(address, _) => Some((address, true)),
+            Told::Unverified(address, _) => Some((address, false)),
+            Told::Nothing(_) => None,
+        })
+        .collect()
     }
 
     /// Whether a change would leave a listener without a proved address that has one now: then

@@ -74,6 +74,7 @@ pub fn candidates(settings: &Settings, surroundings: &Surroundings) -> Vec<Candi
             .filter(|socket| socket.listener == listener && !socket.standard)
             .map(|socket| socket.address)
             .collect();
+        let has_proxy = settings.proxy.iter().any(|proxy| proxy.to == listener);
         let only_here = sockets.iter().all(|socket| is_loopback(socket.ip()));
         if let AdvertisedHost::Host(host) = &settings.advertise.host
             && !only_here
@@ -89,7 +90,8 @@ pub fn candidates(settings: &Settings, surroundings: &Surroundings) -> Vec<Candi
         for socket in &sockets {
             let ip = socket.ip().to_canonical();
             if !ip.is_unspecified() {
-                if !is_loopback(ip) || only_here {
+                // Behind a proxy on this machine, loopback is the proxy's way in and nobody else's.
+                if !is_loopback(ip) || (only_here && !has_proxy) {
                     list.push_ip(listener, ip, socket.port(), hosts.doubt(ip));
                 }
                 continue;

@@ -107,6 +107,11 @@ impl Entry {
         self.next_probe
     }
 
+    /// Probes at `at` at the latest.
+    pub(super) fn probe_by(&mut self, at: u64) {
+        self.next_probe = self.next_probe.min(at);
+    }
+
     pub(super) fn is_due(&self, now: u64) -> bool {
         self.begun.is_none() && self.next_probe <= now
     }

@@ -1,10 +1,12 @@
 //! `config show`, `delta` and `explain`.
 
+use std::path::PathBuf;
+
 use safeport_settings::{Fate, Source};
 use safeport_store::{DataFolder, Live, Registry};
 
 use super::KeyArgs;
-use crate::cli::{Place, read};
+use crate::cli::{Place, gather, read, speak};
 use crate::console::{Console, Failure};
 use crate::reading::{Read, source_json};
 use crate::say;
@@ -17,7 +19,19 @@ pub(super) fn show(
     lang: Option<Language>,
     delta: bool,
 ) -> Result<(), Failure> {
-    let read = read(&place.asked(), console, lang)?;
+    let asked = place.asked();
+    let read = match Read::new(&asked) {
+        Ok(read) => read,
+        Err(error) => {
+            // What is in force can be shown although the files of now have mistakes.
+            let gathered = gather(&asked, console, lang)?;
+            let running = Running::at(gathered.data_folder());
+            let failed = error.failure(&console.texts, false);
+            running.show_live(console, delta)?;
+            return Err(failed);
+        }
+    };
+    speak(read.settings.server.language, console, lang);
     let running = Running::of(&read);
     let entries: Vec<_> = read
         .settings
@@ -170,9 +184,11 @@ pub(super) struct Running {
 
 impl Running {
     pub(super) fn of(read: &Read) -> Running {
-        let folder = read
-            .data_folder()
-            .and_then(|folder| DataFolder::open_existing(&folder).ok().flatten());
+        Running::at(read.data_folder())
+    }
+
+    fn at(folder: Option<PathBuf>) -> Running {
+        let folder = folder.and_then(|folder| DataFolder::open_existing(&folder).ok().flatten());
         let registry = folder
             .as_ref()
             .and_then(|folder| folder.registry_to_read().ok().flatten());
@@ -180,6 +196,36 @@ impl Running {
             .filter(|folder| matches!(folder.server(), Ok(Some(_))))
             .and_then(|_| registry.as_ref()?.live().ok().flatten());
         Running { registry, live }
+    }
+
+    /// Everything that the server uses, if one runs.
+    fn show_live(&self, console: &Console, delta: bool) -> Result<(), Failure> {
+        let Some(live) = &self.live else {
+            return Ok(());
+        };
+        let values = live
+            .values
+            .iter()
+            .filter(|value| !delta || value.source != Source::Default.to_string());
+        if console.json {
+            let values: Vec<_> = values
+                .map(|value| {
+                    serde_json::json!({
+                        "key": value.key,
+                        "running": value.value,
+                        "source": value.source,
+                    })
+                })
+                .collect();
+            return console.json(&values);
+        }
+        let lines: Vec<String> = values
+            .map(|value| format!("{} = {}  # {}", value.key, value.value, value.source))
+            .collect();
+        console.data(&lines.join("\n"))?;
+        console.talk(&say!(console.texts, "config-live-only"));
+        self.talk(console);
+        Ok(())
     }
 
     fn value(&self, key: &str) -> Option<&str> {

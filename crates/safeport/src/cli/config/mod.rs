@@ -141,7 +141,9 @@ pub(super) struct ReloadArgs {
 impl ConfigCommand {
     pub(super) fn run(&self, console: &mut Console, lang: Option<Language>) -> Result<(), Failure> {
         match self {
-            ConfigCommand::Example => console.data(&safeport_settings::Settings::example()),
+            ConfigCommand::Example => console.data(&safeport_settings::Settings::example_in(
+                console.texts.language().into(),
+            )),
             ConfigCommand::Show(place) => look::show(place, console, lang, false),
             ConfigCommand::Delta(place) => look::show(place, console, lang, true),
             ConfigCommand::Explain(args) => look::explain(args, console, lang),
