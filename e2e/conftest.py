@@ -40,6 +40,38 @@ def own_server(request):
         yield lambda **options: stack.enter_context(servers.serving(servers.Safeport, **options))
 
 
+@pytest.fixture
+def home(request, tmp_path):
+    """A folder with settings of this test alone: call it with options of `Safeport`. Nothing is started; what the
+    test starts there is stopped."""
+    if request.config.getoption("--peer") != "safeport":
+        pytest.skip("concerns safeport's own command line")
+    made = []
+
+    def make(**options):
+        folder = tmp_path / f"home-{len(made)}"
+        folder.mkdir()
+        made.append(servers.Safeport(folder, **{"settings": {}, "open_to_all": False, **options}))
+        return made[-1]
+
+    yield make
+    for each in made:
+        if request.node.stash.get(failed, False):
+            print(f"--- log of {each.folder.name} ---\n{each.log_text()[-4000:]}")
+        each.stop()
+
+
+failed = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if call.when == "call":
+        item.stash[failed] = report.failed
+    return report
+
+
 numbers = itertools.count(1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pathlib
 import shutil
@@ -16,6 +17,7 @@ import urllib.error
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+LISTENERS = ("mqtt", "mqtts", "http", "https")
 BINARY = pathlib.Path(os.environ.get("SAFEPORT_BINARY", ROOT / "target" / "debug" / "safeport"))
 
 
@@ -40,25 +42,44 @@ class Safeport:
 
     name = "safeport"
 
-    def __init__(self, folder: pathlib.Path, *, open_to_all=True, environment=None, arguments=(), before=""):
-        self.folder = folder
+    def __init__(self, folder: pathlib.Path, *, open_to_all=True, environment=None, arguments=(), before="",
+                 settings: dict[str, str] | None = None, host="127.0.0.1"):
+        """`settings`: sections and their lines. The listeners are then bound in a `safeport.toml` and not by
+        variables, so that a test can change them while the server runs."""
+        self.folder, self.host = folder, host
         self.data = folder / "data"
-        self.mqtt_port, self.mqtts_port, self.http_port = free_ports(3)
-        self.mqtt, self.mqtts, self.http = (("127.0.0.1", port)
-                                            for port in (self.mqtt_port, self.mqtts_port, self.http_port))
+        self.mqtt_port, self.mqtts_port, self.http_port, self.https_port = free_ports(4)
+        self.mqtt, self.mqtts, self.http, self.https = (
+            (host, port) for port in (self.mqtt_port, self.mqtts_port, self.http_port, self.https_port))
         self.open_to_all, self.arguments, self.before = open_to_all, list(arguments), before
-        self.environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith("SAFEPORT__")},
-            "SAFEPORT__MQTT__BIND": f"127.0.0.1:{self.mqtt_port}",
-            "SAFEPORT__MQTTS__BIND": f"127.0.0.1:{self.mqtts_port}",
-            "SAFEPORT__HTTP__BIND": f"127.0.0.1:{self.http_port}",
-            **(environment or {}),
-        }
+        binds = {listener: f"{host}:{getattr(self, listener + '_port')}" for listener in LISTENERS}
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("SAFEPORT__")}
+        if settings is None:
+            self.environment |= {f"SAFEPORT__{name.upper()}__BIND": bind for name, bind in binds.items()}
+        else:
+            self.write_settings(settings, binds)
+        self.environment |= environment or {}
         self.process: subprocess.Popen | None = None
         self.log_path = folder / "server.log"
         self.has_websocket = self.has_tls = True
 
-    def start(self) -> "Safeport":
+    @property
+    def file(self) -> pathlib.Path:
+        return self.folder / "safeport.toml"
+
+    def write_settings(self, settings: dict[str, str], binds: dict[str, str]):
+        """A listener's section gets its bind, unless it says `bind` itself."""
+        sections = {name: f'bind = "{bind}"' for name, bind in binds.items()}
+        for name, lines in settings.items():
+            bind = sections.get(name)
+            sections[name] = f"{bind}\n{lines}" if bind and "bind =" not in lines else lines
+        self.file.write_text("".join(f"[{name}]\n{lines}\n\n" for name, lines in sections.items()))
+
+    def start_degraded(self) -> "Safeport":
+        """As `start`, for a server that is expected to serve with settings of before."""
+        return self.start(healthy=False)
+
+    def start(self, healthy=True) -> "Safeport":
         assert BINARY.exists(), f"{BINARY} is missing: run `cargo build -p safeport` first"
         command = [str(BINARY), "serve", "--data", str(self.data)] + ["--open"] * self.open_to_all + self.arguments
         if self.before:
@@ -66,23 +87,23 @@ class Safeport:
         self.log = open(self.log_path, "ab")
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
                                         env=self.environment, cwd=self.folder)
-        self.wait_ready()
+        self.wait_ready(healthy)
         return self
 
-    def wait_ready(self, seconds=20.0):
+    def wait_ready(self, healthy=True, seconds=20.0):
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise AssertionError(f"the server ended with {self.process.returncode}:\n{self.log_text()}")
             with contextlib.suppress(OSError):
-                if self.get("/healthz", timeout=1)[0] == 200:
+                if self.get("/healthz", timeout=1)[0] == 200 or not healthy:
                     return
             time.sleep(0.05)
         raise AssertionError(f"the server was not ready after {seconds} s:\n{self.log_text()}")
 
     def get(self, path: str, timeout=5.0) -> tuple[int, str]:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=timeout) as answer:
+            with urllib.request.urlopen(f"http://{self.host}:{self.http_port}{path}", timeout=timeout) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -99,13 +120,17 @@ class Safeport:
     def log_text(self) -> str:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
-    def cli(self, *arguments: str, check=True, stdin=None) -> subprocess.CompletedProcess:
-        """Runs `safeport ARGUMENTS --data DIR`."""
+    def cli(self, *arguments: str, check=True, stdin=None, **variables: str) -> subprocess.CompletedProcess:
+        """Runs `safeport ARGUMENTS --data DIR`, with more variables in its environment."""
         done = subprocess.run([str(BINARY), *arguments, "--data", str(self.data)], text=True, timeout=30,
-                              input=stdin, capture_output=True, env=self.environment, cwd=self.folder)
+                              input=stdin, capture_output=True, env=self.environment | variables, cwd=self.folder)
         if check:
             assert done.returncode == 0, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
+
+    def json(self, *arguments: str):
+        """What a command prints with `--json`."""
+        return json.loads(self.cli(*arguments, "--json").stdout)
 
     def tls_context(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(self.ca))
