@@ -291,7 +291,15 @@ pub(crate) fn plan(
     planner.plan_proxies();
     let plan = planner.plan;
     problems.append(&mut planner.problems);
-    problems.extend(rules::broken(&plan));
+    problems.extend(rules::broken(&plan).into_iter().map(|mut problem| {
+        // The plan does not know who switched a listener off.
+        if let (Source::Default, Some(key)) = (&problem.source, &problem.key)
+            && let Some(source) = settings.source(key)
+        {
+            problem.source = source.clone();
+        }
+        problem
+    }));
     settings.notes.extend(plan.notes());
     settings.plan = plan;
 }

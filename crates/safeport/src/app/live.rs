@@ -16,7 +16,8 @@ use safeport_engine::EngineHandle;
 use safeport_net::surroundings::Surroundings;
 use safeport_settings::{BoundSocket, Listener, Settings};
 use safeport_store::{
-    By, Draft, FileSnapshot, LiveValue, Registry, Revision, RevisionKind, RevisionState, Told,
+    By, Draft, FileSnapshot, LiveValue, Registry, Revision, RevisionKind, RevisionState, Scope,
+    Told,
 };
 
 use super::plan::{broker_limits, listener_limits, wanted_connections};
@@ -352,7 +353,13 @@ impl Live {
         let before = self.read.clone();
         let asks = matches!(revision.kind, RevisionKind::Set | RevisionKind::Rollback);
         let applied = self.swap(next)?;
-        let verdict = applied.verdict(&self.texts);
+        let scoped: Vec<String> = revision
+            .changes
+            .iter()
+            .filter(|change| change.scope != Scope::Everyone)
+            .map(|change| format!("{} ({})", change.key, change.scope))
+            .collect();
+        let verdict = applied.verdict(&scoped, &self.texts);
         let lockout = applied
             .changed
             .iter()
@@ -739,11 +746,17 @@ impl Live {
 
 impl Applied {
     /// What changed, in one line for the log, the history and the command that asked.
-    fn verdict(&self, texts: &Texts) -> String {
-        if self.changed.is_empty() {
+    fn verdict(&self, scoped: &[String], texts: &Texts) -> String {
+        let keys: Vec<&str> = self
+            .changed
+            .iter()
+            .chain(scoped)
+            .map(String::as_str)
+            .collect();
+        if keys.is_empty() {
             return say!(texts, "change-none");
         }
-        let mut verdict = say!(texts, "change-keys", keys = self.changed.join(", "));
+        let mut verdict = say!(texts, "change-keys", keys = keys.join(", "));
         if !self.moved.is_empty() {
             verdict.push(' ');
             verdict.push_str(&say!(
@@ -795,7 +808,7 @@ fn shares<'a>(bound: impl Iterator<Item = &'a Bound>) -> std::io::Result<Vec<Tcp
 }
 
 /// Writes the text of before the change, unless somebody has written since.
-fn put_back(file: &FileSnapshot) -> std::io::Result<()> {
+pub(crate) fn put_back(file: &FileSnapshot) -> std::io::Result<()> {
     let path = PathBuf::from(&file.path);
     let now = std::fs::read_to_string(&path).ok();
     if now != file.new {

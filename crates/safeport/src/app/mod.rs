@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use safeport_engine::Engine;
 use safeport_settings::{BoundSocket, LogFormat, Settings};
-use safeport_store::{By, Draft, FolderLock, RevisionKind, RevisionState};
+use safeport_store::{By, DataFolder, Draft, FolderLock, RevisionKind, RevisionState};
 use tokio::runtime::Runtime;
 
 pub use house::{certificates, data_folder, registry_failed};
@@ -25,7 +25,7 @@ pub(crate) use sockets::port_range;
 pub(crate) use words::holding_text;
 
 use house::House;
-use live::{CONFIRM_REPLY, Live, changed_files};
+use live::{CONFIRM_REPLY, Live, changed_files, put_back};
 use plan::{engine_settings, listener_specs, wanted_connections};
 use sockets::{Binder, Bound};
 
@@ -35,7 +35,7 @@ use crate::descriptors::Descriptors;
 use crate::limits::{CERTIFICATE_INTERVAL, FIRST_PROOFS, SHUTDOWN_GRACE};
 use crate::log;
 use crate::probe::Proofs;
-use crate::reading::Read;
+use crate::reading::{Gathered, Read};
 use crate::serve::access::{Access, unix_now};
 use crate::serve::gate::GateDriver;
 use crate::serve::http::{Confirm, Confirmed, HttpListeners, Services, Site, SiteSettings};
@@ -83,6 +83,52 @@ pub fn serve(read: Read, strand: &[String], console: &Console) -> Result<(), Fai
     };
     server.greet(console)?;
     server.run(&runtime, signals, ends, texts)
+}
+
+/// Takes back a change that nobody had confirmed when its server ended. To be called before the
+/// settings are read; does nothing beside a running server.
+pub fn take_back_unconfirmed(gathered: &Gathered, console: &Console) {
+    let Some(Ok(Some(folder))) = gathered.data_folder().map(DataFolder::open_existing) else {
+        return;
+    };
+    // Whatever is wrong here is told when the folder is opened to serve.
+    if !matches!(folder.server(), Ok(None)) || !matches!(folder.registry_to_read(), Ok(Some(_))) {
+        return;
+    }
+    let Ok(mut registry) = folder.registry() else {
+        return;
+    };
+    let Ok(Some(revision)) = registry.unconfirmed() else {
+        return;
+    };
+    let texts = &console.texts;
+    let mut verdict = say!(texts, "change-cut-off");
+    for file in &revision.files {
+        if let Err(error) = put_back(file) {
+            let path = &file.path;
+            verdict.push(' ');
+            verdict.push_str(&say!(
+                texts,
+                "file-not-put-back",
+                path = path,
+                error = error
+            ));
+        }
+    }
+    let by = By {
+        who: "server",
+        at: unix_now(),
+    };
+    let id = revision.id;
+    match registry.settle(id, RevisionState::Reverted, Some(&verdict), None, by) {
+        Ok(()) => console.talk(&say!(
+            texts,
+            "change-done",
+            revision = id,
+            verdict = verdict
+        )),
+        Err(error) => console.talk(&error.to_string()),
+    }
 }
 
 /// Binds everything that is planned.
@@ -394,6 +440,7 @@ impl Server {
             end
         });
         self.stopping.store(true, Ordering::Relaxed);
+        self.gate.stop();
         service_manager::stopping();
         if let End::Signal(name) = &end {
             tracing::info!(

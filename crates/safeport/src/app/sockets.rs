@@ -136,9 +136,10 @@ impl Binder<'_> {
         mut range: RangeInclusive<u16>,
     ) -> Result<(TcpListener, u16), BindError> {
         let (listener, from) = (planned.listener, planned.address.port());
+        let key = format!("{}.on_conflict", listener.name());
         loop {
             let (socket, port) =
-                safeport_net::bind_range(&planned.key, planned.address.ip(), range.clone())?;
+                safeport_net::bind_range(&key, planned.address.ip(), range.clone())?;
             let clashes = self.settings.plan.moved(listener, from, port).is_err();
             if !clashes || port >= *range.end() {
                 return Ok((socket, port));

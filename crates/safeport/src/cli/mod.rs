@@ -202,6 +202,9 @@ fn read_to_serve(
     console: &mut Console,
     lang: Option<Language>,
 ) -> Result<Read, Failure> {
+    if let Ok(gathered) = Gathered::new(asked) {
+        app::take_back_unconfirmed(&gathered, console);
+    }
     let error = match Read::new(asked) {
         Ok(read) => {
             speak(read.settings.server.language, console, lang);

@@ -2,6 +2,7 @@
 //! address may be told. The decisions are [`safeport_settings::Gate`]'s.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -33,6 +34,8 @@ pub struct GateDriver {
     proofs: Arc<Proofs>,
     trust: RwLock<Arc<Trust>>,
     events: Mutex<Sender<Event>>,
+    /// The server is going down: that nothing answers any more is no news.
+    stopping: AtomicBool,
 }
 
 impl GateDriver {
@@ -61,7 +64,13 @@ impl GateDriver {
             proofs,
             trust: RwLock::new(Arc::new(trust)),
             events: Mutex::new(events),
+            stopping: AtomicBool::new(false),
         }
+    }
+
+    /// Believes no probe from now on, since listeners are about to close.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
     }
 
     /// What proves that a probe came out here.
@@ -82,6 +91,9 @@ impl GateDriver {
                 let driver = self.clone();
                 tokio::spawn(async move {
                     let outcome = driver.probe(&address, PROBE_DEADLINE).await;
+                    if driver.stopping.load(Ordering::Relaxed) {
+                        return;
+                    }
                     driver
                         .gate()
                         .handle_outcome(&address, outcome, driver.now());

@@ -126,7 +126,7 @@ fn every_clash_names_both_places_and_a_way_out_in_both_languages() {
         ),
         (
             "mqtt.enabled = false\nmqtts.enabled = false\nhttp.enabled = false\nhttps.enabled = false\n",
-            "default: mqtt.enabled: no listener is enabled, so nobody could connect\n  help: set mqtt.enabled, mqtts.enabled, http.enabled or https.enabled to true",
+            "safeport.toml:1:16: mqtt.enabled: no listener is enabled, so nobody could connect\n  help: set mqtt.enabled, mqtts.enabled, http.enabled or https.enabled to true",
             "没有启用任何监听器",
         ),
         (

@@ -111,6 +111,9 @@ impl Edit<'_> {
         let mut open = Open::of(read(&self.place.asked(), console, lang)?, console)?;
         let texts = &console.texts;
         let mut proposal = Proposal::new(&open)?;
+        if self.key == "server.data" {
+            console.talk(&say!(texts, "set-data-moves"));
+        }
         if into_file {
             proposal.edit_file(&before, self.key, value.as_deref(), texts)?;
         } else {

@@ -68,8 +68,8 @@ const TIME: Reason = reason(
     "它属于 OTA 检查的应答，将在以后提供",
 );
 const DEVICE_AUTH: Reason = reason(
-    "who may speak is decided per device: `device add xiaozhi` gives each one a login of its own; tokens are not taken along",
-    "是否允许通话由每个设备决定：`device add xiaozhi` 为每个设备创建自己的登录；令牌不会沿用",
+    "who may speak will be decided per device, each with a login of its own; tokens are not taken along",
+    "是否允许通话将由每个设备决定，各有自己的登录；令牌不会沿用",
 );
 const GATEWAY: Reason = reason(
     "Safeport is the MQTT server itself and needs no gateway: [mqtt], [mqtts], and `advertise.xiaozhi = \"mqtt\"` or \"mqtts\" to tell devices of it",
