@@ -89,7 +89,7 @@ user-rights = User { $name } now has: { $rights }
 user-enabled = User { $name } may log in again.
 user-disabled = User { $name } can no longer log in; its connections end now.
 user-none = There are no users yet. `{ $program } user add NAME` adds one.
-user-name-bad = { $name } cannot be a user name: 1 to { $limit } bytes, without control characters and without spaces at its ends
+user-name-bad = { $name } cannot be a user name: 1 to { $limit } bytes, without control characters, without spaces at its ends and without $ in front
 
 device-added = Device { $name } was added.
 device-passwd = Device { $name } has a new password; its connection with the old one ends now.

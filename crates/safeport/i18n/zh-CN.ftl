@@ -89,7 +89,7 @@ user-rights = 用户 { $name } 现在的权限：{ $rights }
 user-enabled = 用户 { $name } 可以再次登录。
 user-disabled = 用户 { $name } 不能再登录；其连接正在断开。
 user-none = 还没有用户。用 `{ $program } user add NAME` 添加。
-user-name-bad = { $name } 不能作为用户名：1 到 { $limit } 字节，不含控制字符，首尾没有空格
+user-name-bad = { $name } 不能作为用户名：1 到 { $limit } 字节，不含控制字符，首尾没有空格，不以 $ 开头
 
 device-added = 已添加设备 { $name }。
 device-passwd = 设备 { $name } 有了新密码；使用旧密码的连接正在断开。

@@ -10,7 +10,7 @@ use safeport_settings::{
     Audience, DataPath, FileSource, FlagSource, ManagedValue, Names, Problem, Settings, Source,
     Sources,
 };
-use safeport_store::{DataFolder, ManagedRow, Registry, Revision, Scope, StoreError};
+use safeport_store::{DataFolder, FileSnapshot, ManagedRow, Registry, Revision, Scope, StoreError};
 
 use crate::console::{Console, Exit, Failure};
 use crate::limits::{CONF_D_FILES, NAME_DEADLINE};
@@ -575,13 +575,13 @@ fn drop_ins(folder: &Path) -> Result<Vec<TextFile>, ReadError> {
         .collect()
 }
 
-/// Writes a settings file so that a reader finds the old text or the new one, never a part;
-/// permissions stay, and a link stays a link.
+/// Writes a settings file so that a reader finds the old text or the new one, never a part; owner,
+/// group and permissions stay, and a link stays a link. A file that cannot be replaced like this
+/// (its folder belongs to somebody else, it is mounted into a container by itself) is overwritten.
 ///
 /// # Errors
 /// What the system says.
 pub fn write_file(path: &Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write;
     let path = match std::fs::canonicalize(path) {
         Ok(real) => real,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => path.to_path_buf(),
@@ -592,21 +592,66 @@ pub fn write_file(path: &Path, text: &str) -> std::io::Result<()> {
     {
         std::fs::create_dir_all(folder)?;
     }
+    let replaced = replace_file(&path, text);
+    if replaced.is_err() && path.is_file() {
+        return overwrite_file(&path, text);
+    }
+    replaced
+}
+
+fn replace_file(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::{MetadataExt, fchown};
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let beside = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    // One that is there was left behind by a process that is gone, or is a trap.
+    let _ = std::fs::remove_file(&beside);
     let written = (|| {
-        let mut file = std::fs::File::create(&beside)?;
-        if let Ok(old) = std::fs::metadata(&path) {
+        let mut file = std::fs::File::create_new(&beside)?;
+        if let Ok(old) = std::fs::metadata(path) {
+            let new = file.metadata()?;
+            // A server that runs as another user than this command must still be able to read it.
+            if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
+                fchown(&file, Some(old.uid()), Some(old.gid()))?;
+            }
             file.set_permissions(old.permissions())?;
         }
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        std::fs::rename(&beside, &path)
+        std::fs::rename(&beside, path)
     })();
     if written.is_err() {
         let _ = std::fs::remove_file(&beside);
     }
     written
+}
+
+fn overwrite_file(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut file = std::fs::OpenOptions::new().write(true).open(path)?;
+    file.set_len(0)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// Puts back the text of before a change, unless somebody has written since.
+///
+/// # Errors
+/// What the system says.
+pub fn put_back(file: &FileSnapshot) -> std::io::Result<()> {
+    let path = Path::new(&file.path);
+    let now = match std::fs::read_to_string(path) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    if now != file.new || now == file.old {
+        return Ok(());
+    }
+    match &file.old {
+        Some(text) => write_file(path, text),
+        None => std::fs::remove_file(path),
+    }
 }
 
 impl ReadError {
@@ -904,6 +949,51 @@ mod tests {
             .flatten()
             .collect();
         assert_eq!(left.len(), 2, "{left:?}");
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+
+    #[test]
+    fn a_settings_file_of_somebody_else_stays_theirs() {
+        use std::os::unix::fs::{MetadataExt, chown};
+        // Only root may give files away; everybody else has nothing to lose here.
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let folder = std::env::temp_dir().join(format!("safeport-owner-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let path = folder.join("safeport.toml");
+        std::fs::write(&path, "a = 1\n").expect("written");
+        chown(&path, Some(4711), Some(4712)).expect("given away");
+        write_file(&path, "a = 2\n").expect("written");
+        let now = std::fs::metadata(&path).expect("a file");
+        assert_eq!((now.uid(), now.gid()), (4711, 4712));
+        assert_eq!(std::fs::read_to_string(&path).expect("a file"), "a = 2\n");
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+
+    #[test]
+    fn a_file_is_put_back_only_over_what_the_change_has_written() {
+        let folder = std::env::temp_dir().join(format!("safeport-back-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let path = folder.join("safeport.toml");
+        let change = |old: Option<&str>, new: Option<&str>| FileSnapshot {
+            path: path.to_string_lossy().into_owned(),
+            old: old.map(str::to_owned),
+            new: new.map(str::to_owned),
+        };
+        let says = || std::fs::read_to_string(&path).ok();
+        std::fs::write(&path, "theirs").expect("written");
+        put_back(&change(Some("old"), Some("new"))).expect("left alone");
+        assert_eq!(says().as_deref(), Some("theirs"));
+        std::fs::write(&path, "new").expect("written");
+        put_back(&change(Some("old"), Some("new"))).expect("put back");
+        assert_eq!(says().as_deref(), Some("old"));
+        put_back(&change(None, Some("old"))).expect("taken away");
+        assert_eq!(says(), None);
+        // What cannot be read is nobody's to take away.
+        std::fs::write(&path, b"\xff").expect("written");
+        assert!(put_back(&change(None, Some("new"))).is_err());
+        assert!(path.exists());
         let _ = std::fs::remove_dir_all(&folder);
     }
 }

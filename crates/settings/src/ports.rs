@@ -208,8 +208,11 @@ impl PortPlan {
             problems.extend(clashes);
         }
         for bind in wanted {
-            // Whoever is refused here has been spoken of above.
-            let _ = self.add(bind);
+            let (listener, standard) = (bind.listener, bind.standard);
+            // Whoever is refused here has been spoken of above; what follows from it is not.
+            if self.add(bind).is_err() && !standard && !self.unsure.contains(&listener) {
+                self.unsure.push(listener);
+            }
         }
         problems
     }

@@ -251,6 +251,14 @@ impl Live {
             }
         };
         let files = changed_files(&self.read.files, &read.files);
+        if self.read.degraded.is_none()
+            && files.is_empty()
+            && self.read.settings.differences(&read.settings).is_empty()
+        {
+            tracing::info!(target: "safeport::serve", "{why}: the settings files say what is in force");
+            self.gate.recheck();
+            return;
+        }
         let draft = Draft {
             reason: String::new(),
             kind: RevisionKind::Files,

@@ -5,6 +5,7 @@ use safeport_net::holder::{Holding, holder_of};
 use safeport_settings::{PlannedBind, Protocol};
 use safeport_store::{DataFolder, RunningServer, StoreError};
 
+use super::ports::holder_json;
 use super::{colored, failure, speak};
 use crate::app::{holding_text, port_range};
 use crate::console::{Console, Exit, Failure};
@@ -153,7 +154,7 @@ impl Held {
             "key": self.planned.key,
             "source": crate::reading::source_json(&self.planned.source),
             "address": self.planned.address.to_string(),
-            "holder": holding_text(texts, &self.holding),
+            "holder": holder_json(texts, &self.holding),
             "moves": self.moves,
         })
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use safeport_net::holder::{Holding, holder_of};
-use safeport_settings::{PlannedBind, Protocol, Via};
+use safeport_settings::{AdvertisedAddress, PlannedBind, Protocol, Via};
 use safeport_store::{AddressRow, PortEvent, PortEventKind, Registry, RunningServer};
 
 use super::registry::{Open, failed};
@@ -18,7 +18,7 @@ use crate::probe::Proofs;
 use crate::probe::proof::VANTAGE_PATH;
 use crate::reading::{Read, source_json};
 use crate::say;
-use crate::serve::access::unix_now;
+use crate::serve::access::{is_loopback, unix_now};
 use crate::text::{Language, Texts};
 use crate::time::stamp;
 
@@ -207,7 +207,7 @@ impl Row {
         let (state, holder, moved) = match &self.state {
             State::Bound(moved) => ("bound", None, moved.map(|moved| moved.to_string())),
             State::Free => ("free", None, None),
-            State::Held(holding) => ("held", Some(holding_text(texts, holding)), None),
+            State::Held(holding) => ("held", Some(holder_json(texts, holding)), None),
         };
         serde_json::json!({
             "listener": self.planned.listener.name(),
@@ -219,6 +219,23 @@ impl Row {
             "holder": holder,
             "moved_to": moved,
         })
+    }
+}
+
+/// Who holds a port: in words, and the facts where it is a program that we may look into.
+pub(super) fn holder_json(texts: &Texts, holding: &Holding) -> serde_json::Value {
+    let words = holding_text(texts, holding);
+    match holding {
+        Holding::Program(holder) => serde_json::json!({
+            "words": words,
+            "pid": holder.pid,
+            "program": holder.program,
+            "user": holder.user,
+            "command_line": holder.command_line,
+            "unit": holder.unit,
+            "container": holder.container.as_ref().map(|container| &container.id),
+        }),
+        _ => serde_json::json!({"words": words}),
     }
 }
 
@@ -355,7 +372,7 @@ fn from_phone(open: &mut Open, console: &Console) -> Result<(), Failure> {
         .map_err(|error| failed(texts, &error))?;
     let urls: Vec<String> = addresses
         .iter()
-        .filter(|row| row.url.starts_with("http"))
+        .filter(|row| row.url.starts_with("http") && !is_loopback_url(&row.url))
         .filter(|row| row.state != "broken")
         .map(|row| format!("{}{VANTAGE_PATH}{token}", row.url))
         .collect();
@@ -383,6 +400,14 @@ fn from_phone(open: &mut Open, console: &Console) -> Result<(), Failure> {
     console.data(&urls.join("\n"))?;
     console.talk(&say!(texts, "phone-waiting"));
     watch(open, &addresses, console)
+}
+
+/// Whether no phone can open an address.
+fn is_loopback_url(url: &str) -> bool {
+    AdvertisedAddress::parse(url)
+        .ok()
+        .and_then(|address| address.host().ip())
+        .is_some_and(is_loopback)
 }
 
 /// Tells each address that is newly seen from elsewhere, until the page's time is over.

@@ -262,10 +262,9 @@ fn proved(
         .map_err(|error| failed(texts, &error))?
         .and_then(|last| AdvertisedAddress::parse(&last.url).ok())
         .filter(|address| {
-            suits(address)
-                && !rows
-                    .iter()
-                    .any(|(known, row)| known == address && row.state == "broken")
+            // One that the server no longer speaks of was no candidate any more and then failed.
+            rows.iter()
+                .any(|(known, row)| known == address && row.state != "broken")
         });
     if let Some(address) = last {
         return Ok((address, None));

@@ -195,11 +195,13 @@ fn list(place: &Place, console: &mut Console, lang: Option<Language>) -> Result<
     console.data(&lines.join("\n"))
 }
 
-/// A name that MQTT can carry and a log line can show.
+/// A name that MQTT can carry and a log line can show. What begins with `$` is the server's own:
+/// its probes log in like that, and are not logged like others.
 fn check_name(name: &str, texts: &Texts) -> Result<(), Failure> {
     let is_good = !name.is_empty()
         && name.len() <= USERNAME_BYTES
         && name.trim() == name
+        && !name.starts_with('$')
         && !name.chars().any(char::is_control);
     if is_good {
         return Ok(());

@@ -288,8 +288,9 @@ fn bad_certificate(address: &AdvertisedAddress, why: &CertificateError) -> Said 
         CertificateError::UnknownIssuer => both!(
             "the certificate that {address} shows is signed neither by this server's authority nor \
              by a public one: it is self-signed, or the proxy leaves the intermediate certificate \
-             out (use the full chain)",
-            "{address} 出示的证书既不是本服务器的机构签发，也不是公共机构签发：它是自签名的，或代理漏掉了中间证书（请使用完整证书链）"
+             out (use the full chain); if it comes from an authority of your own, name that \
+             authority's certificate in advertise.ca_file",
+            "{address} 出示的证书既不是本服务器的机构签发，也不是公共机构签发：它是自签名的，或代理漏掉了中间证书（请使用完整证书链）；若由您自己的机构签发，请在 advertise.ca_file 中指定该机构的证书"
         ),
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => both!(
             "the certificate that {address} shows has expired; renew it, and check this machine's \

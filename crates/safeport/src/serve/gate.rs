@@ -339,7 +339,7 @@ impl GateDriver {
                 State::Broken { .. } | State::Degraded { .. } => tracing::warn!(
                     target: "safeport::gate",
                     listener = change.listener.name(),
-                    "{} is {} now{why}; `ports` shows what devices are told instead",
+                    "{} is {} now{why}. `ports` shows what devices are told instead",
                     change.address,
                     change.to.name(),
                 ),

@@ -170,15 +170,23 @@ pub(super) fn rollback(
     let texts = &console.texts;
     // Judged first: what held then may not hold any more, with another environment or version.
     as_of(&open.registry, &asked, args.revision, texts)?;
-    let (changes, mut files) = open
+    let (changes, _) = open
         .registry
         .way_back(args.revision)
         .map_err(|error| failed(texts, &error))?;
     // What is in a file now counts, not what was in it when somebody last looked.
-    for file in &mut files {
-        file.old = std::fs::read_to_string(&file.path).ok();
-    }
-    files.retain(|file| file.old != file.new);
+    let files = open
+        .registry
+        .files_at(args.revision)
+        .map_err(|error| failed(texts, &error))?
+        .into_iter()
+        .map(|(path, new)| FileSnapshot {
+            old: std::fs::read_to_string(&path).ok(),
+            path,
+            new,
+        })
+        .filter(|file| file.old != file.new)
+        .collect();
     let proposal = Proposal {
         changes,
         files,
