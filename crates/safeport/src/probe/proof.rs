@@ -62,7 +62,7 @@ impl Nonce {
 
     /// The client identifier that an MQTT probe uses: 27 characters.
     pub fn client_id(&self) -> String {
-        format!("safeport-probe-{}", &self.0[..12])
+        client_id_of(&self.0)
     }
 }
 
@@ -70,6 +70,15 @@ impl fmt::Display for Nonce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// The client identifier that belongs to a nonce; `None` for what is not shaped like one.
+pub fn client_id(nonce: &str) -> Option<String> {
+    Nonce::is_shaped_like(nonce).then(|| client_id_of(nonce))
+}
+
+fn client_id_of(nonce: &str) -> String {
+    format!("safeport-probe-{}", &nonce[..12])
 }
 
 /// Where an MQTT probe came out.

@@ -367,11 +367,17 @@ impl Access {
 
 impl Access {
     /// The rights of one of our own probes: none. It has shown what it came for by coming.
+    ///
+    /// Whatever answers at an address that is probed sees the nonce. So it lets in only the client
+    /// id that belongs to it: with another one a stranger would take over that client's session.
     fn own_probe(&self, login: &Login<'_>) -> Option<Verdict> {
         if login.username != Some(proof::USER) {
             return None;
         }
         let nonce = std::str::from_utf8(login.password?).ok()?;
+        if proof::client_id(nonce).as_deref() != Some(login.client_id) {
+            return None;
+        }
         self.proofs
             .arrived(nonce, login.listener, login.peer)
             .then(|| {
@@ -502,6 +508,41 @@ mod tests {
             Verdict::Admit(_) => None,
             Verdict::Refuse(reason) => Some(reason),
         }
+    }
+
+    #[test]
+    fn a_nonce_lets_in_its_own_client_id_and_takes_over_nobody_elses_session() {
+        let (access, _jobs) = access();
+        let nonce = access.proofs.issue().expect("random numbers");
+        let own_id = nonce.client_id();
+        let come = |client_id: &str, username: &str, password: &str| {
+            let verdict = access.decide_now(&Login {
+                client_id,
+                username: Some(username),
+                password: Some(password.as_bytes()),
+                peer: SocketAddr::from(([192, 168, 1, 66], 4711)),
+                listener: "mqtt",
+                tls: false,
+                again: false,
+            });
+            matches!(verdict, Some(Verdict::Admit(_)))
+        };
+        for (client_id, username, password) in [
+            ("plug-1", proof::USER, nonce.as_str()),
+            ("", proof::USER, nonce.as_str()),
+            ("safeport-probe-000000000000", proof::USER, nonce.as_str()),
+            (&own_id, "anna", nonce.as_str()),
+            (&own_id, proof::USER, "ffffffffffffffffffffffffffffffff"),
+            (&own_id, proof::USER, "é"),
+        ] {
+            assert!(
+                !come(client_id, username, password),
+                "{client_id} {username}"
+            );
+        }
+        assert!(come(&own_id, proof::USER, nonce.as_str()));
+        access.proofs.settle(&nonce).expect("it came in");
+        assert!(!come(&own_id, proof::USER, nonce.as_str()), "only once");
     }
 
     #[test]
