@@ -160,6 +160,11 @@ impl Gathered {
         data_folder(&self.lenient(), &self.environment)
     }
 
+    /// What was asked for.
+    pub fn asked(&self) -> &Asked {
+        &self.asked
+    }
+
     /// The settings as far as they can be understood.
     pub fn lenient(&self) -> Settings {
         Settings::parse_lenient(&self.sources(&[], None, Names::default(), &[])).0

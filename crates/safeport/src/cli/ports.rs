@@ -13,7 +13,7 @@ use super::registry::{Open, failed};
 use super::{Place, gather, read};
 use crate::app::holding_text;
 use crate::console::{Console, Failure};
-use crate::limits::VANTAGE_LIFE;
+use crate::limits::{FIRST_PROOFS, VANTAGE_LIFE};
 use crate::probe::Proofs;
 use crate::probe::proof::VANTAGE_PATH;
 use crate::reading::{Read, source_json};
@@ -366,10 +366,7 @@ fn from_phone(open: &mut Open, console: &Console) -> Result<(), Failure> {
         .instance_key()
         .map_err(|error| failed(texts, &error))?;
     let token = Proofs::new(*key.expose()).vantage_token(unix_now() + VANTAGE_LIFE.as_secs());
-    let addresses = open
-        .registry
-        .addresses()
-        .map_err(|error| failed(texts, &error))?;
+    let addresses = first_addresses(open, texts)?;
     let urls: Vec<String> = addresses
         .iter()
         .filter(|row| row.url.starts_with("http") && !is_loopback_url(&row.url))
@@ -400,6 +397,21 @@ fn from_phone(open: &mut Open, console: &Console) -> Result<(), Failure> {
     console.data(&urls.join("\n"))?;
     console.talk(&say!(texts, "phone-waiting"));
     watch(open, &addresses, console)
+}
+
+/// The addresses of the server; one that has just started is given a moment to probe them.
+fn first_addresses(open: &Open, texts: &Texts) -> Result<Vec<AddressRow>, Failure> {
+    let until = Instant::now() + FIRST_PROOFS;
+    loop {
+        let addresses = open
+            .registry
+            .addresses()
+            .map_err(|error| failed(texts, &error))?;
+        if !addresses.is_empty() || Instant::now() >= until {
+            return Ok(addresses);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// Whether no phone can open an address.

@@ -11,7 +11,7 @@ use super::{Place, read};
 use crate::console::{Console, Failure};
 use crate::limits::PASSWORD_BYTES;
 use crate::password::{self, Cost, PasswordError};
-use crate::reading::{Gathered, Read};
+use crate::reading::{Asked, Gathered, Read};
 use crate::serve::access::unix_now;
 use crate::text::{Language, Texts};
 use crate::{app, say};
@@ -24,6 +24,7 @@ pub(super) struct Open {
     /// The managed source.
     pub(super) managed: Vec<ManagedRow>,
     read: Option<Read>,
+    asked: Asked,
     who: String,
     now: u64,
 }
@@ -41,20 +42,27 @@ impl Open {
     /// Opens the data folder that settings name.
     pub(super) fn of(read: Read, console: &Console) -> Result<Open, Failure> {
         let folder = app::data_folder(read.data_folder(), &console.texts)?;
-        let settings = read.settings.clone();
-        Open::on(folder, settings, Some(read), console)
+        let (settings, asked) = (read.settings.clone(), read.asked.clone());
+        Open::on(folder, settings, Some(read), asked, console)
     }
 
     /// Opens the data folder although the settings may have mistakes.
     pub(super) fn beside(gathered: &Gathered, console: &Console) -> Result<Open, Failure> {
         let folder = app::data_folder(gathered.data_folder(), &console.texts)?;
-        Open::on(folder, gathered.lenient(), None, console)
+        Open::on(
+            folder,
+            gathered.lenient(),
+            None,
+            gathered.asked().clone(),
+            console,
+        )
     }
 
     fn on(
         folder: DataFolder,
         settings: Settings,
         read: Option<Read>,
+        asked: Asked,
         console: &Console,
     ) -> Result<Open, Failure> {
         let failed = |error: StoreError| app::registry_failed(&console.texts, &error);
@@ -66,6 +74,7 @@ impl Open {
             settings,
             managed,
             read,
+            asked,
             who: who(),
             now: unix_now(),
         })
@@ -110,11 +119,7 @@ impl Open {
 
     /// The settings as they are by now, after what this command has changed.
     pub(super) fn settings_now(&self) -> Settings {
-        let now = self
-            .read
-            .as_ref()
-            .and_then(|read| Read::new(&read.asked).ok());
-        now.map_or_else(|| self.settings.clone(), |read| read.settings)
+        Read::new(&self.asked).map_or_else(|_| self.settings.clone(), |read| read.settings)
     }
 
     /// The server that runs on this folder.
