@@ -89,6 +89,14 @@ pub enum StoreError {
         /// The database.
         path: PathBuf,
     },
+    /// Another command was changing settings all the time.
+    #[error("another command has been changing settings in {} for more than {seconds} seconds; nothing was changed: wait until it ends, or end it", folder.display())]
+    Changing {
+        /// The data folder.
+        folder: PathBuf,
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// The disk is full.
     #[error("no space is left for {}; nothing was changed: free some space and try again", path.display())]
     Full {

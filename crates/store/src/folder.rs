@@ -3,8 +3,9 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::lock::{FolderLock, RunningServer};
+use crate::lock::{ChangeTurn, FolderLock, RunningServer};
 use crate::{Registry, StoreError};
 
 /// The folder that holds everything that survives a restart:
@@ -132,6 +133,16 @@ impl DataFolder {
     /// The lock cannot be read.
     pub fn server(&self) -> Result<Option<RunningServer>, StoreError> {
         RunningServer::find(&self.path)
+    }
+
+    /// Waits until nobody else is changing settings, and keeps others from it
+    /// until the value is dropped or the process ends.
+    ///
+    /// # Errors
+    /// [`StoreError::Changing`] if somebody else takes longer than `patience`;
+    /// the folder cannot be opened.
+    pub fn change_turn(&self, patience: Duration) -> Result<ChangeTurn, StoreError> {
+        ChangeTurn::take(&self.path, patience)
     }
 
     fn try_write(&self) -> Result<(), StoreError> {

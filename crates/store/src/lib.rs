@@ -38,7 +38,7 @@ pub use audit::AuditRow;
 pub use error::{Kind, StoreError};
 pub use folder::DataFolder;
 pub use live::{InstanceKey, Live, LiveValue};
-pub use lock::{FolderLock, RunningServer};
+pub use lock::{ChangeTurn, FolderLock, RunningServer};
 pub use ports::{ChosenPort, PortEvent, PortEventKind, PortEventRow};
 pub use registry::{Registry, Snapshot, Version};
 pub use revisions::{

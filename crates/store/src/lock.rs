@@ -63,6 +63,46 @@ impl Drop for FolderLock {
     }
 }
 
+/// The turn to change settings: commands that read, edit and stage take it one
+/// after the other, since the way back of one would undo the other.
+///
+/// The lock is the operating system's, on the folder itself: nothing is made
+/// that another user could not open.
+#[derive(Debug)]
+pub struct ChangeTurn {
+    _folder: File,
+}
+
+impl ChangeTurn {
+    pub(crate) fn take(folder: &Path, patience: Duration) -> Result<ChangeTurn, StoreError> {
+        let unreadable = |source| StoreError::NotReadable {
+            path: folder.to_path_buf(),
+            source,
+        };
+        let file = File::open(folder).map_err(unreadable)?;
+        let deadline = Instant::now() + patience;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(ChangeTurn { _folder: file }),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    thread::sleep(LOOK / 10);
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(StoreError::Changing {
+                        folder: folder.to_path_buf(),
+                        seconds: patience.as_secs(),
+                    });
+                }
+                // Some network file systems know no locks on folders.
+                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+                    return Ok(ChangeTurn { _folder: file });
+                }
+                Err(TryLockError::Error(source)) => return Err(unreadable(source)),
+            }
+        }
+    }
+}
+
 /// A server that uses a data folder now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunningServer {

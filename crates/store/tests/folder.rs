@@ -221,3 +221,17 @@ fn other_server() {
     // Until the test kills us; or a minute, should it be killed itself.
     std::thread::sleep(std::time::Duration::from_secs(60));
 }
+
+#[test]
+fn settings_are_changed_by_one_at_a_time_and_a_turn_ends_with_its_holder() {
+    let scratch = Scratch::new();
+    let folder = DataFolder::open(scratch.path()).unwrap();
+    let short = std::time::Duration::from_millis(60);
+    let turn = folder.change_turn(short).unwrap();
+    let refused = folder.change_turn(short).unwrap_err();
+    assert!(matches!(refused, StoreError::Changing { .. }), "{refused}");
+    // The server's own lock is another one.
+    let _server = folder.lock().unwrap();
+    drop(turn);
+    folder.change_turn(short).unwrap();
+}
