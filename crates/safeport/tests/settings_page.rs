@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use safeport_settings::{KeyInfo, Settings, Sources, sections};
+use safeport_settings::{KeyInfo, Language, Settings, Sources, sections};
 
 const BEGIN: &str = "<!-- every key, by `cargo test -p safeport --test settings_page` -->\n";
 const END: &str = "<!-- end of keys -->\n";
@@ -33,6 +33,28 @@ fn the_page_about_settings_names_every_key_with_its_default_limits_and_meaning()
         "docs/settings.md differs from the keys that there are: {differs:?}\nwrite it anew with \
          SAFEPORT_REWRITE=1 cargo test -p safeport --test settings_page"
     );
+}
+
+#[test]
+fn the_example_files_are_what_config_example_prints_in_each_language() {
+    for (name, language) in [
+        ("safeport.example.toml", Language::En),
+        ("safeport.example.zh-CN.toml", Language::ZhCn),
+    ] {
+        let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs")).join(name);
+        let wanted = Settings::example_in(language);
+        if std::fs::read_to_string(&path).is_ok_and(|text| text == wanted) {
+            continue;
+        }
+        if std::env::var_os("SAFEPORT_REWRITE").is_some() {
+            std::fs::write(&path, wanted).expect("the example file is written");
+            continue;
+        }
+        panic!(
+            "docs/{name} differs from the keys that there are; write it anew with \
+             SAFEPORT_REWRITE=1 cargo test -p safeport --test settings_page"
+        );
+    }
 }
 
 /// What the words in the last column mean, and one table for each section.

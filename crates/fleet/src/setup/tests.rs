@@ -13,6 +13,7 @@ fn plain(host: &str) -> Endpoint<'_> {
     Endpoint {
         host,
         port: 1883,
+        url: "mqtt://[fd00::1]:1883",
         tls: None,
     }
 }
@@ -21,6 +22,7 @@ fn tls(host: &str) -> Endpoint<'_> {
     Endpoint {
         host,
         port: 8883,
+        url: "mqtts://server.lan:8883",
         tls: Some(Trust {
             fingerprint: FINGERPRINT,
             ca_pem: PEM,

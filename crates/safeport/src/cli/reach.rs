@@ -98,10 +98,11 @@ impl Reach {
         password: &str,
         texts: &Texts,
     ) -> Result<Setup, Failure> {
-        let host = self.host();
+        let (host, url) = (self.host(), self.address.to_string());
         let endpoint = Endpoint {
             host: &host,
             port: self.address.port(),
+            url: &url,
             tls: self.tls.as_ref().map(|(fingerprint, ca_pem)| Trust {
                 fingerprint,
                 ca_pem,
