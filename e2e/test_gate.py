@@ -210,6 +210,40 @@ def test_a_device_is_told_a_forwarded_port_only_while_it_leads_here_and_not_to_a
     relay.stop()
 
 
+def ipv6_of_this_machine() -> str | None:
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+        probe.connect(("2001:db8::1", 9))
+        address = probe.getsockname()[0]
+        return None if address == "::1" or address.startswith("fe80") else address
+
+
+def test_addresses_of_both_families_are_found_and_proved_on_every_listener(home):
+    here = home(host="0.0.0.0")
+    for listener in servers.LISTENERS:
+        here.cli("config", "set", f"{listener}.bind", f"[::]:{getattr(here, f'{listener}_port')}")
+    here.start()
+    hosts = [own_address()] + [f"[{six}]" for six in [ipv6_of_this_machine()] if six]
+    for scheme, port in (("mqtt", here.mqtt_port), ("mqtts", here.mqtts_port), ("http", here.http_port),
+                         ("ws", here.http_port), ("https", here.https_port), ("wss", here.https_port)):
+        for host in hosts:
+            becomes(here, f"{scheme}://{host}:{port}", "verified")
+
+
+def test_an_address_set_for_one_device_is_told_to_it_only_when_it_was_proved(home, tmp_path):
+    own, (port,) = own_address(), servers.free_ports(1)
+    here = home(host=own)
+    here.start()
+    becomes(here, f"mqtt://{own}:{here.mqtt_port}", "verified")
+    here.cli("device", "add", "plain", "--name", "lamp")
+    here.cli("config", "set", "advertise.host", "nowhere.invalid", "--device", "lamp")
+    becomes(here, f"mqtt://nowhere.invalid:{here.mqtt_port}", "broken")
+    told = here.cli("device", "passwd", "lamp", check=False)
+    assert "nowhere.invalid" not in told.stdout, told
+    assert own in here.cli("device", "add", "plain", "--name", "other").stdout
+    here.cli("config", "unset", "advertise.host", "--device", "lamp")
+    assert f"mqtt://{own}:{here.mqtt_port}" in here.cli("device", "passwd", "lamp").stdout
+
+
 # ------------------------------------------------------------ the page for phones
 
 def phone_page(here, host: str) -> str:

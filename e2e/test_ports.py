@@ -195,3 +195,32 @@ def test_the_dual_stack_default_serves_ipv4_and_ipv6(home):
         with socket.create_connection((host, here.http_port), 5) as plain:
             plain.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             assert plain.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+def permitted_and_free(port: int) -> bool:
+    with contextlib.suppress(OSError):
+        socket.create_server(("127.0.0.1", port)).close()
+        return True
+    return False
+
+
+def healthy(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port), 5) as plain:
+        plain.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        return plain.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+def test_standard_ports_are_served_too_where_they_are_free_and_permitted_and_stop_nothing_otherwise(home):
+    free = permitted_and_free(80)
+    here = home(settings={"http": "standard_ports = true"}).start()
+    states = {row["address"]: row["state"] for row in here.json("ports")["ports"] if row["listener"] == "http"}
+    assert states[f"127.0.0.1:{here.http_port}"] == "bound", states
+    if free:
+        assert states["127.0.0.1:80"] == "bound" and healthy(80), states
+        here.stop()
+        with taken(80) as program:
+            here.start()
+            assert healthy(here.http_port)
+            assert eventually(lambda: str(program.pid) in here.log_text()), "who holds port 80 is said"
+    else:
+        assert states.get("127.0.0.1:80") != "bound" and "80" in here.log_text(), states

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import subprocess
 import urllib.request
 
 import pytest
@@ -264,6 +265,29 @@ def test_a_device_is_told_what_is_set_for_it_else_for_its_tags_else_for_everyone
     assert "192.0.2.10" in here.json("config", "explain", "advertise.host", "--device", "lamp")["value"]
 
 
+def test_two_tags_of_a_device_that_disagree_are_a_mistake_until_their_order_is_said(home):
+    here = home(host="0.0.0.0")
+    here.cli("device", "add", "plain", "--name", "lamp")
+    here.cli("device", "tag", "lamp", "kitchen", "hall")
+    here.cli("config", "set", "advertise.host", "192.0.2.9", "--tag", "kitchen", USER="anna")
+    host = lambda: here.json("config", "explain", "advertise.host", "--device", "lamp")["value"]
+    assert "192.0.2.9" in host()
+    here.cli("config", "set", "advertise.host", "192.0.2.8", "--tag", "hall", USER="bert")
+    for language in ("en", "zh-CN"):
+        done = here.cli("config", "explain", "advertise.host", "--device", "lamp", "--lang", language, check=False)
+        assert done.returncode == 64
+        for word in ("kitchen", "hall", "cli:anna", "cli:bert", "tags.order"):
+            assert word in done.stderr, f"{word} is missing:\n{done.stderr}"
+    assert CHINESE.search(done.stderr)
+    told = here.cli("device", "passwd", "lamp", check=False)
+    assert told.returncode == 64 and "tags.order" in told.stderr and not told.stdout, told
+    here.cli("config", "set", "tags.order", "kitchen,hall")
+    assert "192.0.2.8" in host()
+    here.cli("config", "set", "tags.order", "hall,kitchen")
+    assert "192.0.2.9" in host()
+    assert "192.0.2.9" in here.cli("device", "passwd", "lamp").stdout
+
+
 SECRET = "hush-hush-0123456789"
 
 
@@ -365,6 +389,48 @@ def test_a_change_against_an_old_revision_is_refused_and_both_authors_are_named(
     assert here.json("config", "explain", "limits.max_inflight")["value"] == "71"
     # Another key has not moved, so an old base is fine.
     here.cli("config", "set", "limits.max_topic_levels", "20", "--base", str(base), USER="carl")
+
+
+def at_once(here, orders: list[list[str]]) -> list[tuple[int, str]]:
+    """Runs commands at the same time; exit code and words of each."""
+    running = [subprocess.Popen([str(servers.BINARY), *order, "--data", str(here.data)], text=True, cwd=here.folder,
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                env=here.environment) for order in orders]
+    said = [each.communicate(timeout=60)[0] for each in running]
+    return [(each.returncode, words) for each, words in zip(running, said)]
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["while a server runs", "while none runs"])
+def test_of_many_changes_at_once_none_is_lost_and_of_those_that_build_on_one_revision_one_wins(home, running):
+    here = home()
+    here.cli("config", "set", "limits.max_inflight", "10")
+    if running:
+        here.start()
+    keys = {"limits.max_inflight": 11, "limits.max_topic_levels": 12, "limits.receive_maximum": 13,
+            "limits.topic_alias_maximum": 14, "mqtt.max_connections": 15, "mqtts.max_connections": 16}
+    done = at_once(here, [["config", "set", key, str(value)] for key, value in keys.items()])
+    values = {row["key"]: row["value"] for row in here.json("config", "show")}
+    # Each is done, or says that another change is on its way; what is done stays.
+    for (key, value), (code, said) in zip(keys.items(), done):
+        assert (code == 0 and values[key] == str(value)) or (code == 1 and values[key] != str(value) and said), done
+    assert any(code == 0 for code, _ in done), done
+    base = here.json("config", "history")[0]["revision"]
+    done = at_once(here, [["config", "set", "limits.max_inflight", str(20 + n), "--base", str(base)] for n in range(4)])
+    assert sorted(code for code, _ in done) == [0, 1, 1, 1], done
+    winner = next(n for n, (code, _) in enumerate(done) if code == 0)
+    assert here.json("config", "explain", "limits.max_inflight")["value"] == str(20 + winner)
+
+
+def test_of_changes_of_the_file_at_once_none_is_lost(home):
+    here = home().start()
+    keys = {f"{name}.on_conflict": f"{first}-{first + 5}" for name, first in
+            zip(servers.LISTENERS, range(21000, 25000, 1000))}
+    done = at_once(here, [["config", "set", key, value] for key, value in keys.items()])
+    # Each is done, or says that another change is on its way; what is done stays.
+    values = {row["key"]: row["value"] for row in here.json("config", "show")}
+    for (key, value), (code, said) in zip(keys.items(), done):
+        assert code == 0 and values[key] == f'"{value}"' or code == 1 and values[key] == '"fail"' and said, (key, done)
+    assert any(code == 0 for code, _ in done), done
 
 
 def test_rollback_brings_the_files_of_a_revision_back_too(home):
@@ -493,6 +559,20 @@ def test_a_change_of_the_http_port_stays_when_it_is_confirmed_over_the_new_addre
     assert not eventually(lambda: not answers(here, new), 11, 0.5)
     assert not answers(here, here.http_port)
     assert str(new) in here.file.read_text() and here.file.read_text() != before
+
+
+@pytest.mark.slow
+def test_a_change_that_nobody_confirmed_is_undone_by_the_start_after_a_kill(home):
+    here, new, before, _ = changed_http_port(home)
+    here.kill()
+    # Start looks at the port of before.
+    here.start()
+    assert here.file.read_text() == before and not answers(here, new)
+    assert state_of_last_change_but_start(here) == "reverted"
+
+
+def state_of_last_change_but_start(here):
+    return next(entry for entry in here.json("config", "history") if entry["kind"] == "set")["state"]
 
 
 def test_confirming_when_there_is_nothing_to_confirm_says_so(home):
