@@ -32,7 +32,7 @@ import time
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PORTS = (1883, 8883, 8002)
+PORTS = (1883, 8883, 8002, 8443)
 BLOCK = re.compile(r"(?:<!--\s*(?P<mark>(?:run|skip)\b[^>]*?)\s*-->\s*\n+)?^```(?:console|sh|bash|shell)\n(?P<body>.*?)^```$", re.M | re.S)
 
 

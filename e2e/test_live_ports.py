@@ -92,6 +92,9 @@ def test_ports_of_other_listeners_change_under_a_thousand_clients_and_nobody_not
     ring = Ring(here.mqtt)
     order = lambda *words: [str(servers.BINARY), "config", *words, "--data", str(here.data)]
     tls = here.tls_context()
+    # Connections that came by a listener stay when it moves.
+    residents = [wire.Client(here.mqtts, wire.V5, tls=tls) for _ in range(5)]
+    assert all(resident.hello(f"resident-{n}").code == 0 for n, resident in enumerate(residents))
     for listener in ("http", "mqtts", "https", "http", "mqtts", "http"):
         old, new = getattr(here, f"{listener}_port"), servers.free_ports(1)[0]
         before = sum(ring.acknowledged)
@@ -108,6 +111,9 @@ def test_ports_of_other_listeners_change_under_a_thousand_clients_and_nobody_not
         setattr(here, f"{listener}_port", new)
     assert here.get("/healthz")[0] == 200
     ring.finish()
+    for resident in residents:
+        resident.alive()
+        resident.close()
     changed = here.json("config", "history")[:6]
     assert [(entry["kind"], entry["state"]) for entry in changed] == [("set", "live")] * 6, changed
 
