@@ -105,6 +105,7 @@ class Safeport(Broker):
             "SAFEPORT__MQTTS__ENABLED": "true" if self.certificate else "false",
             "SAFEPORT__MQTTS__BIND": f"127.0.0.1:{self.tls_port}",
             "SAFEPORT__HTTP__ENABLED": "false",
+            "SAFEPORT__HTTPS__ENABLED": "false",
             "SAFEPORT__ENGINE__LOOPS": str(self.loops),
             "SAFEPORT__LOG__LEVEL": "warn",
             # As mosquitto's `max_queued_messages 0`.
