@@ -13,6 +13,8 @@ pub enum Kind {
     User,
     /// A device.
     Device,
+    /// A token of the HTTP API.
+    Token,
 }
 
 impl fmt::Display for Kind {
@@ -20,6 +22,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Kind::User => "user",
             Kind::Device => "device",
+            Kind::Token => "token",
         })
     }
 }
@@ -112,9 +115,7 @@ pub enum StoreError {
         name: String,
     },
     /// The name is used already.
-    #[error(
-        "the name {name:?} belongs to a {by} already: choose another, since users and devices share one space of login names"
-    )]
+    #[error("the name {name:?} belongs to a {by} already: choose another{}", shared_names(*by))]
     NameTaken {
         /// The name.
         name: String,
@@ -264,6 +265,13 @@ fn scope_text(scope: &Scope) -> String {
     match scope {
         Scope::Everyone => String::new(),
         other => format!("of {other} "),
+    }
+}
+
+fn shared_names(kind: Kind) -> &'static str {
+    match kind {
+        Kind::User | Kind::Device => ", since users and devices share one space of login names",
+        Kind::Token => ", or remove that one first",
     }
 }
 

@@ -1,9 +1,9 @@
 //! What survives a restart: the data folder and the registry in it.
 //!
 //! The registry holds rows: users, devices, audit; managed settings with their
-//! history, the ports that were chosen, the addresses that devices were told. It
-//! knows nothing of what a family, a topic filter or a setting means; the binary
-//! translates. Times are arguments, in seconds since 1970.
+//! history, the ports that were chosen, the addresses that devices were told, the
+//! tokens of the HTTP API. It knows nothing of what a family, a topic filter or a
+//! setting means; the binary translates. Times are arguments, in seconds since 1970.
 //!
 //! Any number of processes may use one folder at once, so that `safeport user
 //! add` works while `safeport serve` runs. Only `serve` takes the
@@ -30,6 +30,7 @@ mod revisions;
 mod rows;
 mod schema;
 mod tags;
+mod tokens;
 mod told;
 mod users;
 
@@ -45,4 +46,5 @@ pub use revisions::{
     Change, Draft, FileSnapshot, ManagedRow, Revision, RevisionKind, RevisionState, Scope,
 };
 pub use rows::{Account, By, DeviceRecord, Rights, Secret, User};
+pub use tokens::{Token, TokenHash, TokenScope};
 pub use told::Told;

@@ -44,3 +44,8 @@ pub const TOLD_REFRESH: u64 = 3_600;
 pub const MAX_TAGS: usize = 16;
 /// Longest tag, in characters.
 pub const MAX_TAG_LENGTH: usize = 32;
+/// Most tokens of the HTTP API; more are refused.
+pub const MAX_TOKENS: usize = 100;
+/// The use of a token is written down again after so long, in seconds: programs
+/// ask often, and each write waits for the disk.
+pub const TOKEN_USE_REFRESH: u64 = 60;

@@ -177,6 +177,14 @@ const STEPS: &[&str] = &[
         at INTEGER NOT NULL,
         PRIMARY KEY (listener, scheme)
     ) STRICT, WITHOUT ROWID;",
+    // 3: who may use the HTTP API; of a token, only its hash.
+    "CREATE TABLE tokens (
+        name TEXT PRIMARY KEY,
+        hash BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),
+        scope TEXT NOT NULL CHECK (scope IN ('read', 'write')),
+        created INTEGER NOT NULL,
+        last_used INTEGER
+    ) STRICT, WITHOUT ROWID;",
 ];
 
 /// The newest schema version that this program knows.
@@ -284,6 +292,7 @@ mod tests {
         };
         assert_eq!(registry.stage(&draft, by).unwrap(), 1);
         assert!(folder.registry_to_read().unwrap().is_some());
+        assert_eq!(registry.tokens().unwrap(), []);
         let version: i64 = registry
             .connection
             .query_row("PRAGMA user_version", [], |row| row.get(0))
