@@ -12,9 +12,10 @@ use safeport_settings::{
 };
 use safeport_store::{DataFolder, FileSnapshot, ManagedRow, Registry, Revision, Scope, StoreError};
 
-use crate::console::{Console, Exit, Failure};
+use crate::console::{Exit, Failure};
 use crate::limits::{CONF_D_FILES, NAME_DEADLINE};
 use crate::say;
+use crate::text::Texts;
 
 /// Places that are looked at when no `--config` names a file; the first that exists is read.
 pub const USUAL_FILES: [&str; 2] = ["safeport.toml", "/etc/safeport/safeport.toml"];
@@ -661,7 +662,7 @@ pub fn put_back(file: &FileSnapshot) -> std::io::Result<()> {
 
 impl ReadError {
     /// The failure to end with: exit code 64.
-    pub fn failure(&self, texts: &crate::text::Texts, color: bool) -> Failure {
+    pub fn failure(&self, texts: &Texts, color: bool) -> Failure {
         match self {
             ReadError::File { path, error } => {
                 Failure::usage(say!(texts, "config-unreadable", path = path.display()))
@@ -694,13 +695,13 @@ impl ReadError {
     }
 
     /// The problems as data, for `check --json`.
-    pub fn problems(&self, console: &Console) -> Vec<serde_json::Value> {
+    pub fn problems(&self, texts: &Texts) -> Vec<serde_json::Value> {
         let ReadError::Problems { problems, .. } = self else {
             return Vec::new();
         };
         problems
             .iter()
-            .map(|problem| problem_json(problem, console))
+            .map(|problem| problem_json(problem, texts))
             .collect()
     }
 
@@ -716,8 +717,8 @@ impl ReadError {
 }
 
 /// One problem as data.
-pub fn problem_json(problem: &Problem, console: &Console) -> serde_json::Value {
-    let language = console.texts.language().into();
+pub fn problem_json(problem: &Problem, texts: &Texts) -> serde_json::Value {
+    let language = texts.language().into();
     serde_json::json!({
         "key": problem.key,
         "source": source_json(&problem.source),

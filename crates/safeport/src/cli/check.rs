@@ -5,12 +5,12 @@ use safeport_net::holder::{Holding, holder_of};
 use safeport_settings::{PlannedBind, Protocol};
 use safeport_store::{DataFolder, RunningServer, StoreError};
 
-use super::ports::holder_json;
 use super::{colored, failure, speak};
 use crate::app::{holding_text, port_range};
 use crate::console::{Console, Exit, Failure};
 use crate::reading::{Asked, Read, problem_json, show};
 use crate::say;
+use crate::shown::ports::holder_json;
 use crate::text::{Language, Texts};
 
 /// Says whether the settings hold and the machine can serve them; every problem at once.
@@ -23,7 +23,7 @@ pub(super) fn check(
         Ok(read) => read,
         Err(error) => {
             if console.json {
-                let problems = error.problems(console);
+                let problems = error.problems(&console.texts);
                 console.json(&serde_json::json!({"fine": false, "problems": problems}))?;
             }
             return Err(failure(&error, console));
@@ -45,7 +45,7 @@ pub(super) fn check(
             "server": server.map(|server| server.pid),
             "problems": held.iter().map(|held| held.json(texts)).collect::<Vec<_>>(),
             "data_problem": folder_trouble.as_ref().map(ToString::to_string),
-            "notes": notes.iter().map(|note| problem_json(note, console)).collect::<Vec<_>>(),
+            "notes": notes.iter().map(|note| problem_json(note, texts)).collect::<Vec<_>>(),
             "listeners": read.settings.plan.binds().iter().map(|planned| serde_json::json!({
                 "name": planned.listener.name(),
                 "bind": planned.address.to_string(),

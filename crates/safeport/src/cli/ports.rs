@@ -1,24 +1,22 @@
 //! `safeport ports`: every listener and every advertised address, who holds a port that we cannot
 //! have, and what became of ports before.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use safeport_net::holder::{Holding, holder_of};
-use safeport_settings::{AdvertisedAddress, PlannedBind, Protocol, Via};
-use safeport_store::{AddressRow, PortEvent, PortEventKind, Registry, RunningServer};
+use safeport_settings::AdvertisedAddress;
+use safeport_store::{AddressRow, PortEvent, PortEventKind};
 
 use super::registry::{Open, failed};
 use super::{Place, gather, read};
-use crate::app::holding_text;
 use crate::console::{Console, Failure};
 use crate::limits::{FIRST_PROOFS, VANTAGE_LIFE};
 use crate::probe::Proofs;
 use crate::probe::proof::VANTAGE_PATH;
-use crate::reading::{Read, source_json};
+use crate::reading::Read;
 use crate::say;
 use crate::serve::access::{is_loopback, unix_now};
+use crate::shown::ports::{self, listening, protocol};
 use crate::text::{Language, Texts};
 use crate::time::stamp;
 
@@ -60,21 +58,6 @@ impl PortsArgs {
     }
 }
 
-/// One listening address and how it stands.
-struct Row {
-    planned: PlannedBind,
-    state: State,
-}
-
-enum State {
-    /// Our server listens there.
-    Bound(Option<SocketAddr>),
-    /// Nobody does.
-    Free,
-    /// Somebody else does.
-    Held(Holding),
-}
-
 fn now(read: &Read, console: &Console) -> Result<(), Failure> {
     let folder = read.data_folder().and_then(|path| {
         safeport_store::DataFolder::open_existing(&path)
@@ -87,37 +70,19 @@ fn now(read: &Read, console: &Console) -> Result<(), Failure> {
     let registry = folder
         .as_ref()
         .and_then(|folder| folder.registry_to_read().ok().flatten());
-    let rows: Vec<Row> = read
-        .settings
-        .plan
-        .binds()
-        .iter()
-        .map(|planned| Row {
-            planned: planned.clone(),
-            state: state(planned, server, registry.as_ref()),
-        })
-        .collect();
+    let rows = listening(&read.settings, server, registry.as_ref());
     let addresses = match (&registry, server) {
         (Some(registry), Some(_)) => registry.addresses().unwrap_or_default(),
         _ => Vec::new(),
     };
     if console.json {
-        return console.json(&serde_json::json!({
-            "server": server.map(|server| server.pid),
-            "ports": rows.iter().map(|row| row.json(&console.texts)).collect::<Vec<_>>(),
-            "advertised": if server.is_some() {
-                addresses.iter().map(|row| address_json(row, console)).collect::<Vec<_>>()
-            } else {
-                read.settings.plan.advertised().iter().map(|planned| serde_json::json!({
-                    "url": planned.address.to_string(),
-                    "listener": planned.to.name(),
-                    "via": via(&planned.via),
-                    "key": planned.key,
-                    "source": source_json(&planned.source),
-                    "state": "unknown",
-                })).collect()
-            },
-        }));
+        return console.json(&ports::json(
+            &read.settings,
+            server,
+            &rows,
+            &addresses,
+            &console.texts,
+        ));
     }
     let texts = &console.texts;
     let mut text = say!(texts, "ports-listening");
@@ -160,99 +125,6 @@ fn now(read: &Read, console: &Console) -> Result<(), Failure> {
     Ok(())
 }
 
-fn state(
-    planned: &PlannedBind,
-    server: Option<RunningServer>,
-    registry: Option<&Registry>,
-) -> State {
-    let moved = registry
-        .and_then(|registry| {
-            registry
-                .chosen_port(planned.listener.name(), planned.address)
-                .ok()
-                .flatten()
-        })
-        .map(|port| SocketAddr::new(planned.address.ip(), port));
-    let at = moved.unwrap_or(planned.address);
-    let protocol = match planned.protocol {
-        Protocol::Tcp => safeport_net::holder::Protocol::Tcp,
-        Protocol::Udp => safeport_net::holder::Protocol::Udp,
-    };
-    if safeport_net::is_free(protocol, at) {
-        return State::Free;
-    }
-    match (holder_of(protocol, at), server) {
-        (Holding::Program(holder), Some(server)) if Some(holder.pid) == server.pid => {
-            State::Bound(moved)
-        }
-        // As another user we cannot see whose socket it is; the lock says that a server runs.
-        (Holding::OtherUser { .. }, Some(_)) => State::Bound(moved),
-        (holding, _) => State::Held(holding),
-    }
-}
-
-impl Row {
-    fn words(&self, texts: &Texts) -> String {
-        match &self.state {
-            State::Bound(None) => say!(texts, "port-bound"),
-            State::Bound(Some(moved)) => say!(texts, "port-moved", port = moved.port()),
-            State::Free => say!(texts, "port-free"),
-            State::Held(holding) => {
-                say!(texts, "port-held", holder = holding_text(texts, holding))
-            }
-        }
-    }
-
-    fn json(&self, texts: &Texts) -> serde_json::Value {
-        let (state, holder, moved) = match &self.state {
-            State::Bound(moved) => ("bound", None, moved.map(|moved| moved.to_string())),
-            State::Free => ("free", None, None),
-            State::Held(holding) => ("held", Some(holder_json(texts, holding)), None),
-        };
-        serde_json::json!({
-            "listener": self.planned.listener.name(),
-            "protocol": protocol(self.planned.protocol),
-            "address": self.planned.address.to_string(),
-            "key": self.planned.key,
-            "source": source_json(&self.planned.source),
-            "state": state,
-            "holder": holder,
-            "moved_to": moved,
-        })
-    }
-}
-
-/// Who holds a port: in words, and the facts where it is a program that we may look into.
-pub(super) fn holder_json(texts: &Texts, holding: &Holding) -> serde_json::Value {
-    let words = holding_text(texts, holding);
-    match holding {
-        Holding::Program(holder) => serde_json::json!({
-            "words": words,
-            "pid": holder.pid,
-            "program": holder.program,
-            "user": holder.user,
-            "command_line": holder.command_line,
-            "unit": holder.unit,
-            "container": holder.container.as_ref().map(|container| &container.id),
-        }),
-        _ => serde_json::json!({"words": words}),
-    }
-}
-
-fn protocol(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-    }
-}
-
-fn via(via: &Via) -> String {
-    match via {
-        Via::Listener(listener) => listener.name().to_owned(),
-        Via::Proxy(name) => format!("proxy.{name}"),
-    }
-}
-
 fn address_words(row: &AddressRow, texts: &Texts) -> String {
     let state = match row.state.as_str() {
         "verified" => say!(texts, "address-verified"),
@@ -275,22 +147,6 @@ fn address_words(row: &AddressRow, texts: &Texts) -> String {
         words.push_str(detail);
     }
     words
-}
-
-fn address_json(row: &AddressRow, console: &Console) -> serde_json::Value {
-    serde_json::json!({
-        "url": row.url,
-        "listener": row.listener,
-        "via": row.via,
-        "state": row.state,
-        "since": row.since,
-        "until": row.until,
-        "why": match console.texts.language() {
-            Language::Chinese => &row.detail_zh,
-            Language::English => &row.detail_en,
-        },
-        "seen_from": row.vantage,
-    })
 }
 
 fn history(open: &Open, limit: u32, console: &Console) -> Result<(), Failure> {

@@ -8,8 +8,9 @@ use safeport_store::{DataFolder, Live, Registry};
 use super::KeyArgs;
 use crate::cli::{Place, gather, read, speak};
 use crate::console::{Console, Failure};
-use crate::reading::{Read, source_json};
+use crate::reading::Read;
 use crate::say;
+use crate::shown::settings::{entry_json, explained_json};
 use crate::text::{Language, Texts};
 
 /// Prints every value, or those that are not default, and where it comes from.
@@ -41,16 +42,7 @@ pub(super) fn show(
     if console.json {
         let values: Vec<_> = entries
             .iter()
-            .map(|entry| {
-                serde_json::json!({
-                    "key": entry.key,
-                    "value": entry.value,
-                    "default": entry.default,
-                    "source": entry.source.to_string(),
-                    "policy": entry.policy.word(),
-                    "running": running.value(&entry.key),
-                })
-            })
+            .map(|entry| entry_json(entry, running.value(&entry.key)))
             .collect();
         return console.json(&values);
     }
@@ -104,22 +96,8 @@ pub(super) fn explain(
         return Err(unknown_key(texts, &args.key));
     };
     if console.json {
-        return console.json(&serde_json::json!({
-            "key": explained.key,
-            "value": explained.value,
-            "default": explained.default,
-            "limits": explained.limits,
-            "meaning": explained.doc.in_language(texts.language().into()),
-            "policy": explained.policy.word(),
-            "takes_effect": if explained.live { "at once" } else { "after a restart" },
-            "per_device": explained.told,
-            "running": running.value(&explained.key),
-            "ladder": explained.ladder.iter().map(|rung| serde_json::json!({
-                "value": rung.value,
-                "source": source_json(&rung.source),
-                "fate": rung.fate.word(),
-            })).collect::<Vec<_>>(),
-        }));
+        let running = running.value(&explained.key);
+        return console.json(&explained_json(&explained, running, texts.language()));
     }
     let mut text = format!("{} = {}\n", explained.key, explained.value);
     let width = explained

@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use safeport_settings::{FileSource, Settings, Source, Sources};
-use safeport_store::{FileSnapshot, Registry, Revision, RevisionKind, RevisionState, Scope};
+use safeport_store::{Registry, Revision, RevisionState, Scope};
 
 use super::{DiffArgs, HistoryArgs};
 use crate::cli::registry::{Open, failed};
@@ -11,10 +10,9 @@ use crate::cli::{Place, gather};
 use crate::console::{Console, Failure};
 use crate::reading::{Asked, Gathered, Read};
 use crate::say;
+pub(super) use crate::shown::revisions::{SECRET, changed_in, json};
 use crate::text::{Language, Texts};
 use crate::time::stamp;
-
-const SECRET: &str = "(secret)";
 
 pub(super) fn history(
     args: &HistoryArgs,
@@ -54,7 +52,7 @@ fn block(revision: &Revision, texts: &Texts) -> String {
         revision.id,
         stamp(revision.at),
         revision.who,
-        kind(revision.kind),
+        revision.kind,
         state(texts, revision.state),
     );
     let mut line = |more: &str| {
@@ -97,76 +95,11 @@ fn block(revision: &Revision, texts: &Texts) -> String {
     text
 }
 
-/// A key that a file sets to something else than before.
-pub(super) struct Changed {
-    pub(super) key: String,
-    /// As it may be shown.
-    old: Option<String>,
-    new: Option<String>,
-}
-
-/// What differs between the two texts of a file, as far as they can be understood. Nothing for one
-/// whose earlier text nobody knows.
-pub(super) fn changed_in(file: &FileSnapshot) -> Vec<Changed> {
-    let (Some(old), Some(new)) = (&file.old, &file.new) else {
-        return Vec::new();
-    };
-    let read = |text: &str| {
-        let sources = Sources {
-            files: vec![FileSource {
-                path: &file.path,
-                text,
-                drop_in: false,
-            }],
-            ..Sources::default()
-        };
-        Settings::parse_lenient(&sources).0
-    };
-    let (old, new) = (read(old), read(new));
-    let shown = |settings: &Settings, key: &str| {
-        let set = settings
-            .source(key)
-            .is_some_and(|source| *source != Source::Default);
-        settings
-            .values()
-            .find(|entry| entry.key == key && set)
-            .map(|entry| entry.value)
-    };
-    old.differences(&new)
-        .into_iter()
-        .map(|key| Changed {
-            old: shown(&old, &key),
-            new: shown(&new, &key),
-            key,
-        })
-        .collect()
-}
-
 fn scope(scope: &Scope) -> String {
     match scope {
         Scope::Everyone => String::new(),
         Scope::Tag(name) => format!(" (tag {name})"),
         Scope::Device(name) => format!(" (device {name})"),
-    }
-}
-
-fn kind(kind: RevisionKind) -> &'static str {
-    match kind {
-        RevisionKind::Set => "set",
-        RevisionKind::Rollback => "rollback",
-        RevisionKind::Files => "files",
-        RevisionKind::Import => "import",
-        RevisionKind::Start => "start",
-    }
-}
-
-fn state_word(state: RevisionState) -> &'static str {
-    match state {
-        RevisionState::Staged => "staged",
-        RevisionState::Live => "live",
-        RevisionState::Refused => "refused",
-        RevisionState::Unconfirmed => "unconfirmed",
-        RevisionState::Reverted => "reverted",
     }
 }
 
@@ -178,39 +111,6 @@ fn state(texts: &Texts, state: RevisionState) -> String {
         RevisionState::Unconfirmed => say!(texts, "state-unconfirmed"),
         RevisionState::Reverted => say!(texts, "state-reverted"),
     }
-}
-
-/// One revision as data.
-pub(super) fn json(revision: &Revision) -> serde_json::Value {
-    let shown = |value: &Option<String>, secret: bool| match value {
-        Some(_) if secret => Some(SECRET.to_owned()),
-        other => other.clone(),
-    };
-    serde_json::json!({
-        "revision": revision.id,
-        "at": revision.at,
-        "who": revision.who,
-        "reason": revision.reason,
-        "kind": kind(revision.kind),
-        "state": state_word(revision.state),
-        "verdict": revision.verdict,
-        "confirm_by": revision.confirm_by,
-        "changes": revision.changes.iter().map(|change| serde_json::json!({
-            "key": change.key,
-            "tag": match &change.scope { Scope::Tag(name) => Some(name), _ => None },
-            "device": match &change.scope { Scope::Device(name) => Some(name), _ => None },
-            "old": shown(&change.old, change.secret),
-            "new": shown(&change.new, change.secret),
-        })).collect::<Vec<_>>(),
-        "files": revision.files.iter().map(|file| serde_json::json!({
-            "path": file.path,
-            "changes": changed_in(file).iter().map(|changed| serde_json::json!({
-                "key": changed.key,
-                "old": changed.old,
-                "new": changed.new,
-            })).collect::<Vec<_>>(),
-        })).collect::<Vec<_>>(),
-    })
 }
 
 pub(super) fn diff(

@@ -1,0 +1,5 @@
+//! What commands with `--json` and the HTTP API show alike.
+
+pub mod ports;
+pub mod revisions;
+pub mod settings;
