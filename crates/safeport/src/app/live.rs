@@ -8,13 +8,13 @@
 use std::collections::HashSet;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use safeport_engine::EngineHandle;
 use safeport_net::surroundings::Surroundings;
-use safeport_settings::{BoundSocket, Listener, Settings};
+use safeport_settings::{BoundSocket, Listener, PlannedBind, Settings};
 use safeport_store::{
     By, Draft, FileSnapshot, LiveValue, Registry, Revision, RevisionKind, RevisionState, Scope,
     Told,
@@ -25,7 +25,7 @@ use super::sockets::{Binder, Bound};
 use crate::console::Failure;
 use crate::descriptors::Descriptors;
 use crate::limits::{MET_INTERVAL, SETTINGS_INTERVAL, SURROUNDINGS_INTERVAL};
-use crate::reading::{Read, TextFile, settled};
+use crate::reading::{Gathered, Read, ReadError, TextFile, put_back, settled};
 use crate::serve::access::{Access, unix_now};
 use crate::serve::gate::GateDriver;
 use crate::serve::http::{Confirmed, HttpListeners, Site, Transport};
@@ -61,8 +61,11 @@ pub(crate) struct Live {
     pub(crate) strand: Vec<String>,
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) unconfirmed: Option<Unconfirmed>,
+    pub(crate) awaited: Awaited,
     /// Our own CA's certificate.
     pub(crate) ca_pem: String,
+    /// The names in our certificates.
+    pub(crate) certified: super::Certified,
     /// Who logged in by which listener, as written down already.
     pub(crate) met: HashSet<(String, String, u16)>,
 }
@@ -78,15 +81,30 @@ pub(crate) struct Unconfirmed {
     old: Vec<Bound>,
 }
 
-impl Unconfirmed {
-    /// Whether a connection came by a socket that the change makes superfluous.
-    fn is_old(&self, at: Option<SocketAddr>) -> bool {
-        at.is_some_and(|at| {
-            self.old
-                .iter()
-                .any(|bound| bound.actual.port() == at.port())
-        })
+/// The token of the change that waits for its confirmation, or that was undone last. Whoever asks
+/// with another one is answered at the door and wakes nobody.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Awaited(Arc<Mutex<Option<String>>>);
+
+impl Awaited {
+    pub(crate) fn is(&self, token: &str) -> bool {
+        self.lock().as_deref() == Some(token)
     }
+
+    fn set(&self, token: String) {
+        *self.lock() = Some(token);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// New sockets, and what was given up for them: old sockets that were in their way.
+struct Fresh {
+    sockets: Vec<Bound>,
+    given_up: Vec<PlannedBind>,
+    listeners: HashSet<Listener>,
 }
 
 /// What a change came to.
@@ -104,7 +122,9 @@ struct Applied {
 impl Live {
     /// Serves events until the server ends.
     pub(crate) fn run(mut self, events: &Receiver<Event>) {
-        let mut seen = self.registry.settings_version().ok();
+        // What was staged before this start is looked at first.
+        let mut seen = None;
+        self.remember_undone();
         let mut surroundings = (Instant::now(), Surroundings::look().fingerprint());
         let mut met_at = Instant::now();
         loop {
@@ -120,9 +140,9 @@ impl Live {
             let version = self.registry.settings_version().ok();
             if version != seen {
                 seen = version;
+                // Settling it moves the version once more, and so does who stages meanwhile: both
+                // are seen the next time.
                 self.take_staged();
-                // Settling it moved the version once more.
-                seen = self.registry.settings_version().ok().or(seen);
             }
             if let Some(unconfirmed) = &self.unconfirmed
                 && Instant::now() >= unconfirmed.until
@@ -191,7 +211,18 @@ impl Live {
             .set_candidates(&self.read, &super::bound_sockets(&self.bound));
     }
 
-    fn write_addresses(&mut self) {
+    /// Who confirms a change that the last server has undone is told so.
+    fn remember_undone(&self) {
+        let newest = self.registry.history(1).unwrap_or_default();
+        if let Some(newest) = newest.first()
+            && newest.state == RevisionState::Reverted
+        {
+            self.awaited
+                .set(self.gate.proofs().confirm_token(newest.id));
+        }
+    }
+
+    pub(crate) fn write_addresses(&mut self) {
         if let Err(error) = self.gate.write(&mut self.registry) {
             tracing::warn!(
                 target: "safeport::serve",
@@ -238,7 +269,7 @@ impl Live {
     // What changes come to.
 
     fn reload(&mut self, why: &str) {
-        let read = match Read::new(&self.read.asked) {
+        let read = match self.read_again() {
             Ok(read) => read,
             Err(error) => {
                 let failure = error.failure(&self.texts, false);
@@ -280,6 +311,13 @@ impl Live {
         }
     }
 
+    /// The files as they are now, with what is managed in the data folder that is in use: another
+    /// one that the files name counts from the next start on.
+    fn read_again(&self) -> Result<Read, ReadError> {
+        let managed = self.registry.managed().map_err(ReadError::Managed)?;
+        Gathered::new(&self.read.asked)?.judge(managed)
+    }
+
     fn take_staged(&mut self) {
         match self.registry.staged() {
             Ok(Some(revision)) => self.take(revision, None),
@@ -305,6 +343,15 @@ impl Live {
             Ok(done) => done,
             Err(failure) => (RevisionState::Refused, failure.one_text(), None),
         };
+        if state == RevisionState::Refused && revision.kind != RevisionKind::Files {
+            // Whoever has written them may be gone by now.
+            for file in &revision.files {
+                if let Err(error) = put_back(file) {
+                    let path = &file.path;
+                    tracing::warn!(target: "safeport::serve", "{path} was not put back: {error}");
+                }
+            }
+        }
         match state {
             RevisionState::Refused => tracing::error!(
                 target: "safeport::serve",
@@ -360,7 +407,7 @@ impl Live {
         }
         let before = self.read.clone();
         let asks = matches!(revision.kind, RevisionKind::Set | RevisionKind::Rollback);
-        let applied = self.swap(next)?;
+        let applied = self.swap(next, Proofs::Wanted)?;
         let scoped: Vec<String> = revision
             .changes
             .iter()
@@ -372,9 +419,15 @@ impl Live {
             .changed
             .iter()
             .any(|key| safeport_settings::key_info(key).is_some_and(|info| info.lockout));
-        if asks && lockout {
+        // Who has switched off every page has none to confirm by, and wanted it so.
+        let has_pages = self
+            .bound
+            .iter()
+            .any(|bound| Transport::of(bound.listener).is_some());
+        if asks && lockout && has_pages {
             let window = self.read.settings.config.confirm;
             let token = self.gate.proofs().confirm_token(revision.id);
+            self.awaited.set(token.clone());
             self.unconfirmed = Some(Unconfirmed {
                 revision: revision.id,
                 token,
@@ -389,13 +442,16 @@ impl Live {
                 Some(unix_now() + window.as_secs()),
             ));
         }
-        self.retire(applied.old)?;
+        // The change holds; that something of before lingers is no reason to call it refused.
+        if let Err(failure) = self.retire(applied.old) {
+            tracing::error!(target: "safeport::serve", "{}", failure.one_text());
+        }
         Ok((RevisionState::Live, verdict, None))
     }
 
     /// Lets everything use `next`. The sockets that are no longer wanted still listen afterwards,
     /// and are returned.
-    fn swap(&mut self, next: Read) -> Result<Applied, Failure> {
+    fn swap(&mut self, next: Read, proofs: Proofs) -> Result<Applied, Failure> {
         let changed = self.read.settings.differences(&next.settings);
         let restart = changed
             .iter()
@@ -404,11 +460,13 @@ impl Live {
             .collect();
         let fresh = self.bind_new(&next)?;
         let moved: Vec<String> = fresh
+            .sockets
             .iter()
             .map(|bound| format!("{} {}", bound.listener.name(), bound.actual))
             .collect();
-        if let Err(failure) = self.open(&fresh, &next) {
-            self.withdraw(fresh);
+        if let Err(failure) = self.open(&fresh.sockets, &next, proofs) {
+            self.withdraw(fresh.sockets);
+            self.rebind(&fresh.given_up, &fresh.listeners);
             return Err(failure);
         }
         let planned = next.settings.plan.binds();
@@ -417,7 +475,7 @@ impl Live {
             .drain(..)
             .partition(|bound| planned.iter().any(|planned| bound.serves(planned)));
         self.bound = keep;
-        self.bound.extend(fresh);
+        self.bound.extend(fresh.sockets);
         self.read = next;
         self.use_values();
         self.show_candidates();
@@ -431,7 +489,7 @@ impl Live {
 
     /// Binds what is planned and not bound yet. A new address that overlaps an old one of ours can
     /// only be bound when the old one is gone, so that one goes first and comes back on failure.
-    fn bind_new(&mut self, next: &Read) -> Result<Vec<Bound>, Failure> {
+    fn bind_new(&mut self, next: &Read) -> Result<Fresh, Failure> {
         let missing: Vec<_> = next
             .settings
             .plan
@@ -462,7 +520,7 @@ impl Live {
             gone.push(self.bound.remove(index));
         }
         let listeners: HashSet<Listener> = gone.iter().map(|bound| bound.listener).collect();
-        let places: Vec<_> = gone
+        let given_up: Vec<PlannedBind> = gone
             .into_iter()
             .filter_map(|bound| {
                 self.read
@@ -474,25 +532,38 @@ impl Live {
                     .cloned()
             })
             .collect();
-        for listener in &listeners {
+        match self.bind_missing(next, &missing, &listeners) {
+            Ok(sockets) => Ok(Fresh {
+                sockets,
+                given_up,
+                listeners,
+            }),
+            Err(failure) => {
+                self.rebind(&given_up, &listeners);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Binds `missing` once the acceptors of `listeners` have let go of what was in the way.
+    fn bind_missing(
+        &mut self,
+        next: &Read,
+        missing: &[PlannedBind],
+        listeners: &HashSet<Listener>,
+    ) -> Result<Vec<Bound>, Failure> {
+        for listener in listeners {
             self.hand_over(*listener)?;
         }
         let mut fresh = Vec::new();
-        for planned in &missing {
-            match self.binder(&next.settings).bind(planned) {
-                Ok(bound) => fresh.extend(bound),
-                Err(failure) => {
-                    drop(fresh);
-                    self.rebind(&places, &listeners);
-                    return Err(failure);
-                }
-            }
+        for planned in missing {
+            fresh.extend(self.binder(&next.settings).bind(planned)?);
         }
         Ok(fresh)
     }
 
     /// The way back of [`Self::bind_new`].
-    fn rebind(&mut self, places: &[safeport_settings::PlannedBind], listeners: &HashSet<Listener>) {
+    fn rebind(&mut self, places: &[PlannedBind], listeners: &HashSet<Listener>) {
         let settings = self.read.settings.clone();
         for planned in places {
             match self.binder(&settings).bind(planned) {
@@ -526,13 +597,16 @@ impl Live {
 
     /// Lets the new sockets accept beside the old ones, and proves their addresses where the old
     /// ones were proved.
-    fn open(&self, fresh: &[Bound], next: &Read) -> Result<(), Failure> {
+    fn open(&self, fresh: &[Bound], next: &Read, proofs: Proofs) -> Result<(), Failure> {
         for listener in Listener::ALL {
             let sockets = shares(fresh.iter().filter(|bound| bound.listener == listener))
                 .map_err(|error| self.sockets_failed(listener, error))?;
             if !sockets.is_empty() {
                 self.add(listener, sockets)?;
             }
+        }
+        if proofs == Proofs::Spared {
+            return Ok(());
         }
         let listening: Vec<BoundSocket> = self
             .bound
@@ -662,6 +736,7 @@ impl Live {
         );
         self.site.set(super::site_settings(&self.read));
         self.site.set_degraded(self.read.degraded.clone());
+        self.certified.set(&self.read);
         match trust::load(settings, &self.ca_pem) {
             Ok(trust) => self.gate.set_trust(trust),
             Err(error) => tracing::warn!(target: "safeport::gate", "{error}"),
@@ -675,7 +750,9 @@ impl Live {
 
     fn confirm(&mut self, token: &str, at: Option<SocketAddr>) -> Confirmed {
         match self.unconfirmed.take() {
-            Some(unconfirmed) if unconfirmed.token == token && unconfirmed.is_old(at) => {
+            Some(unconfirmed)
+                if unconfirmed.token == token && is_old(at, &unconfirmed.old, &self.bound) =>
+            {
                 self.unconfirmed = Some(unconfirmed);
                 Confirmed::OldAddress
             }
@@ -721,7 +798,7 @@ impl Live {
         // taken meanwhile.
         self.bound.extend(unconfirmed.old);
         let mut verdict = say!(self.texts, "change-reverted");
-        let restored = match self.swap(unconfirmed.before) {
+        let restored = match self.swap(unconfirmed.before, Proofs::Spared) {
             Ok(applied) => self.retire(applied.old),
             Err(failure) => Err(failure),
         };
@@ -750,6 +827,29 @@ impl Live {
         );
         self.write_live();
     }
+}
+
+/// Whether the addresses of a change must be proved where those of before were.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Proofs {
+    Wanted,
+    /// The way back is gone however the addresses of before fare.
+    Spared,
+}
+
+/// Whether a connection came by a socket of before a change and by none that stays.
+fn is_old(at: Option<SocketAddr>, old: &[Bound], bound: &[Bound]) -> bool {
+    let takes = |sockets: &[Bound], at: SocketAddr| {
+        sockets.iter().any(|socket| takes_at(socket.actual, at))
+    };
+    at.is_some_and(|at| takes(old, at) && !takes(bound, at))
+}
+
+/// Whether a connection whose our end is `at` comes by a socket that is bound to `bound`.
+fn takes_at(bound: SocketAddr, at: SocketAddr) -> bool {
+    let (ip, came_to) = (bound.ip().to_canonical(), at.ip().to_canonical());
+    bound.port() == at.port()
+        && (ip == came_to || ip.is_unspecified() && (ip.is_ipv6() || came_to.is_ipv4()))
 }
 
 impl Applied {
@@ -815,15 +915,33 @@ fn shares<'a>(bound: impl Iterator<Item = &'a Bound>) -> std::io::Result<Vec<Tcp
     bound.map(Bound::share).collect()
 }
 
-/// Writes the text of before the change, unless somebody has written since.
-pub(crate) fn put_back(file: &FileSnapshot) -> std::io::Result<()> {
-    let path = PathBuf::from(&file.path);
-    let now = std::fs::read_to_string(&path).ok();
-    if now != file.new {
-        return Ok(());
-    }
-    match &file.old {
-        Some(text) => crate::reading::write_file(&path, text),
-        None => std::fs::remove_file(&path),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_confirmation_is_told_from_one_over_the_old_address_by_address_and_port() {
+        let takes = |bound: &str, at: &str| {
+            takes_at(
+                bound.parse().expect("an address"),
+                at.parse().expect("an address"),
+            )
+        };
+        for (bound, at) in [
+            ("127.0.0.1:8002", "127.0.0.1:8002"),
+            ("0.0.0.0:8002", "192.168.1.20:8002"),
+            ("[::]:8002", "[::ffff:192.168.1.20]:8002"),
+            ("[::]:8002", "[fd00::2]:8002"),
+            ("192.168.1.20:8002", "[::ffff:192.168.1.20]:8002"),
+        ] {
+            assert!(takes(bound, at), "{bound} {at}");
+        }
+        for (bound, at) in [
+            ("127.0.0.1:8002", "127.0.0.2:8002"),
+            ("127.0.0.1:8002", "127.0.0.1:8003"),
+            ("0.0.0.0:8002", "[fd00::2]:8002"),
+        ] {
+            assert!(!takes(bound, at), "{bound} {at}");
+        }
     }
 }

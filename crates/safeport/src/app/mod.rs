@@ -11,21 +11,24 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use safeport_engine::Engine;
 use safeport_settings::{BoundSocket, LogFormat, Settings};
 use safeport_store::{By, DataFolder, Draft, FolderLock, RevisionKind, RevisionState};
 use tokio::runtime::Runtime;
+use tokio::sync::Notify;
 
 pub use house::{certificates, data_folder, registry_failed};
+pub(crate) use house::{told_hosts, told_names};
 pub use live::Event;
+pub(crate) use live::changed_files;
 pub(crate) use sockets::port_range;
 pub(crate) use words::holding_text;
 
 use house::House;
-use live::{CONFIRM_REPLY, Live, changed_files, put_back};
+use live::{Awaited, CONFIRM_REPLY, Live};
 use plan::{engine_settings, listener_specs, wanted_connections};
 use sockets::{Binder, Bound};
 
@@ -35,7 +38,7 @@ use crate::descriptors::Descriptors;
 use crate::limits::{CERTIFICATE_INTERVAL, FIRST_PROOFS, SHUTDOWN_GRACE};
 use crate::log;
 use crate::probe::Proofs;
-use crate::reading::{Gathered, Read};
+use crate::reading::{Gathered, Read, put_back};
 use crate::serve::access::{Access, unix_now};
 use crate::serve::gate::GateDriver;
 use crate::serve::http::{Confirm, Confirmed, HttpListeners, Services, Site, SiteSettings};
@@ -210,6 +213,32 @@ fn runtime(texts: &Texts) -> Result<(Runtime, Tasks, Ends), Failure> {
     Ok((runtime, tasks, ends))
 }
 
+/// The names in the certificates, beside the machine's own: those that devices are told.
+#[derive(Clone)]
+pub(crate) struct Certified {
+    names: Arc<RwLock<Vec<String>>>,
+    wake: Arc<Notify>,
+}
+
+impl Certified {
+    fn new(read: &Read) -> Certified {
+        Certified {
+            names: Arc::new(RwLock::new(told_names(&read.settings, &read.managed))),
+            wake: Arc::default(),
+        }
+    }
+
+    /// Has the certificates issued again if devices are told other names now; keys stay.
+    pub(crate) fn set(&self, read: &Read) {
+        let told = told_names(&read.settings, &read.managed);
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        if *names != told {
+            *names = told;
+            self.wake.notify_one();
+        }
+    }
+}
+
 /// What a server is made of.
 struct Parts {
     read: Read,
@@ -264,7 +293,8 @@ impl Server {
             .collect();
         let key = registry.instance_key().map_err(registry_failed)?;
         let proofs = Arc::new(Proofs::new(*key.expose()));
-        let ca = certificates(&folder, texts)?;
+        let ca = certificates(&folder, settings, &read.managed, texts)?;
+        let certified = Certified::new(&read);
         let specs = listener_specs(settings, &ca, &bound, texts)?;
         let version = snapshot.version;
         let access = Access::start(
@@ -283,6 +313,7 @@ impl Server {
         .map_err(|error| Failure::new(say!(texts, "engine-failed")).detail(error))?;
 
         let (events, inbox) = channel();
+        let awaited = Awaited::default();
         let gate = Arc::new(GateDriver::new(
             settings,
             proofs.clone(),
@@ -300,7 +331,10 @@ impl Server {
                 stopping: stopping.clone(),
                 proofs,
                 seen: gate.clone(),
-                confirm: Arc::new(AskLive(Mutex::new(events.clone()))),
+                confirm: Arc::new(AskLive {
+                    awaited: awaited.clone(),
+                    events: Mutex::new(events.clone()),
+                }),
             },
         ));
         site.set_degraded(read.degraded.clone());
@@ -322,8 +356,10 @@ impl Server {
             strand,
             runtime: tokio::runtime::Handle::current(),
             unconfirmed: None,
+            awaited,
             met: std::collections::HashSet::new(),
             ca_pem: ca.ca_pem().to_owned(),
+            certified: certified.clone(),
             read,
         };
         let server = Server {
@@ -348,8 +384,16 @@ impl Server {
             })
             .map_err(threads)?;
         tasks.spawn("address gate", gate.run());
-        let names = || lan::certificate_names(&[]);
-        let renewal = serve::certificates::renew(ca, CERTIFICATE_INTERVAL, names);
+        let (names, wake) = (certified.names.clone(), certified.wake.clone());
+        let names = move || {
+            let told = names.read().unwrap_or_else(PoisonError::into_inner);
+            lan::certificate_names(&told)
+        };
+        let proved_with = server.gate.clone();
+        let renewal =
+            serve::certificates::renew(ca, CERTIFICATE_INTERVAL, wake, names, move || {
+                proved_with.recheck();
+            });
         tasks.spawn("certificate renewal", renewal);
         tasks.spawn("watchdog", service_manager::watch(server.engine.handle()));
         Ok(server)
@@ -365,6 +409,8 @@ impl Server {
     ) -> Result<(), Failure> {
         live.open_http()?;
         live.show_candidates();
+        // Until the first probes are back, those of the last run must not pass for this one's.
+        live.write_addresses();
         if live.read.degraded.is_none() {
             note_start(&mut live, texts)?;
         }
@@ -521,13 +567,19 @@ fn note_start(live: &mut Live, texts: &Texts) -> Result<(), Failure> {
 }
 
 /// Hands a confirmation to the thread that owns the settings.
-struct AskLive(Mutex<Sender<Event>>);
+struct AskLive {
+    awaited: Awaited,
+    events: Mutex<Sender<Event>>,
+}
 
 impl Confirm for AskLive {
     fn confirm(&self, token: &str, at: Option<SocketAddr>) -> Confirmed {
+        if !self.awaited.is(token) {
+            return Confirmed::Unknown;
+        }
         let (answer, answered) = channel();
         let asked = self
-            .0
+            .events
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .send(Event::Confirm(token.to_owned(), at, answer));

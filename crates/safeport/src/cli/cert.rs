@@ -20,7 +20,7 @@ impl CertCommand {
         let (CertCommand::Show(place) | CertCommand::Fingerprint(place)) = self;
         let read = read(&place.asked(), console, lang)?;
         let folder = app::data_folder(read.data_folder(), &console.texts)?;
-        let ca = app::certificates(&folder, &console.texts)?;
+        let ca = app::certificates(&folder, &read.settings, &read.managed, &console.texts)?;
         let fingerprint = ca.tasmota_fingerprint();
         if console.json {
             return console.json(&serde_json::json!({

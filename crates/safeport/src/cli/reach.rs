@@ -68,7 +68,7 @@ impl Reach {
             }
         };
         let tls = if by_tls {
-            let ca = app::certificates(&open.folder, texts)?;
+            let ca = app::certificates(&open.folder, &open.settings, &open.managed, texts)?;
             Some((ca.tasmota_fingerprint(), ca.ca_pem().to_owned()))
         } else {
             None

@@ -1,28 +1,39 @@
 //! Keeps the server's certificates good while the server runs: they end after some 15 months, and
 //! the machine may get another name or address.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use safeport_net::PrivateCa;
+use tokio::sync::Notify;
 
-/// Sees to the certificates of `ca` after every `interval`, for the `names` that this machine has
-/// by then. Handshakes that follow get the new ones; the keys, which devices pin, stay. Ends only
+/// Sees to the certificates of `ca` after every `interval`, and whenever it is woken, for the
+/// `names` that this machine has and devices are told by then; `done` is called after each time. Handshakes that follow get the new ones; the keys, which devices pin, stay. Ends only
 /// with the runtime.
-pub async fn renew(mut ca: PrivateCa, interval: Duration, names: impl Fn() -> Vec<String>) {
+pub async fn renew(
+    mut ca: PrivateCa,
+    interval: Duration,
+    wake: Arc<Notify>,
+    names: impl Fn() -> Vec<String>,
+    done: impl Fn(),
+) {
     loop {
-        tokio::time::sleep(interval).await;
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            () = wake.notified() => {}
+        }
         let wanted = names();
         // Signs and writes files: not for a thread that serves HTTP.
         let renewed = tokio::task::spawn_blocking(move || {
-            let done = ca.ensure_leaf(&wanted, SystemTime::now());
-            (ca, done)
+            let renewed = ca.ensure_leaf(&wanted, SystemTime::now());
+            (ca, renewed)
         });
-        let Ok((returned, done)) = renewed.await else {
+        let Ok((returned, renewed)) = renewed.await else {
             // It panicked and took the authority along: the end of this task stops the server.
             return;
         };
         ca = returned;
-        if let Err(error) = done {
+        if let Err(error) = renewed {
             // The certificates are renewed a month before their end, so there are some thirty days
             // in which to read this.
             tracing::error!(
@@ -30,6 +41,7 @@ pub async fn renew(mut ca: PrivateCa, interval: Duration, names: impl Fn() -> Ve
                 "the certificates could not be renewed, the old ones stay in use: {error}"
             );
         }
+        done();
     }
 }
 
@@ -57,7 +69,7 @@ mod tests {
             false => vec![String::new()],
             true => vec!["new.lan".to_owned()],
         };
-        let renewing = renew(ca, Duration::from_millis(20), names);
+        let renewing = renew(ca, Duration::from_millis(20), Arc::default(), names, || ());
         tokio::select! {
             () = renewing => panic!("ended by itself"),
             () = async {

@@ -10,14 +10,15 @@ use std::time::{Duration, Instant};
 use safeport_net::surroundings::{InterfaceKind, Surroundings as Machine};
 use safeport_settings::gate::{Standing, State};
 use safeport_settings::{
-    AdvertisedAddress, BoundSocket, Candidate, Gate, GateSettings, InterfaceAddress, Listener,
-    Outcome, Said, Scheme, Settings, Surroundings, Told, Vantage, Via, candidates,
+    AdvertisedAddress, AdvertisedHost, BoundSocket, Candidate, Gate, GateSettings, HostName,
+    InterfaceAddress, Listener, Outcome, Said, Scheme, Settings, Surroundings, Told, Vantage, Via,
+    candidates,
 };
-use safeport_store::{AddressRow, ManagedRow, Registry, Scope, StoreError, VerifiedAddress};
+use safeport_store::{AddressRow, Registry, StoreError, VerifiedAddress};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::app::Event;
+use crate::app::{Event, told_hosts};
 use crate::lan;
 use crate::limits::{PROBE_DEADLINE, PROVE_BEFORE_SWAP};
 use crate::probe::{self, Proofs, Trust};
@@ -213,11 +214,29 @@ impl GateDriver {
                 })
                 .collect();
             // Switched off on purpose, or nothing about it changes.
-            if of_listener.is_empty()
-                || of_listener
-                    .iter()
-                    .any(|candidate| known.contains(&candidate.address))
-            {
+            if of_listener.is_empty() {
+                continue;
+            }
+            let kept = of_listener
+                .iter()
+                .any(|candidate| known.contains(&candidate.address));
+            let of_listener: Vec<&Candidate> = if kept {
+                // What others are told stays; a host that was named on purpose must hold, too.
+                let named = named_hosts(next);
+                of_listener
+                    .into_iter()
+                    .filter(|candidate| {
+                        !known.contains(&candidate.address)
+                            && matches!(candidate.via, Via::Listener(_))
+                            // Our certificate gets the new name only once it holds.
+                            && !scheme.is_tls()
+                            && named.contains(candidate.address.host())
+                    })
+                    .collect()
+            } else {
+                of_listener
+            };
+            if of_listener.is_empty() {
                 continue;
             }
             let mut probes = JoinSet::new();
@@ -277,6 +296,16 @@ impl GateDriver {
             .map(|standing| self.row(standing, now))
             .collect();
         registry.set_addresses(&rows)?;
+        // What was proved once and is broken by now, or has nothing of ours behind it any more, is
+        // not told at the next start either.
+        for row in registry.all_last_verified()? {
+            let still = verified.iter().any(|(listener, address)| {
+                listener.name() == row.listener && address.to_string() == row.url
+            });
+            if !still {
+                registry.forget_verified(&row.url)?;
+            }
+        }
         for (listener, address) in verified {
             registry.remember_verified(&VerifiedAddress {
                 listener: listener.name().to_owned(),
@@ -427,7 +456,7 @@ fn all_candidates(read: &Read, listening: &[BoundSocket]) -> Vec<Candidate> {
     let mut list = candidates(&read.settings, &surroundings);
     for host in told_hosts(&read.managed) {
         let mut settings = read.settings.clone();
-        settings.advertise.host = host;
+        settings.advertise.host = AdvertisedHost::Host(host);
         for candidate in candidates(&settings, &surroundings) {
             if !list.iter().any(|known| known.address == candidate.address) {
                 list.push(candidate);
@@ -437,17 +466,13 @@ fn all_candidates(read: &Read, listening: &[BoundSocket]) -> Vec<Candidate> {
     list
 }
 
-/// Hosts that only some devices are told.
-fn told_hosts(managed: &[ManagedRow]) -> Vec<safeport_settings::AdvertisedHost> {
-    managed
-        .iter()
-        .filter(|row| row.key == "advertise.host" && row.scope != Scope::Everyone)
-        .filter_map(|row| {
-            // As TOML a text in quotes; what does not hold as a host is told where it is set.
-            let host = safeport_settings::HostName::parse(row.value.trim_matches('"')).ok()?;
-            Some(safeport_settings::AdvertisedHost::Host(host))
-        })
-        .collect()
+/// The hosts that somebody wants devices to be told.
+fn named_hosts(read: &Read) -> Vec<HostName> {
+    let mut hosts = told_hosts(&read.managed);
+    if let AdvertisedHost::Host(host) = &read.settings.advertise.host {
+        hosts.push(host.clone());
+    }
+    hosts
 }
 
 /// This machine, in the words of the settings.

@@ -199,7 +199,7 @@ impl Listeners {
                 continue;
             }
             // Left to its default, one of ours would be open where mosquitto's was narrower, or
-            // was not there: that is never right for MQTT without TLS.
+            // was not there.
             let remark = if refused[index] {
                 said!(
                     "its listener was left out; see the list",
@@ -210,13 +210,19 @@ impl Listeners {
                     "its default port {port} is taken by a listener of this file",
                     "其默认端口 {port} 已被此文件中的监听占用"
                 )
-            } else if name == "mqtt" {
-                said!(
-                    "mosquitto had no listener without TLS",
-                    "mosquitto 没有不带 TLS 的监听"
-                )
-            } else {
+            } else if name == "http" {
+                let bind = format!("127.0.0.1:{port}");
+                out.map("http.bind", quoted_list(&[bind]), Vec::new())
+                    .remark = Some(said!(
+                    "mosquitto had none: pages, health and metrics are for this machine only",
+                    "mosquitto 没有：页面、健康状态和指标只在本机可用"
+                ));
                 continue;
+            } else {
+                said!(
+                    "mosquitto had no listener of this kind",
+                    "mosquitto 没有这种监听"
+                )
             };
             let key = format!("{name}.enabled");
             out.map(&key, "false", Vec::new()).remark = Some(remark);

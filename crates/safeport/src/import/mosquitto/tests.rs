@@ -222,6 +222,16 @@ fn mosquitto_without_a_listener_is_for_this_machine_and_so_are_we() {
 }
 
 #[test]
+fn listeners_that_mosquitto_had_not_are_not_opened_to_the_network() {
+    let one = imported("listener 1883 127.0.0.1\nallow_anonymous true\n");
+    assert_eq!(value(&one, "mqtt.bind"), Some("\"127.0.0.1:1883\""));
+    assert_eq!(value(&one, "mqtts.enabled"), Some("false"));
+    assert_eq!(value(&one, "https.enabled"), Some("false"));
+    assert_eq!(value(&one, "http.bind"), Some("\"127.0.0.1:8002\""));
+    holds(&one);
+}
+
+#[test]
 fn plain_mqtt_stays_shut_where_mosquitto_had_only_tls() {
     let tls = imported("listener 8883\ncertfile /c\nkeyfile /k\n");
     assert_eq!(value(&tls, "mqtt.enabled"), Some("false"));
