@@ -124,9 +124,13 @@ pub const PROVE_BEFORE_SWAP: Duration = Duration::from_secs(3);
 /// How long `config set` and its kin wait for what the server says to a change; then they tell
 /// where it will be seen.
 pub const CHANGE_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a command waits until the server has taken up what was staged before; then it refuses.
+pub const STAGE_PATIENCE: Duration = Duration::from_secs(5);
 /// Pause between two looks at what has become of a change.
 pub const CHANGE_POLL: Duration = Duration::from_millis(50);
 /// How long the page for a phone can be opened.
 pub const VANTAGE_LIFE: Duration = Duration::from_secs(600);
 /// How long the greeting waits for the first addresses to be proved. Listeners serve meanwhile.
 pub const FIRST_PROOFS: Duration = Duration::from_millis(1500);
+/// How long a command waits for a server that has just started to prove an address.
+pub const PROOF_PATIENCE: Duration = Duration::from_secs(4);

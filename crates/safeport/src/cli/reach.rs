@@ -1,6 +1,8 @@
 //! How a device reaches this server: an address that is proved, never one that is guessed while a
 //! better one is known.
 
+use std::time::{Duration, Instant};
+
 use clap::Args;
 use safeport_fleet::{Device, Endpoint, Family, Setup, Trust};
 use safeport_settings::{
@@ -11,6 +13,7 @@ use safeport_store::{AddressRow, Told};
 
 use super::registry::{Open, failed};
 use crate::console::{Console, Failure};
+use crate::limits::PROOF_PATIENCE;
 use crate::serve::access::{is_loopback, unix_now};
 use crate::serve::gate::surroundings;
 use crate::text::{Language, Texts};
@@ -233,15 +236,7 @@ fn proved(
             })
             .ok_or_else(nothing);
     }
-    let rows: Vec<(AdvertisedAddress, AddressRow)> = open
-        .registry
-        .addresses()
-        .map_err(|error| failed(texts, &error))?
-        .into_iter()
-        .filter(|row| row.listener == listener.name())
-        .filter_map(|row| Some((AdvertisedAddress::parse(&row.url).ok()?, row)))
-        .filter(|(address, _)| suits(address))
-        .collect();
+    let rows = judged_rows(open, listener, suits, texts)?;
     let in_state = |state: &str| rows.iter().find(|(_, row)| row.state == state);
     if let Some((address, _)) = in_state("verified") {
         return Ok((address.clone(), None));
@@ -273,6 +268,36 @@ fn proved(
     in_state("unverifiable_from_here")
         .map(unproved)
         .ok_or_else(nothing)
+}
+
+/// The addresses of a listener. A server that has just started is given a moment to look at them.
+fn judged_rows(
+    open: &Open,
+    listener: Listener,
+    suits: impl Fn(&AdvertisedAddress) -> bool,
+    texts: &Texts,
+) -> Result<Vec<(AdvertisedAddress, AddressRow)>, Failure> {
+    let until = Instant::now() + PROOF_PATIENCE;
+    loop {
+        let rows: Vec<(AdvertisedAddress, AddressRow)> = open
+            .registry
+            .addresses()
+            .map_err(|error| failed(texts, &error))?
+            .into_iter()
+            .filter(|row| row.listener == listener.name())
+            .filter_map(|row| Some((AdvertisedAddress::parse(&row.url).ok()?, row)))
+            .filter(|(address, _)| suits(address))
+            .collect();
+        let any = |states: &[&str]| {
+            rows.iter()
+                .any(|(_, row)| states.contains(&row.state.as_str()))
+        };
+        let undecided = rows.is_empty() || any(&["unknown", "probing"]);
+        if any(&["verified"]) || !undecided || Instant::now() >= until {
+            return Ok(rows);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// Without a server nothing can be proved; what it would try first is the best guess.

@@ -145,34 +145,42 @@ impl GateDriver {
     }
 
     /// What devices are told of `mqtt`, `mqtts`, `http` and `https`, and whether it is proved;
-    /// waits until every address was probed once, for `patience` at most.
+    /// waits until each of them has a proved address or none that could be, for `patience` at most.
     pub fn first_told(&self, patience: Duration) -> Vec<(AdvertisedAddress, bool)> {
-        let until = Instant::now() + patience;
-        loop {
-            let now = self.now();
-            let open = self
-                .gate()
-                .states(now)
-                .iter()
-                .any(|standing| matches!(standing.state, State::Unknown | State::Probing));
-            if !open || Instant::now() >= until {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        [
+        const SHOWN: [(Listener, Scheme); 4] = [
             (Listener::Mqtt, Scheme::Mqtt),
             (Listener::Mqtts, Scheme::Mqtts),
             (Listener::Http, Scheme::Http),
             (Listener::Https, Scheme::Https),
-        ]
-        .into_iter()
-        .filter_map(|(listener, scheme)| match self.told(listener, scheme) {
-            Told::Verified(address) | Told::LastVerified(address, _) => Some((address, true)),
-            Told::Unverified(address, _) => Some((address, false)),
-            Told::Nothing(_) => None,
-        })
-        .collect()
+        ];
+        let until = Instant::now() + patience;
+        loop {
+            let now = self.now();
+            let states = self.gate().states(now);
+            let waits = |(listener, scheme): &(Listener, Scheme)| {
+                let mut of_it = states.iter().filter(|standing| {
+                    let candidate = &standing.candidate;
+                    candidate.listener == *listener && candidate.address.scheme() == *scheme
+                });
+                !of_it
+                    .clone()
+                    .any(|standing| matches!(standing.state, State::Verified { .. }))
+                    && of_it
+                        .any(|standing| matches!(standing.state, State::Unknown | State::Probing))
+            };
+            if !SHOWN.iter().any(waits) || Instant::now() >= until {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        SHOWN
+            .into_iter()
+            .filter_map(|(listener, scheme)| match self.told(listener, scheme) {
+                Told::Verified(address) | Told::LastVerified(address, _) => Some((address, true)),
+                Told::Unverified(address, _) => Some((address, false)),
+                Told::Nothing(_) => None,
+            })
+            .collect()
     }
 
     /// Whether a change would leave a listener without a proved address that has one now: then
