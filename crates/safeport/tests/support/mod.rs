@@ -157,8 +157,17 @@ impl Server {
                 format!("127.0.0.1:{port}"),
             );
         }
+        command.envs(env.iter().copied());
+        Server::spawn(command)
+    }
+
+    /// A server whose listeners are those of its settings file.
+    pub(crate) fn start_from_file(folder: &Folder) -> Server {
+        Server::spawn(folder.safeport(&["serve", "--json"]))
+    }
+
+    pub(crate) fn spawn(mut command: Command) -> Server {
         command
-            .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

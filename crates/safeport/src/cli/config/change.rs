@@ -7,18 +7,20 @@ use std::time::{Duration, Instant};
 
 use safeport_settings::{BoundSocket, KeyInfo, Listener, Scheme, Source, candidates};
 use safeport_store::{
-    Change, Draft, FileSnapshot, ManagedRow, Revision, RevisionKind, RevisionState, Scope,
+    Change, ChangeTurn, DataFolder, Draft, FileSnapshot, ManagedRow, Revision, RevisionKind,
+    RevisionState, Scope, StoreError,
 };
 
 use super::look::unknown_key;
 use super::past::{as_of, changed_in, json};
 use super::{For, ReloadArgs, RollbackArgs, SetArgs, UnsetArgs, Why};
+use crate::app::changed_files;
 use crate::cli::registry::{Open, failed};
 use crate::cli::{Place, gather, read};
 use crate::console::{Console, Failure};
-use crate::limits::{CHANGE_PATIENCE, CHANGE_POLL};
+use crate::limits::{CHANGE_PATIENCE, CHANGE_POLL, STAGE_PATIENCE};
 use crate::probe::{self, Proofs, Trust};
-use crate::reading::{Gathered, Read, settled, show, write_file};
+use crate::reading::{Gathered, Read, TextFile, put_back, settled, show, write_file};
 use crate::say;
 use crate::serve::access::unix_now;
 use crate::serve::gate::surroundings;
@@ -76,6 +78,7 @@ impl Edit<'_> {
         console: &mut Console,
         lang: Option<Language>,
     ) -> Result<(), Failure> {
+        let _turn = turn(self.place, console, lang)?;
         let before = read(&self.place.asked(), console, lang)?;
         let texts = &console.texts;
         let problem = |problem: &safeport_settings::Problem| {
@@ -115,6 +118,7 @@ impl Edit<'_> {
             console.talk(&say!(texts, "set-data-moves"));
         }
         if into_file {
+            is_the_servers(&open, &before, texts)?;
             proposal.edit_file(&before, self.key, value.as_deref(), texts)?;
         } else {
             proposal.edit_managed(scope, &info, value, texts)?;
@@ -137,13 +141,59 @@ impl Edit<'_> {
     }
 }
 
+/// Waits until no other command is changing anything: what it would put back is what we read.
+fn turn(
+    place: &Place,
+    console: &mut Console,
+    lang: Option<Language>,
+) -> Result<Option<ChangeTurn>, Failure> {
+    let gathered = gather(&place.asked(), console, lang)?;
+    // What else is wrong with the folder is told by who opens it.
+    let Some(Ok(Some(folder))) = gathered.data_folder().map(DataFolder::open_existing) else {
+        return Ok(None);
+    };
+    match folder.change_turn(CHANGE_PATIENCE) {
+        Ok(turn) => Ok(Some(turn)),
+        Err(error @ StoreError::Changing { .. }) => Err(failed(&console.texts, &error)),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Refuses to write a settings file that the running server does not read: the change would be
+/// called in force and never be.
+fn is_the_servers(open: &Open, read: &Read, texts: &Texts) -> Result<(), Failure> {
+    if open.server().is_none() {
+        return Ok(());
+    }
+    let theirs = open
+        .registry
+        .live()
+        .map_err(|error| failed(texts, &error))?
+        .and_then(|live| live.file);
+    let Some(theirs) = theirs else {
+        return Ok(());
+    };
+    let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| settled(path));
+    if real(Path::new(&theirs)) == real(&read.main) {
+        return Ok(());
+    }
+    let ours = settled(&read.main).display().to_string();
+    Err(
+        Failure::usage(say!(texts, "set-other-file", ours = ours, theirs = theirs)).next(say!(
+            texts,
+            "set-other-file-next",
+            theirs = theirs
+        )),
+    )
+}
+
 /// Says so when another source wins over what was just written.
 fn tell_overruled(after: &Read, key: &str, into_file: bool, console: &Console) {
     let Some(source) = after.settings.source(key) else {
         return;
     };
     let ours = match source {
-        Source::File { .. } => into_file,
+        Source::File { drop_in, .. } => into_file && !drop_in,
         Source::Managed { .. } => !into_file,
         Source::Default => true,
         _ => false,
@@ -165,6 +215,7 @@ pub(super) fn rollback(
 ) -> Result<(), Failure> {
     // The files of now may be the very reason for going back, so they need not hold.
     let asked = args.place.asked();
+    let _turn = turn(&args.place, console, lang)?;
     let gathered = gather(&asked, console, lang)?;
     let mut open = Open::beside(&gathered, console)?;
     let texts = &console.texts;
@@ -180,13 +231,15 @@ pub(super) fn rollback(
         .files_at(args.revision)
         .map_err(|error| failed(texts, &error))?
         .into_iter()
-        .map(|(path, new)| FileSnapshot {
-            old: std::fs::read_to_string(&path).ok(),
-            path,
-            new,
+        .map(|(path, new)| {
+            Ok(FileSnapshot {
+                old: text_of(&path, texts)?,
+                path,
+                new,
+            })
         })
-        .filter(|file| file.old != file.new)
-        .collect();
+        .filter(|file| !matches!(file, Ok(file) if file.old == file.new))
+        .collect::<Result<Vec<_>, Failure>>()?;
     let proposal = Proposal {
         changes,
         files,
@@ -200,22 +253,53 @@ pub(super) fn rollback(
     outcome.tell(console, &mut open, &args.why)
 }
 
+/// What is in a file; `None` if there is none. One that cannot be read is not taken for missing: the
+/// way back would remove it.
+fn text_of(path: &str, texts: &Texts) -> Result<Option<String>, Failure> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(
+            Failure::usage(say!(texts, "config-unreadable", path = path))
+                .detail(error)
+                .next(say!(texts, "config-unreadable-next")),
+        ),
+    }
+}
+
 pub(super) fn reload(
     args: &ReloadArgs,
     console: &mut Console,
     lang: Option<Language>,
 ) -> Result<(), Failure> {
+    let _turn = turn(&args.place, console, lang)?;
     let read = read(&args.place.asked(), console, lang)?;
-    let mut open = Open::of(read, console)?;
+    let mut open = Open::of(read.clone(), console)?;
     let texts = &console.texts;
     if open.server().is_none() {
         return Err(Failure::new(say!(texts, "reload-no-server")));
     }
+    is_the_servers(&open, &read, texts)?;
     let why = Why {
         reason: String::new(),
         confirm: false,
     };
-    let proposal = Proposal::new(&open)?;
+    // What the files say now is what a later start falls back to.
+    let known: Vec<TextFile> = open
+        .registry
+        .last_good_files()
+        .map_err(|error| failed(texts, &error))?
+        .into_iter()
+        .map(|(path, text)| TextFile {
+            path: PathBuf::from(path),
+            text,
+            drop_in: false,
+        })
+        .collect();
+    let proposal = Proposal {
+        files: changed_files(&known, &read.files),
+        ..Proposal::new(&open)?
+    };
     let outcome = proposal.submit(&mut open, RevisionKind::Files, &why, None, texts)?;
     outcome.tell(console, &mut open, &why)
 }
@@ -368,15 +452,21 @@ impl Proposal {
         texts: &Texts,
     ) -> Result<Outcome, Failure> {
         let running = open.server().is_some();
-        // Files first: whoever takes the staged revision over must find them.
+        refuse_while_unconfirmed(open, texts)?;
+        // Files first: whoever takes the staged revision over must find them. Those of a reload
+        // are there already, and are their author's.
         let mut written: Vec<&FileSnapshot> = Vec::new();
-        for file in &self.files {
+        let files: &[FileSnapshot] = match kind {
+            RevisionKind::Files => &[],
+            _ => &self.files,
+        };
+        for file in files {
             let done = match &file.new {
                 Some(text) => write_file(Path::new(&file.path), text),
                 None => std::fs::remove_file(&file.path),
             };
             if let Err(error) = done {
-                put_back(&written);
+                put_all_back(&written);
                 return Err(
                     Failure::new(say!(texts, "file-not-written", path = file.path))
                         .detail(error)
@@ -392,12 +482,19 @@ impl Proposal {
             changes: self.changes.clone(),
             files: self.files.clone(),
         };
-        let staged = open.stage(&draft);
-        let id = match staged {
-            Ok(id) => id,
-            Err(error) => {
-                put_back(&written);
-                return Err(failed(texts, &error));
+        let deadline = Instant::now() + STAGE_PATIENCE;
+        let id = loop {
+            match open.stage(&draft) {
+                Ok(id) => break id,
+                // The server is reading its files again; that takes a moment.
+                Err(StoreError::ChangePending {
+                    state: RevisionState::Staged,
+                    ..
+                }) if Instant::now() < deadline => std::thread::sleep(CHANGE_POLL),
+                Err(error) => {
+                    put_all_back(&written);
+                    return Err(failed(texts, &error));
+                }
             }
         };
         if !running {
@@ -408,7 +505,7 @@ impl Proposal {
         }
         let revision = wait(open, id, texts)?;
         if revision.state == RevisionState::Refused {
-            put_back(&written);
+            put_all_back(&written);
             return Err(Failure::new(say!(texts, "change-refused"))
                 .detail(revision.verdict.unwrap_or_default())
                 .next(say!(texts, "change-refused-next")));
@@ -417,13 +514,32 @@ impl Proposal {
     }
 }
 
-fn put_back(files: &[&FileSnapshot]) {
+/// While a change waits for its confirmation, the files are those of before or after it: nobody
+/// else's to write.
+fn refuse_while_unconfirmed(open: &Open, texts: &Texts) -> Result<(), Failure> {
+    let unconfirmed = open
+        .registry
+        .unconfirmed()
+        .map_err(|error| failed(texts, &error))?;
+    match unconfirmed {
+        Some(pending) if open.server().is_some() => Err(failed(
+            texts,
+            &StoreError::ChangePending {
+                id: pending.id,
+                who: pending.who,
+                at: pending.at,
+                state: pending.state,
+                confirm_by: pending.confirm_by,
+            },
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn put_all_back(files: &[&FileSnapshot]) {
     for file in files {
-        let path = Path::new(&file.path);
-        let _ = match &file.old {
-            Some(text) => write_file(path, text),
-            None => std::fs::remove_file(path),
-        };
+        // The server has tried as well; what stays written is found by the next command.
+        let _ = put_back(file);
     }
 }
 
@@ -528,12 +644,12 @@ fn wait_confirmed(open: &Open, id: u64, texts: &Texts) -> Result<Revision, Failu
             .registry
             .revision(id)
             .map_err(|error| failed(texts, &error))?;
-        if let Some(revision) = revision
-            && (revision.state == RevisionState::Live || Instant::now() >= deadline)
-        {
-            return Ok(revision);
+        match revision {
+            Some(revision) if revision.state != RevisionState::Unconfirmed => return Ok(revision),
+            Some(revision) if Instant::now() >= deadline => return Ok(revision),
+            None => return Err(failed(texts, &StoreError::NoRevision { id })),
+            Some(_) => std::thread::sleep(CHANGE_POLL),
         }
-        std::thread::sleep(CHANGE_POLL);
     }
 }
 
