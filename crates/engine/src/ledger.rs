@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use safeport_broker::{DiskRoom, Stats};
 use safeport_store::log::{AppendError, FolderFile, Log, Position, SyncTask};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::limits::{CHECKPOINT_FROM, COMPACT_STEP, LOG_RETRY, SYNC_INTERVAL};
 use crate::mailbox::{Command, Mailbox};
@@ -287,6 +287,10 @@ impl Ledger {
             && let Err(error) = task.run()
         {
             error!(target: "safeport::log", "the log could not be made durable: {error}");
+        }
+        if let Err(error) = self.log.give_back() {
+            // The next start does it, some milliseconds later.
+            debug!(target: "safeport::log", "what is set aside for the log stays: {error}");
         }
     }
 }

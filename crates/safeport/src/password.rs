@@ -1,7 +1,7 @@
 //! Passwords: made, hashed for storage, verified. Only [`crate::serve::access`] verifies, on
 //! threads of its own; only the command line hashes.
 
-use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::password_hash::{Error, PasswordVerifier};
 use argon2::{Algorithm, Argon2, CustomizedPasswordHasher, Params, Version};
 use safeport_fleet::Password;
@@ -79,6 +79,27 @@ pub fn hash(password: &[u8], cost: Cost) -> Result<Secret, PasswordError> {
         .map_err(PasswordError::Hash)
 }
 
+/// A PHC string that takes as long to verify against as that of a chosen password, and that no
+/// password is known for: its hash was drawn, not computed, so making it costs a start nothing.
+///
+/// # Errors
+/// [`PasswordError::NoRandomness`] if the system has none to give.
+pub fn of_nobody() -> Result<Secret, PasswordError> {
+    let mut drawn = [0; 16 + Params::DEFAULT_OUTPUT_LEN];
+    getrandom::fill(&mut drawn).map_err(PasswordError::NoRandomness)?;
+    let (salt, output) = drawn.split_at(16);
+    let argon2 = Cost::Chosen.argon2();
+    let invalid = |_| PasswordError::Hash(Error::EncodingInvalid);
+    let hash = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(argon2.params()).map_err(PasswordError::Hash)?,
+        salt: Some(Salt::new(salt).map_err(invalid)?),
+        hash: Some(Output::new(output).map_err(invalid)?),
+    };
+    Ok(Secret::new(hash.to_string()))
+}
+
 /// A stored hash that cannot be read; its owner needs a new password.
 #[derive(Debug, thiserror::Error)]
 #[error("the stored password hash is unreadable ({0}); set a new password")]
@@ -126,6 +147,24 @@ mod tests {
             hash(&[b'a'; PASSWORD_BYTES + 1], Cost::Chosen),
             Err(PasswordError::TooLong(_))
         ));
+    }
+
+    #[test]
+    fn verifying_for_nobody_is_the_work_of_a_chosen_password_and_never_succeeds() {
+        let (nobody, chosen) = (
+            of_nobody().expect("drawn"),
+            hash(b"a", Cost::Chosen).expect("hashed"),
+        );
+        assert!(!verify(b"", nobody.expose()).expect("readable"));
+        assert_ne!(nobody.expose(), of_nobody().expect("drawn").expose());
+        let parts =
+            |secret: &Secret| -> Vec<usize> { secret.expose().split('$').map(str::len).collect() };
+        assert_eq!(parts(&nobody), parts(&chosen));
+        let work = |secret: &Secret| -> Vec<String> {
+            let parts = secret.expose().split('$');
+            parts.take(4).map(str::to_owned).collect()
+        };
+        assert_eq!(work(&nobody), work(&chosen));
     }
 
     #[test]

@@ -404,6 +404,28 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
+    /// Gives back what is set aside, which the next opening would read in
+    /// vain. For the end of an orderly process: whatever is appended later
+    /// reserves anew.
+    ///
+    /// # Errors
+    /// What the system says. Nothing is lost then, and the next opening does
+    /// it.
+    pub fn give_back(&mut self) -> io::Result<()> {
+        if let Some(next) = self.next.take() {
+            self.disk.remove(next.number)?;
+        }
+        // What a failed write has left is for the next opening to judge.
+        if self.dirty.is_none()
+            && let (Some(writing), Some(segment)) = (&mut self.writing, self.segments.back())
+            && writing.reserve > segment.bytes
+        {
+            self.disk.truncate(segment.number, segment.bytes)?;
+            writing.reserve = segment.bytes;
+        }
+        Ok(())
+    }
+
     /// Bytes written in all segments, without what is reserved.
     pub fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.bytes).sum()

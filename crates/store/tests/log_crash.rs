@@ -73,6 +73,9 @@ fn day(disk: &SimDisk) -> Told {
             }
         }
         if turn == 25 {
+            if log.give_back().is_err() {
+                return told;
+            }
             drop(log);
             let opened = Log::open(disk.clone(), OPTIONS, &mut |_| Ok(()), &mut |_| {});
             match opened {

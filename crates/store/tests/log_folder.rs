@@ -136,6 +136,32 @@ fn a_group_longer_than_a_segment_gets_a_longer_one() {
 }
 
 #[test]
+fn an_orderly_end_leaves_nothing_set_aside_and_writing_goes_on_after_it() {
+    let scratch = Scratch::new();
+    let path = scratch.join("log");
+    let stored = || -> u64 {
+        let lengths = names(&path).into_iter().map(|name| {
+            let file = fs::metadata(path.join(name)).expect("it is there");
+            file.len()
+        });
+        lengths.sum()
+    };
+    let (mut log, ..) = open(Folder::open(&path).expect("a folder"));
+    log.give_back().expect("nothing but the header");
+    assert_eq!(stored(), log.bytes());
+    log.append(b"one").expect("room");
+    assert!(stored() > log.bytes(), "reserved again");
+    log.give_back().expect("given back");
+    assert_eq!(stored(), log.bytes());
+    log.append(b"two").expect("room");
+    log.give_back().expect("given back");
+    drop(log);
+    let (_, recovery, groups) = open(Folder::open(&path).expect("a folder"));
+    assert_eq!(groups, [b"one", b"two"]);
+    assert_eq!(recovery.dropped, None);
+}
+
+#[test]
 fn a_torn_end_is_reported_with_its_path_and_removed() {
     let scratch = Scratch::new();
     let path = scratch.join("log");

@@ -48,7 +48,7 @@ impl Drop for Authority {
 fn any_trust() -> Trust {
     static PEM: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     let pem = PEM.get_or_init(|| Authority::new("any", &["localhost"]).ca.ca_pem().to_owned());
-    Trust::of_roots(pem, Vec::new(), Vec::new()).expect("an authority")
+    Trust::of_roots(pem, Vec::new(), Vec::new).expect("an authority")
 }
 
 fn ours() -> Arc<Proofs> {
@@ -476,10 +476,11 @@ async fn tls_is_proved_under_the_own_authority_and_under_a_public_one() {
     let authority = Authority::new("own", &["127.0.0.1", "localhost"]);
     let other = Authority::new("other", &["127.0.0.1"]);
     let pem = |authority: &Authority| authority.ca.ca_pem().to_owned();
-    let own = Trust::of_roots(&pem(&authority), Vec::new(), Vec::new()).expect("an authority");
-    let roots = || certificates_in(&pem(&authority));
-    let given = Trust::of_roots(&pem(&other), roots(), Vec::new()).expect("an authority");
-    let public = Trust::of_roots(&pem(&other), Vec::new(), roots()).expect("an authority");
+    let own = Trust::of_roots(&pem(&authority), Vec::new(), Vec::new).expect("an authority");
+    let certificates = certificates_in(&pem(&authority));
+    let roots = move || certificates.clone();
+    let given = Trust::of_roots(&pem(&other), roots(), Vec::new).expect("an authority");
+    let public = Trust::of_roots(&pem(&other), Vec::new(), roots).expect("an authority");
     assert!(!own.has_public_roots() && public.has_public_roots());
     let site = site(proofs.clone(), None, Some(0));
     let web = stand(Some(authority.config()), site).await;
@@ -510,7 +511,7 @@ async fn a_post_goes_over_tls_to_a_server_that_is_known_and_to_no_other() {
         says(b"HTTP/1.1 204 No Content\r\n\r\n"),
     )
     .await;
-    let own = Trust::of_roots(authority.ca.ca_pem(), Vec::new(), Vec::new());
+    let own = Trust::of_roots(authority.ca.ca_pem(), Vec::new(), Vec::new);
     for (trust, is_known) in [(own.expect("an authority"), true), (any_trust(), false)] {
         let url = format!("https://127.0.0.1:{port}/x");
         let posted = tokio::task::spawn_blocking(move || post_trusting(&url, &trust, PATIENCE));
@@ -537,8 +538,7 @@ async fn a_certificate_of_a_stranger_or_for_another_name_fails_at_tls() {
     assert!(saw.contains("self-signed"), "{saw}");
     assert_eq!(report.trusted_by, None);
 
-    let trust =
-        Trust::of_roots(authority.ca.ca_pem(), Vec::new(), Vec::new()).expect("an authority");
+    let trust = Trust::of_roots(authority.ca.ca_pem(), Vec::new(), Vec::new).expect("an authority");
     let address = AdvertisedAddress::parse(&url).expect("an address");
     let report = examine(&address, &proofs, &trust, PATIENCE).await;
     let saw = failed_at(&report, Layer::Tls);
@@ -589,7 +589,7 @@ fn an_unreadable_authority_is_refused() {
         "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
     ] {
         assert!(
-            Trust::of_roots(pem, Vec::new(), Vec::new()).is_err(),
+            Trust::of_roots(pem, Vec::new(), Vec::new).is_err(),
             "{pem:?}"
         );
     }

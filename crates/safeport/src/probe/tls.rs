@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -34,6 +34,10 @@ pub enum TrustedBy {
     PublicAuthority,
 }
 
+/// Who accepts certificates of public authorities, if the system has any.
+type Public = LazyLock<Verifies, Box<dyn FnOnce() -> Verifies + Send>>;
+type Verifies = Option<Arc<WebPkiServerVerifier>>;
+
 /// The roots that a probe accepts: this server's own authority, those that the settings name, and
 /// those of the system.
 #[derive(Clone)]
@@ -41,7 +45,9 @@ pub struct Trust {
     provider: Arc<CryptoProvider>,
     own: Arc<WebPkiServerVerifier>,
     given: Option<Arc<WebPkiServerVerifier>>,
-    public: Option<Arc<WebPkiServerVerifier>>,
+    /// Made for the first certificate that no other authority vouches for: reading the system's
+    /// takes longer than the rest of a start, and at home most servers never need them.
+    public: Arc<Public>,
 }
 
 /// Why no [`Trust`] could be made.
@@ -51,8 +57,8 @@ pub struct TrustError(String);
 
 impl Trust {
     /// `own_root` is the certificate of this server's authority as PEM. Those of the system are
-    /// read now: from the files of OpenSSL, or from `SSL_CERT_FILE` and `SSL_CERT_DIR`. A system
-    /// without any is no error; then no public certificate is accepted.
+    /// read when they are needed first: from the files of OpenSSL, or from `SSL_CERT_FILE` and
+    /// `SSL_CERT_DIR`. A system without any is no error; then no public certificate is accepted.
     ///
     /// # Errors
     /// If `own_root` holds no usable certificate.
@@ -66,7 +72,7 @@ impl Trust {
     /// # Errors
     /// If `own_root` holds no usable certificate.
     pub fn with(own_root: &str, further: &str) -> Result<Trust, TrustError> {
-        let public = rustls_native_certs::load_native_certs().certs;
+        let public = || rustls_native_certs::load_native_certs().certs;
         Trust::of_roots(own_root, certificates_in(further), public)
     }
 
@@ -74,12 +80,14 @@ impl Trust {
     pub(super) fn of_roots(
         own_root: &str,
         given: Vec<CertificateDer<'static>>,
-        public: Vec<CertificateDer<'static>>,
+        public: impl FnOnce() -> Vec<CertificateDer<'static>> + Send + 'static,
     ) -> Result<Trust, TrustError> {
         let refused = |error: &dyn fmt::Display| TrustError(error.to_string());
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let verifier = |roots: RootCertStore| {
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()
+        let for_verifier = provider.clone();
+        let verifier = move |roots: RootCertStore| {
+            let provider = for_verifier.clone();
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()
         };
         let mut own = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(own_root.as_bytes()) {
@@ -87,7 +95,7 @@ impl Trust {
                 .map_err(|error| refused(&error))?;
         }
         let own = verifier(own).map_err(|error| refused(&error))?;
-        let lenient = |certificates: Vec<CertificateDer<'static>>| {
+        let lenient = move |certificates: Vec<CertificateDer<'static>>| {
             let mut roots = RootCertStore::empty();
             // System stores hold a few that webpki does not read; the others serve.
             roots.add_parsable_certificates(certificates);
@@ -96,7 +104,7 @@ impl Trust {
         };
         Ok(Trust {
             given: lenient(given),
-            public: lenient(public),
+            public: Arc::new(LazyLock::new(Box::new(move || lenient(public())))),
             own,
             provider,
         })
@@ -133,6 +141,14 @@ impl Trust {
     pub fn has_public_roots(&self) -> bool {
         self.public.is_some()
     }
+
+    fn verifier(&self, by: TrustedBy) -> Option<&Arc<WebPkiServerVerifier>> {
+        match by {
+            TrustedBy::OwnAuthority => Some(&self.own),
+            TrustedBy::GivenAuthority => self.given.as_ref(),
+            TrustedBy::PublicAuthority => self.public.as_ref().as_ref(),
+        }
+    }
 }
 
 /// Every certificate of a PEM text.
@@ -146,7 +162,6 @@ impl fmt::Debug for Trust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Trust")
             .field("given", &self.given.is_some())
-            .field("public", &self.public.is_some())
             .finish_non_exhaustive()
     }
 }
@@ -194,12 +209,14 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let mut why = Error::InvalidCertificate(CertificateError::UnknownIssuer);
-        for (verifier, trusted_by) in [
-            (Some(&self.trust.own), TrustedBy::OwnAuthority),
-            (self.trust.given.as_ref(), TrustedBy::GivenAuthority),
-            (self.trust.public.as_ref(), TrustedBy::PublicAuthority),
+        for trusted_by in [
+            TrustedBy::OwnAuthority,
+            TrustedBy::GivenAuthority,
+            TrustedBy::PublicAuthority,
         ] {
-            let Some(verifier) = verifier else { continue };
+            let Some(verifier) = self.trust.verifier(trusted_by) else {
+                continue;
+            };
             match verifier.verify_server_cert(
                 end_entity,
                 intermediates,

@@ -14,7 +14,7 @@ use crate::limits::{FAILURE_BUCKETS, NAME_SHARE};
 /// neighbours behind the same address (a container's proxy, a router) may need; the bucket of the
 /// address keeps one address from trying a password on every name.
 #[derive(Debug)]
-pub(super) struct Failures {
+pub(in crate::serve) struct Failures {
     per_name: u32,
     per_address: u32,
     hasher: RandomState,
@@ -31,7 +31,7 @@ enum Who {
 impl Failures {
     /// Buckets that hold `per_minute` failures of an address and refill within a minute; 0 sets no
     /// limit.
-    pub(super) fn new(per_minute: u32) -> Failures {
+    pub(in crate::serve) fn new(per_minute: u32) -> Failures {
         Failures {
             per_name: (per_minute / NAME_SHARE).max(per_minute.min(1)),
             per_address: per_minute,
@@ -53,13 +53,13 @@ impl Failures {
     }
 
     /// Whether `address` has used up what it may try under all names together.
-    pub(super) fn address_is_over(&mut self, address: IpAddr, now: Instant) -> bool {
+    pub(in crate::serve) fn address_is_over(&mut self, address: IpAddr, now: Instant) -> bool {
         let who = Who::Address(network(address));
         self.is_over(who, self.per_address, now)
     }
 
     /// Counts one wrong login.
-    pub(super) fn count(&mut self, address: IpAddr, name: &str, now: Instant) {
+    pub(in crate::serve) fn count(&mut self, address: IpAddr, name: &str, now: Instant) {
         let name = self.name(address, name);
         self.take(name, self.per_name, now);
         self.take(Who::Address(network(address)), self.per_address, now);

@@ -9,7 +9,7 @@
 
 mod accounts;
 mod door;
-mod failures;
+pub(in crate::serve) mod failures;
 mod looks;
 mod recent;
 #[cfg(test)]
@@ -37,7 +37,7 @@ use looks::Looks;
 use crate::limits::{
     LOOK_PAUSE, REVOCATION_INTERVAL, VERIFIER_PATIENCE, VERIFIER_QUEUE, VERIFIER_THREADS,
 };
-use crate::password::{self, Cost};
+use crate::password;
 use crate::probe::proof::{self, Proofs};
 use crate::tasks::Tasks;
 use crate::throttle::Throttle;
@@ -157,9 +157,7 @@ impl Access {
         }
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(io::Error::other)?;
-        let nobody = password::generate()
-            .and_then(|password| password::hash(password.as_str().as_bytes(), Cost::Chosen))
-            .map_err(io::Error::other)?;
+        let nobody = password::of_nobody().map_err(io::Error::other)?;
         let (queue, jobs) = sync_channel(VERIFIER_QUEUE);
         let access = Access {
             door: Mutex::new(Door::new(accounts, anonymous, failed_logins_per_minute)),
@@ -462,6 +460,7 @@ pub(crate) fn is_loopback(address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::password::Cost;
     use std::net::SocketAddr;
     use std::sync::mpsc::channel;
     use std::time::Duration;
