@@ -229,19 +229,28 @@ def test_addresses_of_both_families_are_found_and_proved_on_every_listener(home)
             becomes(here, f"{scheme}://{host}:{port}", "verified")
 
 
-def test_an_address_set_for_one_device_is_told_to_it_only_when_it_was_proved(home, tmp_path):
-    own, (port,) = own_address(), servers.free_ports(1)
+def test_an_address_set_for_one_device_is_told_to_it_only_when_it_was_proved(home):
+    own = own_address()
     here = home(host=own)
     here.start()
-    becomes(here, f"mqtt://{own}:{here.mqtt_port}", "verified")
+    proved = f"mqtt://{own}:{here.mqtt_port}"
+    becomes(here, proved, "verified")
     here.cli("device", "add", "plain", "--name", "lamp")
-    here.cli("config", "set", "advertise.host", "nowhere.invalid", "--device", "lamp")
+    wrong = ("config", "set", "advertise.host", "nowhere.invalid", "--device", "lamp")
+    for language in ("en", "zh-CN"):
+        done = here.cli(*wrong, "--lang", language, check=False)
+        assert done.returncode == 1 and f"mqtt://nowhere.invalid:{here.mqtt_port}" in done.stderr, done.stderr
+    assert CHINESE.search(done.stderr)
+    assert proved in here.cli("device", "passwd", "lamp").stdout
+
+    here.stop()
+    here.cli(*wrong)  # nobody can prove it while no server runs
+    here.start()
     becomes(here, f"mqtt://nowhere.invalid:{here.mqtt_port}", "broken")
-    told = here.cli("device", "passwd", "lamp", check=False)
-    assert "nowhere.invalid" not in told.stdout, told
-    assert own in here.cli("device", "add", "plain", "--name", "other").stdout
+    assert "nowhere.invalid" not in here.cli("device", "passwd", "lamp", check=False).stdout
+    assert proved in here.cli("device", "add", "plain", "--name", "other").stdout
     here.cli("config", "unset", "advertise.host", "--device", "lamp")
-    assert f"mqtt://{own}:{here.mqtt_port}" in here.cli("device", "passwd", "lamp").stdout
+    assert proved in here.cli("device", "passwd", "lamp").stdout
 
 
 # ------------------------------------------------------------ the page for phones
