@@ -134,3 +134,23 @@ pub const VANTAGE_LIFE: Duration = Duration::from_secs(600);
 pub const FIRST_PROOFS: Duration = Duration::from_millis(1500);
 /// How long a command waits for a server that has just started to prove an address.
 pub const PROOF_PATIENCE: Duration = Duration::from_secs(4);
+
+/// Bytes of the body of a request to the API; a longer one is answered with 413.
+pub const API_BODY_BYTES: usize = 64 * 1024;
+/// Time in which the body of a request to the API has to come; then it is answered with 408.
+pub const API_BODY_PATIENCE: Duration = Duration::from_secs(10);
+/// Requests to the API that are worked on at once; more wait for [`API_TURN_PATIENCE`].
+pub const API_REQUESTS: usize = 8;
+/// How long a request to the API waits for its turn, and for other changes of settings to end; then
+/// it is answered with 503 or 423.
+pub const API_TURN_PATIENCE: Duration = Duration::from_secs(5);
+/// Wrong tokens that an address may show the API in a minute; more are answered with 429, without a
+/// look at the registry. Right ones are let in.
+pub const API_FAILURES_PER_MINUTE: u32 = 30;
+/// Most revisions that one request to the API may ask for; more is answered with 400.
+pub const API_REVISIONS: u32 = 1000;
+/// Longest name of a token, in bytes; a longer one is refused.
+pub const TOKEN_NAME_BYTES: usize = 64;
+/// How old the memory of a proved address may be before it is written anew: it is for the next
+/// start, and each writing waits for the disk.
+pub const REMEMBERED_FOR: Duration = Duration::from_secs(3600);

@@ -566,7 +566,8 @@ impl Live {
     fn rebind(&mut self, places: &[PlannedBind], listeners: &HashSet<Listener>) {
         let settings = self.read.settings.clone();
         for planned in places {
-            match self.binder(&settings).bind(planned) {
+            let done = self.binder(&settings).bind(planned);
+            match done {
                 Ok(bound) => self.bound.extend(bound),
                 Err(failure) => tracing::error!(
                     target: "safeport::serve",
@@ -583,16 +584,7 @@ impl Live {
     }
 
     fn binder<'a>(&'a mut self, settings: &'a Settings) -> Binder<'a> {
-        Binder {
-            settings,
-            registry: &mut self.registry,
-            texts: &self.texts,
-            by: By {
-                who: "server",
-                at: unix_now(),
-            },
-            strand: &self.strand,
-        }
+        Binder::new(settings, &mut self.registry, &self.texts, &self.strand)
     }
 
     /// Lets the new sockets accept beside the old ones, and proves their addresses where the old

@@ -41,7 +41,7 @@ use crate::probe::Proofs;
 use crate::reading::{Gathered, Read, put_back};
 use crate::serve::access::{Access, unix_now};
 use crate::serve::gate::GateDriver;
-use crate::serve::http::{Confirm, Confirmed, HttpListeners, Services, Site, SiteSettings};
+use crate::serve::http::{Api, Confirm, Confirmed, HttpListeners, Services, Site, SiteSettings};
 use crate::serve::metrics::Metrics;
 use crate::serve::revocation;
 use crate::service_manager;
@@ -141,16 +141,7 @@ fn bind_all(
     house: &mut House,
     texts: &Texts,
 ) -> Result<Vec<Bound>, Failure> {
-    let mut binder = Binder {
-        settings: &read.settings,
-        registry: &mut house.registry,
-        texts,
-        by: By {
-            who: "server",
-            at: unix_now(),
-        },
-        strand,
-    };
+    let mut binder = Binder::new(&read.settings, &mut house.registry, texts, strand);
     let mut bound = Vec::new();
     for planned in read.settings.plan.binds() {
         bound.extend(binder.bind(planned)?);
@@ -335,6 +326,7 @@ impl Server {
                     awaited: awaited.clone(),
                     events: Mutex::new(events.clone()),
                 }),
+                api: Api::new(read.asked.clone(), folder.clone()),
             },
         ));
         site.set_degraded(read.degraded.clone());

@@ -11,6 +11,7 @@ use safeport_store::{By, PortEvent, PortEventKind, Registry};
 use super::words::bind_error;
 use crate::console::Failure;
 use crate::say;
+use crate::serve::access::unix_now;
 use crate::text::Texts;
 
 /// One socket that listens.
@@ -53,15 +54,36 @@ impl Bound {
 
 /// Binds sockets and remembers what became of them.
 pub(crate) struct Binder<'a> {
-    pub(crate) settings: &'a Settings,
-    pub(crate) registry: &'a mut Registry,
-    pub(crate) texts: &'a Texts,
-    pub(crate) by: By<'a>,
+    settings: &'a Settings,
+    registry: &'a mut Registry,
+    texts: &'a Texts,
+    by: By<'a>,
     /// Devices that the operator allows to be stranded by a move.
-    pub(crate) strand: &'a [String],
+    strand: &'a [String],
+    /// What has happened to ports and is not written down yet.
+    events: Vec<PortEvent>,
 }
 
-impl Binder<'_> {
+impl<'a> Binder<'a> {
+    pub(crate) fn new(
+        settings: &'a Settings,
+        registry: &'a mut Registry,
+        texts: &'a Texts,
+        strand: &'a [String],
+    ) -> Binder<'a> {
+        Binder {
+            settings,
+            registry,
+            texts,
+            by: By {
+                who: "server",
+                at: unix_now(),
+            },
+            strand,
+            events: Vec::new(),
+        }
+    }
+
     /// Binds one planned address. `None` for a standard port that cannot be had.
     ///
     /// # Errors
@@ -261,8 +283,18 @@ impl Binder<'_> {
             holder,
             detail: (!detail.is_empty()).then(|| detail.to_owned()),
         };
+        self.events.push(event);
+    }
+}
+
+impl Drop for Binder<'_> {
+    /// Writes down what happened, all of it at once: each writing waits for the disk.
+    fn drop(&mut self) {
+        if self.events.is_empty() {
+            return;
+        }
         // The history is for people; that it cannot be written keeps no port from being used.
-        if let Err(error) = self.registry.port_event(&event, self.by) {
+        if let Err(error) = self.registry.port_events_happened(&self.events, self.by) {
             tracing::warn!(target: "safeport::serve", "the port history cannot be written: {error}");
         }
     }

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::app::{Event, told_hosts};
 use crate::lan;
-use crate::limits::{PROBE_DEADLINE, PROVE_BEFORE_SWAP};
+use crate::limits::{PROBE_DEADLINE, PROVE_BEFORE_SWAP, REMEMBERED_FOR};
 use crate::probe::{self, Proofs, Trust};
 use crate::reading::Read;
 use crate::serve::access::unix_now;
@@ -121,6 +121,11 @@ impl GateDriver {
         let mut gate = self.gate();
         gate.set_settings(gate_settings(&read.settings), now);
         gate.set_candidates(list, now);
+        let avoid = &read.settings.advertise.avoid;
+        gate.forget_former(|address| {
+            let ip = address.host().ip();
+            ip.is_some_and(|ip| avoid.iter().any(|network| network.contains(ip)))
+        });
         drop(gate);
         self.news();
         self.wake.notify_one();
@@ -193,26 +198,27 @@ impl GateDriver {
         listening: &[BoundSocket],
     ) -> Option<(AdvertisedAddress, Said)> {
         let now = self.now();
-        let (known, proved): (Vec<AdvertisedAddress>, Vec<(Listener, Scheme)>) = {
-            let gate = self.gate();
-            let states = gate.states(now);
-            (
-                states
-                    .iter()
-                    .map(|standing| standing.candidate.address.clone())
-                    .collect(),
-                states
-                    .iter()
-                    .filter(|standing| matches!(standing.state, State::Verified { .. }))
-                    .map(|standing| {
-                        (
-                            standing.candidate.listener,
-                            standing.candidate.address.scheme(),
-                        )
-                    })
-                    .collect(),
-            )
-        };
+        let states = self.gate().states(now);
+        let known: Vec<&AdvertisedAddress> = states
+            .iter()
+            .map(|standing| &standing.candidate.address)
+            .collect();
+        // That an address was broken before is no comfort to devices that had another one.
+        let usable_now: Vec<&AdvertisedAddress> = states
+            .iter()
+            .filter(|standing| !matches!(standing.state, State::Broken { .. }))
+            .map(|standing| &standing.candidate.address)
+            .collect();
+        let proved: Vec<(Listener, Scheme)> = states
+            .iter()
+            .filter(|standing| matches!(standing.state, State::Verified { .. }))
+            .map(|standing| {
+                (
+                    standing.candidate.listener,
+                    standing.candidate.address.scheme(),
+                )
+            })
+            .collect();
         let wanted = all_candidates(next, listening);
         for (listener, scheme) in proved {
             let of_listener: Vec<&Candidate> = wanted
@@ -227,14 +233,14 @@ impl GateDriver {
             }
             let kept = of_listener
                 .iter()
-                .any(|candidate| known.contains(&candidate.address));
+                .any(|candidate| usable_now.contains(&&candidate.address));
             let of_listener: Vec<&Candidate> = if kept {
                 // What others are told stays; a host that was named on purpose must hold, too.
                 let named = named_hosts(next);
                 of_listener
                     .into_iter()
                     .filter(|candidate| {
-                        !known.contains(&candidate.address)
+                        !known.contains(&&candidate.address)
                             && matches!(candidate.via, Via::Listener(_))
                             // Our certificate gets the new name only once it holds.
                             && !scheme.is_tls()
@@ -306,7 +312,8 @@ impl GateDriver {
         registry.set_addresses(&rows)?;
         // What was proved once and is broken by now, or has nothing of ours behind it any more, is
         // not told at the next start either.
-        for row in registry.all_last_verified()? {
+        let remembered = registry.all_last_verified()?;
+        for row in &remembered {
             let still = verified.iter().any(|(listener, address)| {
                 listener.name() == row.listener && address.to_string() == row.url
             });
@@ -315,10 +322,19 @@ impl GateDriver {
             }
         }
         for (listener, address) in verified {
+            let url = address.to_string();
+            let is_fresh = remembered.iter().any(|row| {
+                row.listener == listener.name()
+                    && row.url == url
+                    && unix_now().saturating_sub(row.at) < REMEMBERED_FOR.as_secs()
+            });
+            if is_fresh {
+                continue;
+            }
             registry.remember_verified(&VerifiedAddress {
                 listener: listener.name().to_owned(),
                 scheme: address.scheme().to_string(),
-                url: address.to_string(),
+                url,
                 at: unix_now(),
             })?;
         }
