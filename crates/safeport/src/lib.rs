@@ -23,4 +23,5 @@ pub mod tasks;
 pub mod text;
 pub mod throttle;
 pub mod time;
+pub mod token;
 pub mod trust;

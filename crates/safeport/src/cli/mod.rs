@@ -12,6 +12,7 @@ mod reach;
 mod registry;
 mod rights;
 mod simulate;
+mod token;
 mod user;
 
 use std::ffi::OsString;
@@ -71,6 +72,11 @@ enum Command {
     Device {
         #[command(subcommand)]
         command: device::DeviceCommand,
+    },
+    /// Tokens of the HTTP API
+    Token {
+        #[command(subcommand)]
+        command: token::TokenCommand,
     },
     /// The server's certificates
     Cert {
@@ -179,6 +185,7 @@ impl Command {
             Command::Ports(args) => args.run(console, lang),
             Command::User { command } => command.run(console, lang),
             Command::Device { command } => command.run(console, lang),
+            Command::Token { command } => command.run(console, lang),
             Command::Cert { command } => command.run(console, lang),
             Command::Import { command } => command.run(console),
             Command::Simulate { command } => command.run(console),

@@ -1,9 +1,10 @@
 //! The `http` and `https` listeners: health, metrics, pages for people, proofs that an address
-//! reaches this server, and MQTT over WebSocket, whose sockets join the engine's loops after the
+//! reaches this server, the API for programs, and MQTT over WebSocket, whose sockets join the engine's loops after the
 //! upgrade.
 //!
 //! [`HttpListeners`] holds the sockets, [`Site`] what is shown; both change while serving.
 
+mod api;
 mod confirm;
 mod connection;
 mod listeners;
@@ -19,6 +20,7 @@ mod websocket;
 #[cfg(test)]
 mod tests;
 
+pub use api::Api;
 pub use confirm::PATH as CONFIRM_PATH;
 pub use listeners::HttpListeners;
 pub use site::{Confirm, Confirmed, Seen, Services, Site, SiteSettings};

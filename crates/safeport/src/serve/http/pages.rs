@@ -11,7 +11,7 @@ use axum::routing::{any, get};
 use blake2::{Blake2s256, Digest};
 
 use super::page::{Page, texts};
-use super::{Site, confirm, vantage, websocket};
+use super::{Site, api, confirm, vantage, websocket};
 use crate::probe::proof;
 use crate::say;
 use crate::serve::metrics;
@@ -35,6 +35,7 @@ pub(super) fn router(site: Arc<Site>) -> Router {
             &format!("{}{{token}}", confirm::PATH),
             get(confirm::ask).post(confirm::keep),
         )
+        .nest("/api/v1", api::router())
         .fallback(nothing_here)
         .with_state(site)
 }

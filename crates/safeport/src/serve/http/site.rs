@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use safeport_engine::EngineHandle;
 use safeport_settings::AdvertisedAddress;
 
+use super::Api;
 use super::vantage::Questions;
 use crate::probe::Proofs;
 use crate::serve::metrics::Metrics;
@@ -38,6 +39,8 @@ pub struct Services {
     pub seen: Arc<dyn Seen>,
     /// Who holds the change that waits for a confirmation.
     pub confirm: Arc<dyn Confirm>,
+    /// What `/api/v1` is answered from.
+    pub api: Api,
 }
 
 /// Knows which addresses there are and learns which of them reached us.
@@ -81,6 +84,7 @@ pub struct Site {
     pub(super) seen: Arc<dyn Seen>,
     pub(super) confirm: Arc<dyn Confirm>,
     pub(super) questions: Questions,
+    pub(super) api: Api,
 }
 
 impl Site {
@@ -96,6 +100,7 @@ impl Site {
             seen: services.seen,
             confirm: services.confirm,
             questions: Questions::default(),
+            api: services.api,
         }
     }
 

@@ -15,12 +15,13 @@ use safeport_net::rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned,
 };
 use safeport_settings::AdvertisedAddress;
-use safeport_store::Registry;
+use safeport_store::{DataFolder, Registry};
 use tokio::runtime::Runtime;
 
 use super::*;
 use crate::limits::{HTTPS_HANDSHAKE_TIMEOUT, HTTPS_HANDSHAKES};
 use crate::probe::{Proofs, proof};
+use crate::reading::Asked;
 use crate::serve::access::Access;
 use crate::serve::metrics::Metrics;
 use crate::tasks;
@@ -159,6 +160,10 @@ impl Hub {
                 proofs: proofs.clone(),
                 seen: ears.clone(),
                 confirm: ears.clone(),
+                api: Api::new(
+                    Asked::default(),
+                    DataFolder::open(folder.0.join("data")).expect("a data folder"),
+                ),
             },
         ));
         let listeners = HttpListeners::new(site.clone(), tasks);
