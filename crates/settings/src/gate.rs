@@ -24,7 +24,7 @@ pub use candidates::{BoundSocket, InterfaceAddress, Surroundings, candidates};
 
 use crate::ports::Via;
 use crate::said::said;
-use crate::{AdvertisedAddress, Listener, Said, Scheme};
+use crate::{AdvertisedAddress, Listener, Reach, Said, Scheme};
 use entry::Entry;
 
 /// Limits of the gate.
@@ -361,11 +361,20 @@ impl Gate {
                     .entries
                     .iter()
                     .any(|entry| entry.address() == former.address())
+                    // It leads every device to itself once others are meant to come.
+                    && former.address().reach() != Reach::Loopback
             })
             .map(|entry| entry.former(now))
             .collect();
         self.entries.extend(former);
         self.drop_former(now);
+    }
+
+    /// Drops addresses that are no candidates any more at once, where they are
+    /// not to be told even as the last ones that were verified.
+    pub fn forget_former(&mut self, unwanted: impl Fn(&AdvertisedAddress) -> bool) {
+        self.entries
+            .retain(|entry| !entry.is_former() || !unwanted(entry.address()));
     }
 
     /// The next address to probe, or `None` if none is due. Each call that gives

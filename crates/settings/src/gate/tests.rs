@@ -674,3 +674,32 @@ proptest! {
         play(&events);
     }
 }
+
+#[test]
+fn loopback_and_avoided_addresses_are_not_told_as_the_last_verified_ones() {
+    // Listening here only at first, then for everybody.
+    let mut world = World::new(vec![candidate("http://127.0.0.1:8002")]);
+    let at = world.gate.poll_probe(0).expect("a probe");
+    world.gate.handle_outcome(&at, Outcome::Proved, 0);
+    world
+        .gate
+        .set_candidates(vec![candidate("http://192.168.1.20:8002")], 1);
+    assert!(matches!(
+        world.gate.told(Listener::Http, Scheme::Http, 1),
+        Told::Nothing(_)
+    ));
+    // An address that moved may be told until the new one is looked at, but not one to be avoided.
+    let mut world = World::new(vec![candidate("http://10.8.0.2:8002")]);
+    let at = world.gate.poll_probe(0).expect("a probe");
+    world.gate.handle_outcome(&at, Outcome::Proved, 0);
+    world
+        .gate
+        .set_candidates(vec![candidate("http://192.168.1.20:8002")], 1);
+    let told = |world: &World| world.gate.told(Listener::Http, Scheme::Http, 1);
+    assert!(matches!(told(&world), Told::LastVerified(_, _)));
+    world.gate.forget_former(|address| *address == at);
+    assert!(matches!(told(&world), Told::Nothing(_)));
+    // What is a candidate stays, whatever is unwanted.
+    world.gate.forget_former(|_| true);
+    assert_eq!(world.gate.states(1).len(), 1);
+}
