@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 mod process;
 mod sockets;
 
-pub(crate) use process::container_in_cgroup;
+pub use crate::cgroup::ContainerId;
 
 /// A space of port numbers: a TCP and a UDP socket never clash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -87,15 +87,6 @@ pub struct Holder {
     pub container: Option<ContainerId>,
     /// Docker's proxy holds the port for this address in a container.
     pub forwards_to: Option<String>,
-}
-
-/// A container as its runtime knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ContainerId {
-    /// `docker`, `podman`, `containerd`, `lxc`.
-    pub runtime: &'static str,
-    /// The first twelve digits of its id, as `docker ps` shows; for `lxc` its name.
-    pub id: String,
 }
 
 impl Holder {

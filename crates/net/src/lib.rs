@@ -11,6 +11,7 @@
 //! * [`upgrade`] to answer the HTTP request that opens a WebSocket;
 //! * [`PrivateCa`] for certificates that devices on a home network can use.
 
+mod cgroup;
 mod first_bytes;
 pub mod holder;
 mod layer;

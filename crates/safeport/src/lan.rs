@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use safeport_net::limits::CERTIFICATE_NAMES;
 use safeport_net::surroundings::{InterfaceKind, Surroundings};
+use safeport_settings::{AdvertisedHost, HostName, Settings};
+use safeport_store::{ManagedRow, Scope};
 
 /// The machine's host name without domain; `localhost` if it has none.
 pub fn host_name() -> String {
@@ -85,6 +87,35 @@ fn is_dns_name(name: &str) -> bool {
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
     };
     name.len() <= 253 && name.split('.').all(is_label)
+}
+
+/// The hosts that devices are told beside those of the machine itself: `advertise.host`, also as
+/// set for tags and single devices, and what is in front of a listener that speaks TLS.
+pub fn told_names(settings: &Settings, managed: &[ManagedRow]) -> Vec<String> {
+    let mut hosts: Vec<HostName> = Vec::new();
+    if let AdvertisedHost::Host(host) = &settings.advertise.host {
+        hosts.push(host.clone());
+    }
+    hosts.extend(told_hosts(managed));
+    let proxies = settings.proxy.iter().filter(|proxy| proxy.to.is_tls());
+    hosts.extend(proxies.map(|proxy| proxy.url.host().clone()));
+    hosts
+        .iter()
+        .map(|host| match host {
+            HostName::Ip(ip) => ip.to_string(),
+            HostName::Name(name) => name.as_str().to_owned(),
+        })
+        .collect()
+}
+
+/// Hosts that only some devices are told.
+pub fn told_hosts(managed: &[ManagedRow]) -> Vec<HostName> {
+    managed
+        .iter()
+        .filter(|row| row.key == "advertise.host" && row.scope != Scope::Everyone)
+        // As TOML a text in quotes; what does not hold as a host is told where it is set.
+        .filter_map(|row| HostName::parse(row.value.trim_matches('"')).ok())
+        .collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
-use crate::holder::container_in_cgroup;
+use crate::cgroup::container_in_cgroup;
 
 /// Who runs the container.
 #[derive(Debug, Clone, PartialEq, Eq)]

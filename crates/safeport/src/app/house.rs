@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use safeport_net::PrivateCa;
-use safeport_settings::{AdvertisedHost, HostName, Settings};
-use safeport_store::{DataFolder, FolderLock, ManagedRow, Registry, Scope, Snapshot, StoreError};
+use safeport_settings::Settings;
+use safeport_store::{DataFolder, FolderLock, ManagedRow, Registry, Snapshot, StoreError};
 
 use crate::console::Failure;
 use crate::reading::Read;
@@ -43,39 +43,10 @@ pub fn certificates(
         Failure::new(say!(texts, "certificates-failed")).detail(error)
     };
     let mut ca = PrivateCa::open_or_create(&folder.pki(), now).map_err(failed)?;
-    let told = told_names(settings, managed);
+    let told = lan::told_names(settings, managed);
     ca.ensure_leaf(&lan::certificate_names(&told), now)
         .map_err(failed)?;
     Ok(ca)
-}
-
-/// The hosts that devices are told beside those of the machine itself: `advertise.host`, also as
-/// set for tags and single devices, and what is in front of a listener that speaks TLS.
-pub(crate) fn told_names(settings: &Settings, managed: &[ManagedRow]) -> Vec<String> {
-    let mut hosts: Vec<HostName> = Vec::new();
-    if let AdvertisedHost::Host(host) = &settings.advertise.host {
-        hosts.push(host.clone());
-    }
-    hosts.extend(told_hosts(managed));
-    let proxies = settings.proxy.iter().filter(|proxy| proxy.to.is_tls());
-    hosts.extend(proxies.map(|proxy| proxy.url.host().clone()));
-    hosts
-        .iter()
-        .map(|host| match host {
-            HostName::Ip(ip) => ip.to_string(),
-            HostName::Name(name) => name.as_str().to_owned(),
-        })
-        .collect()
-}
-
-/// Hosts that only some devices are told.
-pub(crate) fn told_hosts(managed: &[ManagedRow]) -> Vec<HostName> {
-    managed
-        .iter()
-        .filter(|row| row.key == "advertise.host" && row.scope != Scope::Everyone)
-        // As TOML a text in quotes; what does not hold as a host is told where it is set.
-        .filter_map(|row| HostName::parse(row.value.trim_matches('"')).ok())
-        .collect()
 }
 
 /// The failure for an error of the registry.

@@ -21,7 +21,6 @@ use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
 pub use house::{certificates, data_folder, registry_failed};
-pub(crate) use house::{told_hosts, told_names};
 pub use live::Event;
 pub(crate) use live::changed_files;
 pub(crate) use sockets::port_range;
@@ -214,14 +213,14 @@ pub(crate) struct Certified {
 impl Certified {
     fn new(read: &Read) -> Certified {
         Certified {
-            names: Arc::new(RwLock::new(told_names(&read.settings, &read.managed))),
+            names: Arc::new(RwLock::new(lan::told_names(&read.settings, &read.managed))),
             wake: Arc::default(),
         }
     }
 
     /// Has the certificates issued again if devices are told other names now; keys stay.
     pub(crate) fn set(&self, read: &Read) {
-        let told = told_names(&read.settings, &read.managed);
+        let told = lan::told_names(&read.settings, &read.managed);
         let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
         if *names != told {
             *names = told;
@@ -311,7 +310,16 @@ impl Server {
             trust::load(settings, ca.ca_pem())
                 .map_err(|error| Failure::new(say!(texts, "certificates-failed")).detail(error))?,
             &registry,
-            events.clone(),
+            {
+                let events = Mutex::new(events.clone());
+                move || {
+                    // Who would listen is gone only when the server stops.
+                    let _ = events
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .send(Event::Addresses);
+                }
+            },
         ));
         let stopping = Arc::new(AtomicBool::new(false));
         let site = Arc::new(Site::new(

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
 
 use safeport_net::BindError;
+use safeport_net::holder::Holding;
 use safeport_settings::{Listener, OnConflict, PlannedBind, PortClaim, Protocol, Settings};
 use safeport_store::{By, PortEvent, PortEventKind, Registry};
 
@@ -159,12 +160,23 @@ impl<'a> Binder<'a> {
     ) -> Result<(TcpListener, u16), BindError> {
         let (listener, from) = (planned.listener, planned.address.port());
         let key = format!("{}.on_conflict", listener.name());
+        let whole = range.clone();
         loop {
             let (socket, port) =
                 safeport_net::bind_range(&key, planned.address.ip(), range.clone())?;
             let clashes = self.settings.plan.moved(listener, from, port).is_err();
-            if !clashes || port >= *range.end() {
+            if !clashes {
                 return Ok((socket, port));
+            }
+            if port >= *range.end() {
+                // Free, but another listener or an advertised address of ours wants it.
+                return Err(BindError::RangeTaken {
+                    key,
+                    ip: planned.address.ip(),
+                    first: *whole.start(),
+                    last: *whole.end(),
+                    tried: vec![(port, Some(Holding::ThisProcess))],
+                });
             }
             range = port + 1..=*range.end();
         }

@@ -3,7 +3,6 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -18,8 +17,7 @@ use safeport_store::{AddressRow, Registry, StoreError, VerifiedAddress};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::app::{Event, told_hosts};
-use crate::lan;
+use crate::lan::{self, told_hosts};
 use crate::limits::{PROBE_DEADLINE, PROVE_BEFORE_SWAP, REMEMBERED_FOR};
 use crate::probe::{self, Proofs, Trust};
 use crate::reading::Read;
@@ -34,7 +32,8 @@ pub struct GateDriver {
     wake: Notify,
     proofs: Arc<Proofs>,
     trust: RwLock<Arc<Trust>>,
-    events: Mutex<Sender<Event>>,
+    /// Told that what the gate knows has changed.
+    changed: Box<dyn Fn() + Send + Sync>,
     /// The server is going down: that nothing answers any more is no news.
     stopping: AtomicBool,
 }
@@ -46,7 +45,7 @@ impl GateDriver {
         proofs: Arc<Proofs>,
         trust: Trust,
         registry: &Registry,
-        events: Sender<Event>,
+        changed: impl Fn() + Send + Sync + 'static,
     ) -> GateDriver {
         let mut gate = Gate::new(gate_settings(settings));
         // Without the registry's memory nothing is told before its first probe, a moment later.
@@ -64,7 +63,7 @@ impl GateDriver {
             wake: Notify::new(),
             proofs,
             trust: RwLock::new(Arc::new(trust)),
-            events: Mutex::new(events),
+            changed: Box::new(changed),
             stopping: AtomicBool::new(false),
         }
     }
@@ -412,7 +411,7 @@ impl GateDriver {
             }
         }
         if changed {
-            self.tell(Event::Addresses);
+            (self.changed)();
         }
     }
 
@@ -422,15 +421,6 @@ impl GateDriver {
             standing.candidate.address == *address
                 && matches!(standing.candidate.via, Via::Proxy(_))
         })
-    }
-
-    fn tell(&self, event: Event) {
-        // Who would listen is gone only when the server stops.
-        let _ = self
-            .events
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .send(event);
     }
 
     fn now(&self) -> u64 {
@@ -462,7 +452,7 @@ impl Seen for GateDriver {
         }
         let now = self.now();
         self.gate().handle_seen(address, Vantage::Phone, now);
-        self.tell(Event::Addresses);
+        (self.changed)();
         self.wake.notify_one();
     }
 }
