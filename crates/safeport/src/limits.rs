@@ -109,6 +109,8 @@ pub const PROBE_ANSWER: usize = 8 * 1024;
 /// Probes whose nonces are known at once; of more, the oldest is forgotten and its probe fails.
 pub const PROBE_NONCES: usize = 256;
 
+/// Bytes of one settings file; a larger one is an error.
+pub const CONFIG_BYTES: u64 = 1 << 20;
 /// Settings files in one `conf.d`; more are an error.
 pub const CONF_D_FILES: usize = 128;
 /// How long a name in a bind setting may take to resolve; then it counts as unknown.

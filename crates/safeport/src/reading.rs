@@ -13,7 +13,7 @@ use safeport_settings::{
 use safeport_store::{DataFolder, FileSnapshot, ManagedRow, Registry, Revision, Scope, StoreError};
 
 use crate::console::{Exit, Failure};
-use crate::limits::{CONF_D_FILES, NAME_DEADLINE};
+use crate::limits::{CONF_D_FILES, CONFIG_BYTES, NAME_DEADLINE};
 use crate::say;
 use crate::text::Texts;
 
@@ -516,13 +516,13 @@ fn read_main(asked: &Asked) -> Result<(PathBuf, Option<String>), ReadError> {
         error,
     };
     if let Some(path) = &asked.config {
-        return match std::fs::read_to_string(path) {
+        return match read_text(path) {
             Ok(text) => Ok((path.clone(), Some(text))),
             Err(error) => Err(unreadable(path, error)),
         };
     }
     for usual in USUAL_FILES {
-        match std::fs::read_to_string(usual) {
+        match read_text(Path::new(usual)) {
             Ok(text) => return Ok((PathBuf::from(usual), Some(text))),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(unreadable(Path::new(usual), error)),
@@ -570,7 +570,7 @@ fn drop_ins(folder: &Path) -> Result<Vec<TextFile>, ReadError> {
     paths.sort();
     paths
         .into_iter()
-        .map(|path| match std::fs::read_to_string(&path) {
+        .map(|path| match read_drop_in(&path) {
             Ok(text) => Ok(TextFile {
                 path,
                 text,
@@ -579,6 +579,34 @@ fn drop_ins(folder: &Path) -> Result<Vec<TextFile>, ReadError> {
             Err(error) => Err(ReadError::File { path, error }),
         })
         .collect()
+}
+
+/// The text of a settings file; one without an end is not read to it.
+fn read_text(path: &Path) -> std::io::Result<String> {
+    use std::io::Read as _;
+    let mut text = String::new();
+    let file = std::fs::File::open(path)?;
+    file.take(CONFIG_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > CONFIG_BYTES {
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::FileTooLarge,
+            format!("it has more than {CONFIG_BYTES} bytes"),
+        ));
+    }
+    Ok(text)
+}
+
+/// The same for a file that nobody named: a pipe in that folder would hold the server up until
+/// somebody writes into it.
+fn read_drop_in(path: &Path) -> std::io::Result<String> {
+    let kind = std::fs::metadata(path)?.file_type();
+    if !kind.is_file() && !kind.is_dir() {
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::InvalidInput,
+            "it is a pipe, socket or device, not a file",
+        ));
+    }
+    read_text(path)
 }
 
 /// Writes a settings file so that a reader finds the old text or the new one, never a part; owner,
@@ -1001,5 +1029,13 @@ mod tests {
         assert!(put_back(&change(None, Some("new"))).is_err());
         assert!(path.exists());
         let _ = std::fs::remove_dir_all(&folder);
+    }
+
+    #[test]
+    fn what_has_no_end_is_no_settings_file() {
+        let endless = read_text(Path::new("/dev/zero")).expect_err("too large");
+        assert_eq!(endless.kind(), std::io::ErrorKind::FileTooLarge);
+        let device = read_drop_in(Path::new("/dev/zero")).expect_err("no file");
+        assert_eq!(device.kind(), std::io::ErrorKind::InvalidInput);
     }
 }

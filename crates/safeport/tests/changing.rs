@@ -301,3 +301,23 @@ fn names_that_belong_to_the_server_itself_are_no_users() {
     let done = finish(folder.safeport(&["user", "add", "$safeport"]));
     assert_eq!(done.status.code(), Some(64), "{}", stderr(&done));
 }
+
+#[test]
+fn a_listener_never_moves_onto_a_port_that_another_one_of_ours_wants() {
+    let folder = Folder::new();
+    let theirs = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = theirs.local_addr().expect("an address").port();
+    let [http, ..] = free_ports();
+    // The only port of the range is free now, and HTTP's a moment later.
+    folder.settings(&format!(
+        "[mqtt]\nbind = \"127.0.0.1:{taken}\"\non_conflict = \"{http}-{http}\"\n\
+         [mqtts]\nenabled = false\n[http]\nbind = \"127.0.0.1:{http}\"\n[https]\nenabled = false\n"
+    ));
+    let done = finish(folder.safeport(&["serve", "--json"]));
+    assert_eq!(done.status.code(), Some(1), "{}", stderr(&done));
+    assert!(
+        stderr(&done).contains("mqtt.on_conflict"),
+        "{}",
+        stderr(&done)
+    );
+}
