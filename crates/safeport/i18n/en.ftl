@@ -303,6 +303,7 @@ api-limit-bad = limit must be a number from 1 to { $most }
 api-id-bad = a revision is a number
 api-broken = the server could not finish this request
 api-failed-next = Look at the server's log.
+api-problems = problems that stand in the way: { $count }
 api-problems-next = Nothing was changed. Correct what is named in problems and send the request again.
 api-conflict-next = Look at revision { $theirs } (GET /api/v1/revisions/{ $theirs }), then send the change again with base { $theirs }.
 api-pending-next = Try again once revision { $revision } is decided; GET /api/v1/revisions/{ $revision } shows it.

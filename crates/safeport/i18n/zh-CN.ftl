@@ -303,6 +303,7 @@ api-limit-bad = limit 必须是 1 到 { $most } 的数
 api-id-bad = 修订是一个数
 api-broken = 服务器未能完成此请求
 api-failed-next = 请查看服务器日志。
+api-problems = 存在问题：{ $count } 个
 api-problems-next = 没有更改。请改正 problems 中指出的问题后重新发送。
 api-conflict-next = 请查看修订 { $theirs }（GET /api/v1/revisions/{ $theirs }），再以 base { $theirs } 重新发送更改。
 api-pending-next = 请在修订 { $revision } 有结果后再试；GET /api/v1/revisions/{ $revision } 显示它。

@@ -398,6 +398,21 @@ fn every_mistake_of_a_request_is_named_and_nothing_of_it_is_done() {
 }
 
 #[test]
+fn what_a_file_pins_is_left_to_the_file() {
+    let folder = Folder::new();
+    folder.settings("[config]\npin = [\"limits.max_inflight\"]\n");
+    let server = Server::start(&folder, &[]);
+    let panel = token(&folder, "panel", &[]);
+    let answer = patch(&server, &panel, &set("limits.max_inflight", json!(30)));
+    assert_eq!(
+        answer.problems(),
+        [("limits.max_inflight", "limits.max_inflight is pinned")]
+    );
+    let source = &answer.body["error"]["problems"][0]["source"];
+    assert_eq!(source["line"], 2, "{source}");
+}
+
+#[test]
 fn of_two_writers_on_one_key_the_second_learns_who_was_first() {
     let folder = Folder::new();
     let server = Server::start(&folder, &[]);

@@ -33,7 +33,7 @@ fn a_token_is_read_back_with_its_scope_until_it_is_removed() {
         created: BY.at,
         last_used: None,
     };
-    let mut beside = Registry::open(&scratch.path().join("registry")).unwrap();
+    let beside = Registry::open(&scratch.path().join("registry")).unwrap();
     let tokens = beside.tokens().unwrap();
     assert_eq!(tokens[0], look);
     assert_eq!((tokens[1].name.as_str(), tokens.len()), ("panel", 2));

@@ -34,14 +34,14 @@ impl Answer {
     }
 
     pub(super) fn response(self, language: Language) -> Response {
-        respond(self.status, HeaderMap::new(), self.body, language)
+        respond(self.status, Vec::new(), self.body, language)
     }
 }
 
 /// Why a request was not done.
 pub(super) struct Refusal {
     status: StatusCode,
-    headers: HeaderMap,
+    headers: Vec<(HeaderName, HeaderValue)>,
     error: Value,
 }
 
@@ -55,7 +55,7 @@ impl Refusal {
     ) -> Refusal {
         Refusal {
             status,
-            headers: HeaderMap::new(),
+            headers: Vec::new(),
             error: json!({"code": code, "what": what, "next": next}),
         }
     }
@@ -67,7 +67,7 @@ impl Refusal {
     }
 
     pub(super) fn header(mut self, name: HeaderName, value: HeaderValue) -> Refusal {
-        self.headers.insert(name, value);
+        self.headers.push((name, value));
         self
     }
 
@@ -128,7 +128,7 @@ impl Refusal {
         Refusal::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "problems",
-            say!(texts, "settings-bad", count = problems.len()),
+            say!(texts, "api-problems", count = problems.len()),
             say!(texts, "api-problems-next"),
         )
         .with("problems", Value::Array(problems))
@@ -244,11 +244,16 @@ impl Refusal {
     }
 }
 
-fn respond(status: StatusCode, extra: HeaderMap, body: Value, language: Language) -> Response {
+fn respond(
+    status: StatusCode,
+    more: Vec<(HeaderName, HeaderValue)>,
+    body: Value,
+    language: Language,
+) -> Response {
     let headers = [
         (header::CACHE_CONTROL, "no-store"),
         (header::CONTENT_LANGUAGE, language.tag()),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    (status, headers, extra, Json(body)).into_response()
+    (status, headers, HeaderMap::from_iter(more), Json(body)).into_response()
 }

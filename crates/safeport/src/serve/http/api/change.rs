@@ -48,6 +48,28 @@ struct WantedBack {
     reason: String,
 }
 
+/// What one change means.
+struct Understood {
+    scope: Scope,
+    info: KeyInfo,
+    /// The value as TOML; `None` to take it back.
+    new: Option<String>,
+}
+
+/// Why a change means nothing.
+enum Wrong {
+    /// The change itself: told with those of all others.
+    Problem(Value),
+    /// Something else, which ends the request.
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Wrong {
+    fn from(refusal: Refusal) -> Wrong {
+        Wrong::Refused(refusal)
+    }
+}
+
 impl Desk<'_> {
     /// Changes managed values, all or none.
     pub(super) fn change(&mut self) -> Result<Answer, Refusal> {
@@ -162,9 +184,10 @@ impl Desk<'_> {
         let mut changes: Vec<Change> = Vec::new();
         let mut problems = Vec::new();
         for change in wanted {
-            match self.understand(change, &before.settings)? {
-                Err(problem) => problems.push(problem),
-                Ok((scope, info, new)) => {
+            match self.understand(change, &before.settings) {
+                Err(Wrong::Problem(problem)) => problems.push(problem),
+                Err(Wrong::Refused(refusal)) => return Err(refusal),
+                Ok(Understood { scope, info, new }) => {
                     let is_it = |at: &Scope, key: &str| *at == scope && key == info.key;
                     let old = before
                         .managed
@@ -202,17 +225,11 @@ impl Desk<'_> {
         }
     }
 
-    /// For whom, which key and what value one change means; the inner error is what is wrong with
-    /// it.
-    #[allow(clippy::type_complexity, reason = "three things that go together once")]
-    fn understand(
-        &self,
-        change: &WantedChange,
-        settings: &Settings,
-    ) -> Result<Result<(Scope, KeyInfo, Option<String>), Value>, Refusal> {
+    /// For whom, which key and what value one change means.
+    fn understand(&self, change: &WantedChange, settings: &Settings) -> Result<Understood, Wrong> {
         let key = change.key.as_str();
         let wrong = |what: String, help: String| {
-            Ok(Err(json!({
+            Err(Wrong::Problem(json!({
                 "key": key, "source": "request", "what": what, "help": help, "related": null,
             })))
         };
@@ -243,23 +260,24 @@ impl Desk<'_> {
             let help = say!(texts, "device-unknown-next");
             return wrong(say!(texts, "name-unknown", name = device), help);
         }
-        let asked = |mut problem: Value| {
+        let unfit = |problem: &Problem| {
+            let mut problem = problem_json(problem, texts);
             // What stands in a request has no other place.
             if problem["source"] == "VALUE" || problem["source"] == "KEY" {
                 problem["source"] = json!("request");
             }
-            Ok(Err(problem))
+            Wrong::Problem(problem)
         };
-        if let Err(problem) = settings.may_manage(key) {
-            return asked(problem_json(&problem, texts));
-        }
-        let Some(read) = toml(key, &change.value) else {
-            let help = say!(texts, "api-value-shape-next");
-            return wrong(say!(texts, "api-value-shape", key = key), help);
-        };
-        match read {
-            Ok(value) => Ok(Ok((scope, info, value))),
-            Err(problem) => asked(problem_json(&problem, texts)),
+        settings
+            .may_manage(key)
+            .map_err(|problem| unfit(&problem))?;
+        match toml(key, &change.value) {
+            Some(Ok(new)) => Ok(Understood { scope, info, new }),
+            Some(Err(problem)) => Err(unfit(&problem)),
+            None => {
+                let help = say!(texts, "api-value-shape-next");
+                wrong(say!(texts, "api-value-shape", key = key), help)
+            }
         }
     }
 

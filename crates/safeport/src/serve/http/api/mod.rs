@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 use self::admission::Admission;
 use self::answer::{Answer, Refusal};
 use super::Site;
-use super::connection::Caller;
+use super::caller::Caller;
 use super::page::texts;
 use crate::limits::{API_BODY_BYTES, API_BODY_PATIENCE, API_REQUESTS, API_TURN_PATIENCE};
 use crate::reading::Asked;
