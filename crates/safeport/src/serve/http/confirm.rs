@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::connection::Caller;
+use super::caller::Caller;
 use super::page::{Page, texts, wants_html};
 use super::{Confirmed, Site};
 use crate::say;

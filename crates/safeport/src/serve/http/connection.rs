@@ -3,7 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use axum::Router;
 use axum::http::Request;
@@ -17,33 +18,49 @@ use safeport_net::rustls::{self, ServerConfig};
 use safeport_net::{FirstBytes, LayerError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::Transport;
-use super::listeners::Shared;
+use super::caller::Caller;
 use super::room::Place;
 use crate::limits::{
     FIRST_BYTES_PAUSE, HTTP_CONNECTION_LIFETIME, HTTP_HEADER_BYTES, HTTP_HEADER_TIMEOUT,
     HTTP_HEADERS, HTTPS_HANDSHAKE_TIMEOUT, SHUTDOWN_GRACE,
 };
+use crate::throttle::Throttle;
 
-/// Who asks; every request carries one as an extension.
-#[derive(Debug, Clone)]
-pub(super) struct Caller {
-    /// The other end of the socket: the client, or a proxy in front of us.
-    pub(super) peer: SocketAddr,
-    /// Our end.
-    pub(super) local: Option<SocketAddr>,
-    pub(super) transport: Transport,
-    /// Held until the last that came of this connection is done, or the engine counts it.
-    pub(super) place: Arc<Place>,
+/// What every connection is served with.
+pub(super) struct Answers {
+    pub(super) router: Router,
+    /// Answers plain HTTP on the port of HTTPS.
+    pub(super) wrong_port: Router,
+    /// TLS handshakes that may go on at once.
+    pub(super) handshakes: Semaphore,
+    pub(super) certificates: RwLock<Option<Arc<ServerConfig>>>,
+    pub(super) throttle: Throttle,
+}
+
+impl Answers {
+    fn certificates(&self) -> Option<Arc<ServerConfig>> {
+        self.certificates
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Logs `line` unless `cause` was logged a short while ago.
+    pub(super) fn warn(&self, cause: &str, line: impl FnOnce() -> String) {
+        if let Some(left_out) = self.throttle.admit(cause, Instant::now()) {
+            tracing::warn!(target: "safeport::http", left_out, "{}", line());
+        }
+    }
 }
 
 /// Serves an accepted connection until it ends or `end` changes.
 pub(super) async fn serve(
-    shared: &Shared,
+    answers: &Answers,
     transport: Transport,
     stream: TcpStream,
     peer: SocketAddr,
@@ -58,16 +75,16 @@ pub(super) async fn serve(
         place: Arc::new(place),
     };
     let begun = tokio::select! {
-        begun = begin(shared, &caller, stream) => begun,
+        begun = begin(answers, &caller, stream) => begun,
         _ = end.changed() => return,
     };
     match begun {
         None => {}
-        Some(Begun::Plain(stream)) => drive(stream, caller, shared.router.clone(), end).await,
+        Some(Begun::Plain(stream)) => drive(stream, caller, answers.router.clone(), end).await,
         Some(Begun::WrongPort(stream)) => {
-            drive(stream, caller, shared.wrong_port.clone(), end).await;
+            drive(stream, caller, answers.wrong_port.clone(), end).await;
         }
-        Some(Begun::Tls(stream)) => drive(stream, caller, shared.router.clone(), end).await,
+        Some(Begun::Tls(stream)) => drive(stream, caller, answers.router.clone(), end).await,
     }
 }
 
@@ -79,15 +96,15 @@ enum Begun {
 }
 
 /// Finds out what the peer speaks, and shakes hands.
-async fn begin(shared: &Shared, caller: &Caller, stream: TcpStream) -> Option<Begun> {
+async fn begin(answers: &Answers, caller: &Caller, stream: TcpStream) -> Option<Begun> {
     let first = tokio::time::timeout(HTTP_HEADER_TIMEOUT, first_bytes(&stream)).await;
     let (name, peer) = (caller.transport.listener(), caller.peer);
     let named = name.to_uppercase();
     match (first.ok()?.ok()?, caller.transport) {
         (FirstBytes::Http | FirstBytes::Unknown, Transport::Plain) => Some(Begun::Plain(stream)),
-        (FirstBytes::Tls, Transport::Tls) => shake_hands(shared, peer, stream).await,
+        (FirstBytes::Tls, Transport::Tls) => shake_hands(answers, peer, stream).await,
         (FirstBytes::Http, Transport::Tls) => {
-            shared.warn(&format!("plain {}", peer.ip()), || {
+            answers.warn(&format!("plain {}", peer.ip()), || {
                 format!(
                     "https: {peer} speaks plain HTTP to the HTTPS port; use https:// or wss:// in the client's address"
                 )
@@ -95,7 +112,7 @@ async fn begin(shared: &Shared, caller: &Caller, stream: TcpStream) -> Option<Be
             Some(Begun::WrongPort(stream))
         }
         (FirstBytes::Mqtt, _) => {
-            shared.warn(&format!("mqtt {name} {}", peer.ip()), || {
+            answers.warn(&format!("mqtt {name} {}", peer.ip()), || {
                 format!(
                     "{name}: {peer} speaks MQTT to the {named} port; set the client's port to that of mqtt.bind or mqtts.bind"
                 )
@@ -103,7 +120,7 @@ async fn begin(shared: &Shared, caller: &Caller, stream: TcpStream) -> Option<Be
             None
         }
         (FirstBytes::Tls, Transport::Plain) => {
-            shared.warn(&format!("tls {}", peer.ip()), || {
+            answers.warn(&format!("tls {}", peer.ip()), || {
                 format!(
                     "http: {peer} speaks TLS to the plain HTTP port; use http:// or ws:// in the client's address, or the port of https.bind"
                 )
@@ -132,18 +149,18 @@ async fn first_bytes(stream: &TcpStream) -> io::Result<FirstBytes> {
     }
 }
 
-async fn shake_hands(shared: &Shared, peer: SocketAddr, stream: TcpStream) -> Option<Begun> {
-    let Some(config) = shared.certificates() else {
-        shared.warn("certificates", || {
+async fn shake_hands(answers: &Answers, peer: SocketAddr, stream: TcpStream) -> Option<Begun> {
+    let Some(config) = answers.certificates() else {
+        answers.warn("certificates", || {
             format!("https: there are no certificates yet; {peer} was closed")
         });
         return None;
     };
-    let shaken = tokio::time::timeout(HTTPS_HANDSHAKE_TIMEOUT, handshake(shared, config, stream));
+    let shaken = tokio::time::timeout(HTTPS_HANDSHAKE_TIMEOUT, handshake(answers, config, stream));
     match shaken.await {
         Ok(Ok(stream)) => Some(Begun::Tls(Box::new(stream))),
         Ok(Err(error)) => {
-            shared.warn(&format!("handshake {}", peer.ip()), || {
+            answers.warn(&format!("handshake {}", peer.ip()), || {
                 format!("https: {peer}: {}", in_words(&error))
             });
             None
@@ -158,12 +175,12 @@ async fn shake_hands(shared: &Shared, peer: SocketAddr, stream: TcpStream) -> Op
 /// Shakes hands. Only from the whole ClientHello on does it take one of the turns, so that peers
 /// who connect and say no more keep nobody waiting.
 async fn handshake(
-    shared: &Shared,
+    answers: &Answers,
     config: Arc<ServerConfig>,
     stream: TcpStream,
 ) -> io::Result<TlsStream<TcpStream>> {
     let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-    let _turn = shared.handshakes.acquire().await;
+    let _turn = answers.handshakes.acquire().await;
     hello.into_stream(config).await
 }
 

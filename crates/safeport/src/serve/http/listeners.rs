@@ -8,14 +8,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
-use axum::Router;
 use safeport_net::rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot, watch};
 
+use super::connection::{self, Answers};
 use super::room::Room;
-use super::{Site, Transport, connection, pages};
+use super::{Site, Transport, pages};
 use crate::limits::{ACCEPT_PAUSE, HTTP_SWAP_PATIENCE, HTTPS_HANDSHAKES};
 use crate::tasks::Tasks;
 use crate::throttle::Throttle;
@@ -25,15 +25,9 @@ use crate::throttle::Throttle;
 #[derive(Clone)]
 pub struct HttpListeners(Arc<Shared>);
 
-/// What every connection needs.
-pub(super) struct Shared {
-    pub(super) router: Router,
-    /// Answers plain HTTP on the port of HTTPS.
-    pub(super) wrong_port: Router,
-    pub(super) throttle: Throttle,
-    /// TLS handshakes that may go on at once.
-    pub(super) handshakes: Semaphore,
-    certificates: RwLock<Option<Arc<ServerConfig>>>,
+/// What accepts, and what it hands on.
+struct Shared {
+    answers: Arc<Answers>,
     site: Arc<Site>,
     plain: Side,
     tls: Side,
@@ -70,11 +64,13 @@ impl HttpListeners {
             end: watch::Sender::new(()),
         };
         HttpListeners(Arc::new(Shared {
-            router: pages::router(site.clone()),
-            wrong_port: pages::wrong_port(),
-            throttle: Throttle::default(),
-            handshakes: Semaphore::new(HTTPS_HANDSHAKES),
-            certificates: RwLock::new(None),
+            answers: Arc::new(Answers {
+                router: pages::router(site.clone()),
+                wrong_port: pages::wrong_port(),
+                throttle: Throttle::default(),
+                handshakes: Semaphore::new(HTTPS_HANDSHAKES),
+                certificates: RwLock::new(None),
+            }),
             site,
             plain: side(),
             tls: side(),
@@ -152,6 +148,7 @@ impl HttpListeners {
     pub fn set_tls(&self, config: Arc<ServerConfig>) {
         let mut certificates = self
             .0
+            .answers
             .certificates
             .write()
             .unwrap_or_else(PoisonError::into_inner);
@@ -219,24 +216,10 @@ impl fmt::Debug for HttpListeners {
 }
 
 impl Shared {
-    pub(super) fn certificates(&self) -> Option<Arc<ServerConfig>> {
-        self.certificates
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
     fn side(&self, transport: Transport) -> &Side {
         match transport {
             Transport::Plain => &self.plain,
             Transport::Tls => &self.tls,
-        }
-    }
-
-    /// Logs `line` unless `cause` was logged a short while ago.
-    pub(super) fn warn(&self, cause: &str, line: impl FnOnce() -> String) {
-        if let Some(left_out) = self.throttle.admit(cause, Instant::now()) {
-            tracing::warn!(target: "safeport::http", left_out, "{}", line());
         }
     }
 
@@ -245,15 +228,15 @@ impl Shared {
         let side = self.side(transport);
         let name = transport.listener();
         let Some(place) = side.room.enter(self.site.engine.open_connections(name)) else {
-            return self.warn(&format!("room {name}"), || {
+            return self.answers.warn(&format!("room {name}"), || {
                 let limit = side.room.limit();
                 format!("{name}: {limit} connections are open; {peer} was closed ({name}.max_connections)")
             });
         };
         let end = side.end.subscribe();
-        let shared = self.clone();
+        let answers = self.answers.clone();
         tokio::spawn(async move {
-            connection::serve(&shared, transport, stream, peer, place, end).await;
+            connection::serve(&answers, transport, stream, peer, place, end).await;
         });
     }
 }
@@ -309,7 +292,7 @@ async fn accept(
             Ok((stream, peer)) => shared.admit(transport, stream, peer),
             Err(error) => {
                 let name = transport.listener();
-                shared.warn(&format!("accept {name}"), || {
+                shared.answers.warn(&format!("accept {name}"), || {
                     format!(
                         "{name}: no connection can be accepted: {error}; if descriptors ran out, raise LimitNOFILE or `ulimit -n`"
                     )

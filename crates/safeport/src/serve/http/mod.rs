@@ -5,6 +5,7 @@
 //! [`HttpListeners`] holds the sockets, [`Site`] what is shown; both change while serving.
 
 mod api;
+mod caller;
 mod confirm;
 mod connection;
 mod listeners;

@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use safeport_settings::{AdvertisedAddress, Scheme};
 use serde_json::json;
 
-use super::connection::Caller;
+use super::caller::Caller;
 use super::page::{Page, escaped, texts};
 use super::{Site, Transport};
 use crate::limits::{VANTAGE_ADDRESSES, VANTAGE_NONCE_LIFE, VANTAGE_NONCES};

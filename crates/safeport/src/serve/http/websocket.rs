@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use super::connection::Caller;
+use super::caller::Caller;
 use super::origin::is_home;
 use super::{Site, Transport};
 use crate::lan;
