@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use safeport_engine::EngineHandle;
 use safeport_settings::AdvertisedAddress;
 
-use super::Api;
+use super::api::Api;
 use super::vantage::Questions;
 use crate::probe::Proofs;
 use crate::serve::metrics::Metrics;

@@ -12,7 +12,6 @@ use std::time::Instant;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use safeport_store::{Registry, Token, TokenHash, TokenScope};
 
-use super::Api;
 use super::answer::Refusal;
 use crate::limits::{API_FAILURES_PER_MINUTE, LOOK_PAUSE, REVOCATION_INTERVAL};
 use crate::serve::access::failures::Failures;
@@ -104,14 +103,14 @@ impl Known {
     /// The token, after a look at the registry where that is needed; writes down that it is used.
     pub(super) fn settle(
         self,
-        api: &Api,
+        admission: &Admission,
         registry: &mut Registry,
         peer: IpAddr,
         texts: &Texts,
     ) -> Result<Token, Refusal> {
         let token = match self {
             Known::Admitted(token) => token,
-            Known::Unknown(hash) => look(api, registry, hash, peer, texts)?,
+            Known::Unknown(hash) => look(admission, registry, hash, peer, texts)?,
         };
         // A full disk keeps nobody from looking at why.
         let _ = registry.note_token_use(&token, unix_now());
@@ -120,14 +119,14 @@ impl Known {
 }
 
 fn look(
-    api: &Api,
+    admission: &Admission,
     registry: &mut Registry,
     hash: TokenHash,
     peer: IpAddr,
     texts: &Texts,
 ) -> Result<Token, Refusal> {
     // Who has just been given a token finds it known, and who tries many waits.
-    let last = api.admission.seen().looked;
+    let last = admission.seen().looked;
     if let Some(last) = last {
         std::thread::sleep(LOOK_PAUSE.saturating_sub(last.elapsed()));
     }
@@ -135,7 +134,7 @@ fn look(
     let tokens = registry
         .tokens()
         .map_err(|error| Refusal::of_store(&error, texts))?;
-    let mut seen = api.admission.seen();
+    let mut seen = admission.seen();
     seen.tokens = tokens;
     seen.looked = Some(now);
     if let Some(token) = seen.find(hash) {
@@ -146,7 +145,7 @@ fn look(
     }
     seen.failures.count(peer, "", now);
     drop(seen);
-    if let Some(left_out) = api.admission.throttle.admit(&peer.to_string(), now) {
+    if let Some(left_out) = admission.throttle.admit(&peer.to_string(), now) {
         tracing::warn!(
             target: "safeport::http",
             left_out,

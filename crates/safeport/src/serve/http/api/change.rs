@@ -12,8 +12,8 @@ use safeport_store::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Desk;
 use super::answer::{Answer, Refusal};
+use super::desk::Desk;
 use crate::limits::{API_TURN_PATIENCE, CHANGE_PATIENCE, CHANGE_POLL};
 use crate::reading::{Gathered, Read, problem_json};
 use crate::say;

@@ -6,8 +6,8 @@ use axum::http::StatusCode;
 use safeport_store::{Live, RunningServer, StoreError};
 use serde_json::json;
 
-use super::Desk;
 use super::answer::{Answer, Refusal};
+use super::desk::Desk;
 use crate::limits::API_REVISIONS;
 use crate::reading::Read;
 use crate::say;

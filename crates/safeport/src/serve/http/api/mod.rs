@@ -7,85 +7,28 @@
 mod admission;
 mod answer;
 mod change;
+mod desk;
 mod look;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use axum::body::{Bytes, to_bytes};
+use axum::body::to_bytes;
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use safeport_store::{DataFolder, Registry, StoreError, TokenScope};
-use tokio::sync::Semaphore;
+use safeport_store::{Registry, TokenScope};
 
-use self::admission::Admission;
 use self::answer::{Answer, Refusal};
-use super::Site;
+pub use self::desk::Api;
+use self::desk::Desk;
 use super::caller::Caller;
 use super::page::texts;
-use crate::limits::{API_BODY_BYTES, API_BODY_PATIENCE, API_REQUESTS, API_TURN_PATIENCE};
-use crate::reading::Asked;
+use super::site::Site;
+use crate::limits::{API_BODY_BYTES, API_BODY_PATIENCE, API_TURN_PATIENCE};
 use crate::say;
 use crate::text::{Language, Texts};
-
-/// What requests are answered from: a registry of their own beside the server's.
-pub struct Api {
-    asked: Asked,
-    folder: DataFolder,
-    /// Open and unused.
-    registries: Mutex<Vec<Registry>>,
-    admission: Admission,
-    places: Arc<Semaphore>,
-}
-
-impl Api {
-    /// For a server that was started as `asked`, on its data folder.
-    pub fn new(asked: Asked, folder: DataFolder) -> Api {
-        Api {
-            asked,
-            folder,
-            registries: Mutex::default(),
-            admission: Admission::default(),
-            places: Arc::new(Semaphore::new(API_REQUESTS)),
-        }
-    }
-
-    /// Lets `work` use a registry that nobody else uses meanwhile.
-    fn with_registry<T>(
-        &self,
-        work: impl FnOnce(&mut Registry) -> Result<T, Refusal>,
-        texts: &Texts,
-    ) -> Result<T, Refusal> {
-        let known = self
-            .registries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop();
-        let failed = |error: StoreError| Refusal::of_store(&error, texts);
-        let mut registry = match known {
-            Some(registry) => registry,
-            None => self.folder.registry().map_err(failed)?,
-        };
-        let done = work(&mut registry);
-        self.registries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(registry);
-        done
-    }
-}
-
-/// One request that may be answered.
-struct Desk<'a> {
-    api: &'a Api,
-    registry: &'a mut Registry,
-    texts: &'a Texts,
-    /// `api:` and the token's name.
-    who: String,
-    body: Bytes,
-}
 
 /// Everything under `/api/v1`.
 pub(super) fn router() -> Router<Arc<Site>> {
@@ -156,26 +99,6 @@ pub(super) fn router() -> Router<Arc<Site>> {
         })
 }
 
-impl Desk<'_> {
-    fn nothing_here(&self) -> Refusal {
-        Refusal::new(
-            StatusCode::NOT_FOUND,
-            "nothing-here",
-            say!(self.texts, "api-nothing-here"),
-            say!(self.texts, "api-nothing-here-next"),
-        )
-    }
-
-    fn wrong_method(&self) -> Refusal {
-        Refusal::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "wrong-method",
-            say!(self.texts, "api-wrong-method"),
-            say!(self.texts, "api-nothing-here-next"),
-        )
-    }
-}
-
 /// Answers one request: who asks, what with, and what comes of it.
 async fn serve(
     State(site): State<Arc<Site>>,
@@ -223,7 +146,10 @@ async fn answer(
     let admitted = tokio::task::spawn_blocking(move || {
         let texts = Texts::new(language);
         let api = &at_work.api;
-        let token = api.with_registry(|registry| known.settle(api, registry, peer, &texts), &texts);
+        let token = api.with_registry(
+            |registry| known.settle(&api.admission, registry, peer, &texts),
+            &texts,
+        );
         (token, place)
     });
     let (token, place) = admitted.await.map_err(|_| Refusal::broken(language))?;

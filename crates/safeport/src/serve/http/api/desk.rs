@@ -1,0 +1,93 @@
+//! What requests are answered from, and one request at a time that may be.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use safeport_store::{DataFolder, Registry, StoreError};
+use tokio::sync::Semaphore;
+
+use super::admission::Admission;
+use super::answer::Refusal;
+use crate::limits::API_REQUESTS;
+use crate::reading::Asked;
+use crate::say;
+use crate::text::Texts;
+
+/// What requests are answered from: a registry of their own beside the server's.
+pub struct Api {
+    pub(super) asked: Asked,
+    pub(super) folder: DataFolder,
+    /// Open and unused.
+    registries: Mutex<Vec<Registry>>,
+    pub(super) admission: Admission,
+    /// One for each request that is worked on.
+    pub(super) places: Arc<Semaphore>,
+}
+
+impl Api {
+    /// For a server that was started as `asked`, on its data folder.
+    pub fn new(asked: Asked, folder: DataFolder) -> Api {
+        Api {
+            asked,
+            folder,
+            registries: Mutex::default(),
+            admission: Admission::default(),
+            places: Arc::new(Semaphore::new(API_REQUESTS)),
+        }
+    }
+
+    /// Lets `work` use a registry that nobody else uses meanwhile.
+    pub(super) fn with_registry<T>(
+        &self,
+        work: impl FnOnce(&mut Registry) -> Result<T, Refusal>,
+        texts: &Texts,
+    ) -> Result<T, Refusal> {
+        let known = self
+            .registries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        let failed = |error: StoreError| Refusal::of_store(&error, texts);
+        let mut registry = match known {
+            Some(registry) => registry,
+            None => self.folder.registry().map_err(failed)?,
+        };
+        let done = work(&mut registry);
+        self.registries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(registry);
+        done
+    }
+}
+
+/// One request that may be answered.
+pub(super) struct Desk<'a> {
+    pub(super) api: &'a Api,
+    pub(super) registry: &'a mut Registry,
+    pub(super) texts: &'a Texts,
+    /// `api:` and the token's name.
+    pub(super) who: String,
+    pub(super) body: Bytes,
+}
+
+impl Desk<'_> {
+    pub(super) fn nothing_here(&self) -> Refusal {
+        Refusal::new(
+            StatusCode::NOT_FOUND,
+            "nothing-here",
+            say!(self.texts, "api-nothing-here"),
+            say!(self.texts, "api-nothing-here-next"),
+        )
+    }
+
+    pub(super) fn wrong_method(&self) -> Refusal {
+        Refusal::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "wrong-method",
+            say!(self.texts, "api-wrong-method"),
+            say!(self.texts, "api-nothing-here-next"),
+        )
+    }
+}
