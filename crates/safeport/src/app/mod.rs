@@ -166,6 +166,13 @@ fn log_filter(settings: &Settings) -> (&'static str, String) {
     }
 }
 
+/// What `/healthz` says of a server that runs on its last good settings: nothing of what stands in
+/// the files, since anybody may ask.
+fn degraded_word(read: &Read) -> Option<String> {
+    let word = "the settings files have mistakes; the last good settings are in force, see the log";
+    read.degraded.is_some().then(|| word.to_owned())
+}
+
 /// What the pages heed.
 fn site_settings(read: &Read) -> SiteSettings {
     SiteSettings {
@@ -337,7 +344,7 @@ impl Server {
                 api: Api::new(read.asked.clone(), folder.clone()),
             },
         ));
-        site.set_degraded(read.degraded.clone());
+        site.set_degraded(degraded_word(&read));
         let http = HttpListeners::new(site.clone(), tasks.clone());
         http.set_tls(
             ca.server_config()
