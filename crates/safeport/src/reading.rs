@@ -16,7 +16,7 @@ use safeport_store::{DataFolder, ManagedRow, Registry, Revision, Scope, StoreErr
 use crate::limits::NAME_DEADLINE;
 
 pub use files::{DROP_INS, TextFile, USUAL_FILES, put_back, settled, write_file};
-pub use show::{problem_json, show, source_json};
+pub use show::{problem_json, show, show_note, source_json};
 
 use files::read_files;
 
@@ -204,7 +204,20 @@ impl Gathered {
         let names = resolve(&lenient.names());
         let sources = self.sources(&managed, audience, names, &flags);
         let (settings, mut found) = Settings::parse_lenient(&sources);
-        found.extend(outside_problems(&settings));
+        let outside = outside_problems(&settings);
+        if !outside.is_empty() {
+            found.extend(outside);
+            // From top to bottom, as the others are already.
+            let files = self.files.iter().map(|file| file.path.to_str());
+            let files: Vec<Option<&str>> = files.collect();
+            found.sort_by_key(|problem| match &problem.source {
+                Source::File { path, location, .. } => {
+                    let file = files.iter().position(|file| *file == Some(path.as_str()));
+                    (problem.source.rank(), file, location.span.start)
+                }
+                source => (source.rank(), None, 0),
+            });
+        }
         if !found.is_empty() {
             return Err(problems(found));
         }

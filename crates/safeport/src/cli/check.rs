@@ -8,7 +8,7 @@ use safeport_store::{DataFolder, RunningServer, StoreError};
 use super::{colored, failure, speak};
 use crate::app::{holding_text, port_range};
 use crate::console::{Console, Exit, Failure};
-use crate::reading::{Asked, Read, problem_json, show};
+use crate::reading::{Asked, Read, problem_json, show_note};
 use crate::say;
 use crate::shown::ports::holder_json;
 use crate::text::{Language, Texts};
@@ -64,7 +64,7 @@ pub(super) fn check(
         };
     }
     for note in notes {
-        let text = show(note, &read.files, texts.language().into(), colored(console));
+        let text = show_note(note, &read.files, texts.language().into(), colored(console));
         console.talk(&text);
     }
     if !fine {

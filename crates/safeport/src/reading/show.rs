@@ -93,12 +93,32 @@ pub fn source_json(source: &Source) -> serde_json::Value {
     }
 }
 
+/// Something to know that is no mistake, pointing into its file where it can.
+pub fn show_note(
+    note: &Problem,
+    files: &[TextFile],
+    language: safeport_settings::Language,
+    color: bool,
+) -> String {
+    point(note, files, language, color, (Level::WARNING, "注意"))
+}
+
 /// One problem, pointing into its file where it can.
 pub fn show(
     problem: &Problem,
     files: &[TextFile],
     language: safeport_settings::Language,
     color: bool,
+) -> String {
+    point(problem, files, language, color, (Level::ERROR, "错误"))
+}
+
+fn point(
+    problem: &Problem,
+    files: &[TextFile],
+    language: safeport_settings::Language,
+    color: bool,
+    (kind, in_chinese): (Level<'static>, &'static str),
 ) -> String {
     // Of the same length, so that what points into the text stays true.
     let masked: Vec<(Option<&str>, String)> = files
@@ -120,6 +140,11 @@ pub fn show(
             None => return problem.text(language),
         },
         _ => return problem.text(language),
+    };
+    let chinese = language == safeport_settings::Language::ZhCn;
+    let level = |level: Level<'static>, word: &'static str| match chinese {
+        true => level.with_name(word),
+        false => level,
     };
     let what = problem.what.in_language(language);
     let title = match &problem.key {
@@ -159,14 +184,17 @@ pub fn show(
             other => notes.push(format!("{key} ({other})")),
         }
     }
-    let mut group = Level::ERROR.primary_title(title).element(snippet);
+    let mut group = level(kind, in_chinese)
+        .primary_title(title)
+        .element(snippet);
     if let Some(second) = second {
         group = group.element(second);
     }
     for note in notes {
-        group = group.element(Level::NOTE.message(note));
+        group = group.element(level(Level::NOTE, "相关").message(note));
     }
-    let group = group.element(Level::HELP.message(problem.help.in_language(language)));
+    let group =
+        group.element(level(Level::HELP, "办法").message(problem.help.in_language(language)));
     let renderer = if color {
         Renderer::styled()
     } else {
