@@ -64,6 +64,7 @@ confirm-late = Too late: the change was undone before. Make it once more and ope
 confirm-failed = The change could not be confirmed. The server's log says why.
 
 vantage-expired = This link has expired, or it is of another server. Ask for a new one where you got it.
+vantage-own-machine = This browser runs on the server's own machine, which proves nothing new. Open this page on a phone.
 vantage-here = This phone or computer reached the server by { $address }. That address is proved from here.
 vantage-elsewhere = This phone or computer reached the server by { $address }, which is none of the addresses that devices are told.
 vantage-lead = Now the other addresses are tried from here. Load the page once more after you changed the network, for example from Wi-Fi to mobile data.

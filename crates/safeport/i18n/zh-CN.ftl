@@ -64,6 +64,7 @@ confirm-late = 太晚了：更改已被撤销。请重新更改，并及时打�
 confirm-failed = 无法确认更改。原因见服务器日志。
 
 vantage-expired = 此链接已过期，或者属于另一台服务器。请在获取它的地方重新获取一个。
+vantage-own-machine = 此浏览器就在服务器这台机器上运行，证明不了什么。请用手机打开此页。
 vantage-here = 这部手机或电脑通过 { $address } 到达了服务器。该地址已从这里得到证明。
 vantage-elsewhere = 这部手机或电脑通过 { $address } 到达了服务器，但它不是告知设备的任何一个地址。
 vantage-lead = 现在从这里尝试其他地址。切换网络后（例如从 Wi-Fi 换到移动数据），请重新加载此页面。

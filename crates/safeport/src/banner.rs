@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use safeport_settings::{AdvertisedAddress, HostName, Scheme};
+use safeport_settings::{AdvertisedAddress, HostName, Said, Scheme};
 
 use crate::program::{self, quoted};
 use crate::text::Texts;
@@ -27,8 +27,8 @@ pub struct Banner {
     pub listening: Vec<Listening>,
     /// The data folder.
     pub data: PathBuf,
-    /// The addresses that devices are told, and whether each is proved to reach this server.
-    pub told: Vec<(AdvertisedAddress, bool)>,
+    /// The addresses that devices are told, and why one is not proved to reach this server.
+    pub told: Vec<(AdvertisedAddress, Option<Said>)>,
     /// Whether commands must name the data folder to find this one.
     pub data_is_unusual: bool,
     /// Whether clients come in without a login.
@@ -63,7 +63,7 @@ impl Banner {
             let addresses: Vec<String> = self
                 .told
                 .iter()
-                .filter(|(_, proved)| *proved == wanted)
+                .filter(|(_, doubt)| doubt.is_none() == wanted)
                 .map(|(address, _)| address.to_string())
                 .collect();
             (!addresses.is_empty()).then(|| addresses.join(", "))
@@ -75,6 +75,10 @@ impl Banner {
         if let Some(addresses) = listed(false) {
             text.push_str("\n  ");
             text.push_str(&say!(texts, "banner-unproved", addresses = addresses));
+            if let Some(why) = self.told.iter().find_map(|(_, doubt)| doubt.as_ref()) {
+                text.push_str("\n    ");
+                text.push_str(why.in_language(texts.language().into()));
+            }
         }
         text.push_str("\n  ");
         text.push_str(&say!(texts, "banner-data", path = self.data.display()));
@@ -102,9 +106,9 @@ impl Banner {
                 "name": listening.name,
                 "address": listening.address.to_string(),
             })).collect::<Vec<_>>(),
-            "advertised": self.told.iter().map(|(address, proved)| serde_json::json!({
+            "advertised": self.told.iter().map(|(address, doubt)| serde_json::json!({
                 "url": address.to_string(),
-                "proved": proved,
+                "proved": doubt.is_none(),
             })).collect::<Vec<_>>(),
             "data": self.data,
             "anonymous": self.anonymous,
@@ -226,7 +230,7 @@ mod tests {
             suggest_standard: false,
             told: vec![(
                 AdvertisedAddress::parse("mqtt://127.0.0.1:1883").expect("an address"),
-                true,
+                None,
             )],
         }
     }
@@ -256,6 +260,24 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with(" simulate tasmota"), "{text}");
+    }
+
+    #[test]
+    fn an_address_that_is_not_proved_says_why_and_what_would_prove_it() {
+        let mut doubtful = banner();
+        let address = AdvertisedAddress::parse("mqtt://172.18.0.2:1883").expect("an address");
+        let why = Said::new("a container's own address", "容器自己的地址");
+        doubtful.told = vec![(address, Some(why))];
+        let english = doubtful.text(&Texts::new(Language::English));
+        assert!(
+            english.contains("mqtt://172.18.0.2:1883\n    a container's own address"),
+            "{english}"
+        );
+        let chinese = doubtful.text(&Texts::new(Language::Chinese));
+        assert!(chinese.contains("容器自己的地址"), "{chinese}");
+        doubtful.told.clear();
+        let none = doubtful.text(&Texts::new(Language::English));
+        assert!(none.contains(" ports` shows why"), "{none}");
     }
 
     #[test]

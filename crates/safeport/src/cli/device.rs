@@ -213,6 +213,10 @@ fn show(args: &NameArgs, console: &mut Console, lang: Option<Language>) -> Resul
         subscribe: grant.subscribe,
     };
     let mac = device.mac.map(|mac| mac.to_string());
+    let tags = open
+        .registry
+        .device_tags(&args.name)
+        .map_err(|error| failed(texts, &error))?;
     if console.json {
         return console.json(&serde_json::json!({
             "name": device.name.as_str(),
@@ -221,6 +225,7 @@ fn show(args: &NameArgs, console: &mut Console, lang: Option<Language>) -> Resul
             "client_id": device.client_id,
             "username": device.username,
             "mac": mac,
+            "tags": tags,
             "publish": rights.publish,
             "subscribe": rights.subscribe,
             "created": device.created,
@@ -228,13 +233,18 @@ fn show(args: &NameArgs, console: &mut Console, lang: Option<Language>) -> Resul
     }
     console.data(&format!(
         "name       {}\nfamily     {}\ntopic      {}\nclient id  {}\nuser name  {}\nmac        \
-         {}\npublish    {}\nsubscribe  {}",
+         {}\ntags       {}\npublish    {}\nsubscribe  {}",
         device.name,
         device.family,
         device.topic,
         device.client_id,
         device.username,
         mac.as_deref().unwrap_or("-"),
+        if tags.is_empty() {
+            "-".to_owned()
+        } else {
+            tags.join(" ")
+        },
         rights.publish.join(" "),
         rights.subscribe.join(" "),
     ))?;

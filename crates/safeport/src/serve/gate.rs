@@ -148,9 +148,9 @@ impl GateDriver {
         self.gate().told(listener, scheme, now)
     }
 
-    /// What devices are told of `mqtt`, `mqtts`, `http` and `https`, and whether it is proved;
-    /// waits until each of them has a proved address or none that could be, for `patience` at most.
-    pub fn first_told(&self, patience: Duration) -> Vec<(AdvertisedAddress, bool)> {
+    /// What devices are told of `mqtt`, `mqtts`, `http` and `https`, and why, where it is not proved.
+    /// Waits until each of them has a proved address or none that could be, for `patience` at most.
+    pub fn first_told(&self, patience: Duration) -> Vec<(AdvertisedAddress, Option<Said>)> {
         const SHOWN: [(Listener, Scheme); 4] = [
             (Listener::Mqtt, Scheme::Mqtt),
             (Listener::Mqtts, Scheme::Mqtts),
@@ -180,8 +180,8 @@ impl GateDriver {
         SHOWN
             .into_iter()
             .filter_map(|(listener, scheme)| match self.told(listener, scheme) {
-                Told::Verified(address) | Told::LastVerified(address, _) => Some((address, true)),
-                Told::Unverified(address, _) => Some((address, false)),
+                Told::Verified(address) | Told::LastVerified(address, _) => Some((address, None)),
+                Told::Unverified(address, why) => Some((address, Some(why))),
                 Told::Nothing(_) => None,
             })
             .collect()
@@ -444,16 +444,17 @@ impl Seen for GateDriver {
             .collect()
     }
 
-    fn seen(&self, address: &AdvertisedAddress, peer: IpAddr) {
+    fn seen(&self, address: &AdvertisedAddress, peer: IpAddr) -> bool {
         // This machine's own browser is no second vantage point; a proxy in front on this machine
         // looks the same, and what it passed on has come through it.
         if Machine::look().is_own(peer) && !self.is_proxied(address) {
-            return;
+            return false;
         }
         let now = self.now();
         self.gate().handle_seen(address, Vantage::Phone, now);
         (self.changed)();
         self.wake.notify_one();
+        true
     }
 }
 

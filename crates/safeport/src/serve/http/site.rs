@@ -50,7 +50,9 @@ pub trait Seen: Send + Sync {
 
     /// A person's browser at `peer` reached us by `address`; `peer` is the proxy where one stands
     /// in front.
-    fn seen(&self, address: &AdvertisedAddress, peer: IpAddr);
+    ///
+    /// False if that proves nothing: it is this very machine.
+    fn seen(&self, address: &AdvertisedAddress, peer: IpAddr) -> bool;
 }
 
 /// Holds the change that is undone unless somebody confirms it over the new address.

@@ -88,9 +88,10 @@ impl Seen for Ears {
         self.addresses.clone()
     }
 
-    fn seen(&self, address: &AdvertisedAddress, peer: IpAddr) {
+    fn seen(&self, address: &AdvertisedAddress, peer: IpAddr) -> bool {
         assert_eq!(peer, IpAddr::V4(Ipv4Addr::LOCALHOST));
         self.seen.lock().unwrap().push(address.to_string());
+        true
     }
 }
 

@@ -127,10 +127,8 @@ pub(super) async fn show(
         .and_then(|host| host.to_str().ok())
         .unwrap_or_default();
     let here = reached_by(host, caller.transport, &addresses);
-    if let Some(here) = here {
-        site.seen.seen(here, caller.peer.ip());
-    }
-    match tests(&site, &texts, host, here, &addresses) {
+    let counts = here.is_none_or(|here| site.seen.seen(here, caller.peer.ip()));
+    match tests(&site, &texts, host, here, counts, &addresses) {
         Ok((body, script_nonce)) => {
             let page = Page {
                 status: StatusCode::OK,
@@ -179,12 +177,14 @@ fn tests(
     texts: &Texts,
     host: &str,
     here: Option<&AdvertisedAddress>,
+    counts: bool,
     addresses: &[AdvertisedAddress],
 ) -> Result<(String, String), getrandom::Error> {
     let mut random = [0; 16];
     getrandom::fill(&mut random)?;
     let script_nonce = format!("{:032x}", u128::from_ne_bytes(random));
     let arrived = match here {
+        Some(_) if !counts => say!(texts, "vantage-own-machine"),
         Some(here) => say!(texts, "vantage-here", address = code(&here.to_string())),
         None => say!(texts, "vantage-elsewhere", address = code(host)),
     };
