@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket
 
 use safeport_net::holder::{Holding, Protocol, holder_of};
 use safeport_net::{BindError, bind, bind_range, is_free};
+use socket2::{Domain, Socket, Type};
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -93,7 +94,13 @@ fn the_holder_in_another_process_is_named_with_its_pid_command_line_and_way_out(
 fn a_port_that_an_outgoing_connection_uses_is_told_as_that() {
     let server = TcpListener::bind(ANY_PORT).unwrap();
     let remote = server.local_addr().unwrap();
-    let client = TcpStream::connect(remote).unwrap();
+    // From an address of its own: on 127.0.0.1 a test beside this one may have a connection from
+    // the same port to somewhere else.
+    let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let own: SocketAddr = "127.0.91.8:0".parse().unwrap();
+    client.bind(&own.into()).unwrap();
+    client.connect(&remote.into()).unwrap();
+    let client = TcpStream::from(client);
     let address = client.local_addr().unwrap();
     let error = bind("mqtt.listen", address).unwrap_err();
     let BindError::Taken {
@@ -120,7 +127,8 @@ fn a_port_that_an_outgoing_connection_uses_is_told_as_that() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_free_port_has_no_holder_and_udp_does_not_hold_a_port_of_tcp() {
-    let udp = UdpSocket::bind(ANY_PORT).unwrap();
+    // An address of its own, which no test beside this one connects from.
+    let udp = UdpSocket::bind("127.0.91.9:0").unwrap();
     let address = udp.local_addr().unwrap();
     assert_eq!(holder_of(Protocol::Udp, address), Holding::ThisProcess);
     assert!(!is_free(Protocol::Udp, address));
