@@ -1,5 +1,7 @@
 //! How the values of several keys go together.
 
+mod certificates;
+
 use alloc::string::String;
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -19,6 +21,7 @@ pub(crate) fn together(
 ) {
     pins(settings, problems);
     ports::plan(settings, names, failed, problems);
+    certificates::certificates(settings, failed, problems);
 }
 
 /// A pin that covers no key would protect nothing, unnoticed.

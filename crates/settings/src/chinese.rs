@@ -15,10 +15,13 @@ pub(crate) fn key(name: &str) -> &'static str {
             return own;
         }
         // What these listeners share with `mqtts` is said once.
-        return match (section, key) {
-            (_, "bind" | "on_conflict" | "enabled") => find(LISTENERS, key),
-            ("http" | "https", key) => find(WEB, key),
-            (_, key) => find(LISTENERS, key),
+        let own = match section {
+            "mqtts" => "",
+            _ => find(WEB, key),
+        };
+        return match own {
+            "" => find(LISTENERS, key),
+            own => own,
         };
     }
     find(KEYS, name)
@@ -39,6 +42,16 @@ const SECTIONS: &[(&str, &str)] = &[
         "HTTP：WebSocket 上的 MQTT（`/mqtt`）、`/metrics`、`/healthz`。",
     ),
     ("https", "HTTPS：内容与 `[http]` 相同，通过 TLS。"),
+    ("tls", "来自文件的证书，以及同时可以进行多少 TLS 握手。"),
+    (
+        "acme",
+        "来自通过 ACME 发放证书的机构（例如 Let's Encrypt）的证书：为本服务器原有的密钥申请并及时续期，\
+         因此设备上已填的指纹一直有效。",
+    ),
+    (
+        "ntp",
+        "向设备提供本机的时间（SNTP）：TLS 需要时钟，而并非每个家庭都让设备访问互联网。",
+    ),
     (
         "limits",
         "单个客户端以及所有客户端合计可以占用多少。每个上限在协议上都有相应的答复，不会默默丢弃。",
@@ -64,6 +77,20 @@ const LISTENERS: &[(&str, &str)] = &[
     (
         "on_conflict",
         "端口被别的程序占用时怎么办，写法同 `[mqtt]`。",
+    ),
+    (
+        "certificate",
+        "出示哪个证书：`private` 是本服务器自有机构的，`files` 是 `tls.chain_files` 的，`acme` 是 `[acme]` 的。\
+         `auto` 按客户端要求的名称和它能验证的内容，逐个连接选择。",
+    ),
+    (
+        "record_size",
+        "一条 TLS 记录最多装多少。内存小的设备收不下长记录：`auto` 发 1 KiB，对确定收得下的客户端发 16 KiB。\
+         客户端要求更短时照办。",
+    ),
+    (
+        "client_ca_file",
+        "证书文件（PEM）：设置后，客户端必须出示由其中之一签发的证书。",
     ),
     ("max_connections", "同时打开的连接数。再多的会立即关闭。"),
     (
@@ -107,6 +134,82 @@ const KEYS: &[(&str, &str)] = &[
     (
         "mqtt.on_conflict",
         "端口被别的程序占用时怎么办：`fail` 不启动；写范围（例如 `18883-18892`）则用其中第一个空闲的。",
+    ),
+    (
+        "mqtt.accept",
+        "`own`：只接受不带 TLS 的 MQTT。`both`：同一端口也接受带 TLS 的 MQTT，证书和大小取 `[mqtts]` 的默认值。",
+    ),
+    (
+        "mqtts.accept",
+        "`own`：只接受带 TLS 的 MQTT。`both`：同一端口也接受不带 TLS 的 MQTT。",
+    ),
+    (
+        "http.accept",
+        "`own`：只接受不带 TLS 的 HTTP。`both`：同一端口也接受 HTTPS，证书和大小取 `[https]` 的默认值。",
+    ),
+    (
+        "https.accept",
+        "`own`：只接受 HTTPS。`both`：同一端口也接受不带 TLS 的 HTTP。",
+    ),
+    (
+        "tls.chain_files",
+        "证书文件（PEM），每个文件里先是服务器自己的证书，后面是为它担保的证书，即证书机构给出的样子\
+         （`fullchain.pem`）。文件变化后会重新读取。",
+    ),
+    (
+        "tls.key_files",
+        "`chain_files` 的私钥文件（PEM），顺序相同。",
+    ),
+    (
+        "tls.ca_file",
+        "根证书文件（PEM）：除公共的根证书外，`chain_files` 还可以以它们为终点，即您自己机构的根证书。",
+    ),
+    ("tls.handshake_timeout", "一次 TLS 握手可以用多久。"),
+    (
+        "tls.max_handshakes",
+        "所有监听器上同时进行的握手数。再多一个时，沉默最久的被挤掉，否则新的被关闭。",
+    ),
+    (
+        "tls.max_handshakes_per_address",
+        "来自同一地址、同时进行的握手数。再多的会立即关闭。",
+    ),
+    (
+        "acme.names",
+        "要申请证书的名称，例如 `[\"hub.example.com\"]`；`*.example.com` 需要 `challenge = \"dns-01\"`。\
+         空表示不用。",
+    ),
+    (
+        "acme.directory",
+        "证书机构的目录地址。只用 `https://`，除非它在本机上。",
+    ),
+    ("acme.contact", "证书机构可以写信到的邮箱；可以为空。"),
+    (
+        "acme.accept_terms",
+        "您已阅读并接受证书机构的服务条款。否则它什么也不发放。",
+    ),
+    (
+        "acme.challenge",
+        "证书机构怎样确认名称属于您：`http-01` 从端口 80 取一个文件，`tls-alpn-01` 查看端口 443，\
+         `dns-01` 查看由 `dns_hook` 设置的 DNS 记录。端口指互联网到达本服务器时所用的。",
+    ),
+    ("acme.dns_hook", "设置和删除 `dns-01` 记录的程序。"),
+    (
+        "acme.keys",
+        "为哪些密钥申请证书：`rsa`，每个设备都能验证；`p256`。",
+    ),
+    (
+        "acme.ca_file",
+        "除系统的证书外，访问 `directory` 时还信任的证书文件（PEM）：用于家里的证书机构。",
+    ),
+    (
+        "acme.eab_key_id",
+        "证书机构据以认识您的密钥的名称（外部账户绑定）；它不要求时为空。",
+    ),
+    ("acme.eab_key", "该密钥，照证书机构给出的 base64url 写。"),
+    ("ntp.enabled", "是否提供时间。"),
+    (
+        "ntp.bind",
+        "地址和 UDP 端口，写法同 `[mqtt]`。设备只问端口 123，而打开它需要 root 或 CAP_NET_BIND_SERVICE。",
     ),
     (
         "mqtt.max_connections",

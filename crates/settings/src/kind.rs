@@ -3,13 +3,19 @@
 mod basic;
 mod listen;
 mod lists;
+mod tls;
 mod told;
 mod words;
 
 pub use listen::{Bind, Binds, OnConflict, PortRange};
 pub use lists::{Network, Pin, Tag};
+pub use tls::{AcmeKey, DnsName, FilePath, RecordSize};
+pub(crate) use tls::{check_acme_keys, check_contact, check_directory};
+pub(crate) use told::check_eab_key;
 pub use told::{AdvertisedHost, Secret};
-pub use words::{Durability, Language, LogFormat, XiaozhiTransport};
+pub use words::{
+    Accept, CertificateChoice, Challenge, Durability, Language, LogFormat, XiaozhiTransport,
+};
 pub(crate) use words::{check_log_level, check_name};
 
 use alloc::format;

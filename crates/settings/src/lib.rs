@@ -49,8 +49,9 @@ pub use gate::{
     Vantage, candidates,
 };
 pub use kind::{
-    AdvertisedHost, Bind, Binds, Durability, Language, LogFormat, Network, OnConflict, Pin,
-    PortRange, Secret, Tag, XiaozhiTransport,
+    Accept, AcmeKey, AdvertisedHost, Bind, Binds, CertificateChoice, Challenge, DnsName,
+    Durability, FilePath, Language, LogFormat, Network, OnConflict, Pin, PortRange, RecordSize,
+    Secret, Tag, XiaozhiTransport,
 };
 pub use ladder::{Fate, Rung};
 pub use listener::Listener;
@@ -63,8 +64,8 @@ pub use source::{
     Audience, FileSource, FlagSource, Location, ManagedValue, Names, Scope, Source, Sources,
 };
 pub use table::{
-    Access, Advertise, Config, Engine, Http, Https, Limits, Log, Mqtt, Mqtts, Proxy, Server,
-    Settings, Storage, Tags,
+    Access, Acme, Advertise, Config, Engine, Http, Https, Limits, Log, Mqtt, Mqtts, Ntp, Proxy,
+    Server, Settings, Storage, Tags, Tls,
 };
 pub use units::ByteSize;
 pub use view::{

@@ -5,12 +5,15 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::kind::{check_log_level, check_name};
+use crate::kind::{
+    check_acme_keys, check_contact, check_directory, check_eab_key, check_log_level, check_name,
+};
 use crate::ladder::Resolved;
 use crate::spec::{KeySpec, SectionSpec, judge, read_back};
 use crate::{
-    AdvertisedAddress, AdvertisedHost, Binds, ByteSize, DataPath, Durability, Language, Listener,
-    LogFormat, Network, OnConflict, Pin, Policy, Problem, Secret, Tag, XiaozhiTransport,
+    Accept, AcmeKey, AdvertisedAddress, AdvertisedHost, Binds, ByteSize, CertificateChoice,
+    Challenge, DataPath, DnsName, Durability, FilePath, Language, Listener, LogFormat, Network,
+    OnConflict, Pin, Policy, Problem, RecordSize, Secret, Tag, XiaozhiTransport,
 };
 
 /// `Some` of what was given, `None` of nothing.
@@ -153,6 +156,9 @@ settings! {
         /// What happens when another program holds the port: `fail` starts nothing, a range
         /// such as `18883-18892` takes the first free one of these.
         on_conflict: OnConflict = "fail", is local;
+        /// `own`: MQTT without TLS only. `both`: MQTT over TLS on the same port, too, with the
+        /// certificates and sizes that `[mqtts]` has by default.
+        accept: Accept = "own";
         /// Connections open at one time. One more is closed at once.
         max_connections: u32 = "10000", "1" to "1000000";
         /// Longest MQTT packet taken from a client. A longer one ends the connection.
@@ -167,6 +173,19 @@ settings! {
         bind: Binds = "[::]:8883", is local;
         /// What happens when another program holds the port, as in `[mqtt]`.
         on_conflict: OnConflict = "fail", is local;
+        /// `own`: MQTT over TLS only. `both`: MQTT without TLS on the same port, too.
+        accept: Accept = "own";
+        /// Which certificate is presented: `private` that of this server's own authority,
+        /// `files` those of `tls.chain_files`, `acme` those of `[acme]`. `auto` picks for every
+        /// connection, by the name that the client asks for and by what it can verify.
+        certificate: CertificateChoice = "auto";
+        /// Most that one TLS record carries. Devices with little memory can take no long ones:
+        /// `auto` sends 1 KiB, and 16 KiB to clients that certainly have room. A client that
+        /// asks for less gets less.
+        record_size: RecordSize = "auto", "512B" to "16KiB";
+        /// File with certificates (PEM): when set, a client must show a certificate that was
+        /// issued by one of these.
+        client_ca_file: String = "", is local;
         /// Connections open at one time. One more is closed at once.
         max_connections: u32 = "10000", "1" to "1000000";
         /// Longest MQTT packet taken from a client. A longer one ends the connection.
@@ -186,6 +205,9 @@ settings! {
         /// When set, `/metrics` wants `Authorization: Bearer` and this. 16 to 128 printable
         /// characters of ASCII; empty for none.
         metrics_token: Secret = "", is secret;
+        /// `own`: HTTP without TLS only. `both`: HTTPS on the same port, too, with the
+        /// certificates and sizes that `[https]` has by default.
+        accept: Accept = "own", is lockout;
         /// Connections open at one time, WebSockets included. One more is closed at once.
         max_connections: u32 = "10000", "1" to "1000000";
         /// Longest MQTT packet taken over WebSocket. A longer one ends the connection.
@@ -202,10 +224,86 @@ settings! {
         on_conflict: OnConflict = "fail", is local;
         /// Serve the same on port 443, too, where it is free and may be opened.
         standard_ports: bool = "false", is local;
+        /// `own`: HTTPS only. `both`: HTTP without TLS on the same port, too.
+        accept: Accept = "own", is lockout;
+        /// Which certificate is presented: `private` that of this server's own authority,
+        /// `files` those of `tls.chain_files`, `acme` those of `[acme]`. `auto` picks for every
+        /// connection, by the name that the client asks for and by what it can verify.
+        certificate: CertificateChoice = "auto", is lockout;
+        /// Most that one TLS record carries. Devices with little memory can take no long ones:
+        /// `auto` sends 1 KiB, and 16 KiB to clients that certainly have room. A client that
+        /// asks for less gets less.
+        record_size: RecordSize = "auto", "512B" to "16KiB";
+        /// File with certificates (PEM): when set, a client must show a certificate that was
+        /// issued by one of these.
+        client_ca_file: String = "", is local lockout;
         /// Connections open at one time, WebSockets included. One more is closed at once.
         max_connections: u32 = "10000", "1" to "1000000";
         /// Longest MQTT packet taken over WebSocket. A longer one ends the connection.
         max_packet: ByteSize = "1MiB", "1KiB" to "256MiB";
+    }
+
+    /// Certificates from files, and how many TLS handshakes may be under way.
+    tls: Tls {
+        /// Files with certificates (PEM), each the server's own first and those that vouch for it
+        /// behind, as a certificate authority hands them out (`fullchain.pem`). They are read
+        /// again when they change.
+        chain_files: Vec<FilePath> = "", is local;
+        /// Files with the private keys (PEM) of `chain_files`, in the same order.
+        key_files: Vec<FilePath> = "", is local;
+        /// File with root certificates (PEM) at which `chain_files` may end, beside the public
+        /// ones: those of an authority of your own.
+        ca_file: String = "", is local;
+        /// How long a TLS handshake may take.
+        handshake_timeout: Duration = "10s", "2s" to "60s";
+        /// Handshakes under way at one time, on all listeners together. One more pushes out the
+        /// one that has been silent longest, or is closed.
+        max_handshakes: u32 = "2000", "16" to "100000";
+        /// Handshakes under way at one time from one address. One more is closed at once.
+        max_handshakes_per_address: u32 = "500", "1" to "100000";
+    }
+
+    /// Certificates from an authority that hands them out by ACME, such as Let's Encrypt: asked
+    /// for, and renewed in time, for the keys that this server has anyway, so that a
+    /// fingerprint which a device was given stays true.
+    acme: Acme {
+        /// Names to ask certificates for, such as `["hub.example.com"]`; `*.example.com` takes
+        /// `challenge = "dns-01"`. Empty switches this off.
+        names: Vec<DnsName> = "";
+        /// Address of the authority's directory. `https://` only, but for one on this machine.
+        directory: String = "https://acme-v02.api.letsencrypt.org/directory",
+            check check_directory;
+        /// Mail address that the authority may write to; may be empty.
+        contact: String = "", check check_contact;
+        /// You have read and accept the authority's terms of service. Without that it gives
+        /// nothing.
+        accept_terms: bool = "false";
+        /// How the authority sees that the names are yours: `http-01` fetches a file from port
+        /// 80, `tls-alpn-01` looks at port 443, `dns-01` at a record in DNS that `dns_hook` sets.
+        /// The ports are those at which the internet reaches this server.
+        challenge: Challenge = "http-01";
+        /// Program that sets and removes the record of `dns-01`.
+        dns_hook: String = "", is local;
+        /// For which keys certificates are asked for: `rsa`, which every device can verify, `p256`.
+        keys: Vec<AcmeKey> = "rsa", check check_acme_keys;
+        /// File with certificates (PEM) to trust for `directory`, beside the system's: for an
+        /// authority at home.
+        ca_file: String = "", is local;
+        /// Name of the key with which the authority knows you already (external account
+        /// binding); empty where it wants none.
+        eab_key_id: String = "";
+        /// That key, in base64url as the authority gave it.
+        eab_key: Secret = "", check check_eab_key, is secret;
+    }
+
+    /// The time for devices (SNTP), as this machine's clock has it: TLS needs a clock, and not
+    /// every house lets its devices ask the internet.
+    ntp: Ntp {
+        /// Whether the time is told.
+        enabled: bool = "false", is local;
+        /// Address and UDP port, as in `[mqtt]`. Devices ask at port 123 only, and that takes
+        /// root or CAP_NET_BIND_SERVICE.
+        bind: Binds = "[::]:123", is local;
     }
 
     /// What one client, and all of them together, may take. Each limit has an

@@ -136,3 +136,26 @@ impl Kind for Secret {
         quote(&self.0)
     }
 }
+
+/// A check of `acme.eab_key`: authorities give it in the alphabet of base64url
+/// (RFC 8555 section 7.3.4).
+pub(crate) fn check_eab_key(key: &Secret) -> Result<(), Misfit> {
+    let fits = key
+        .0
+        .trim_end_matches('=')
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+    if fits {
+        return Ok(());
+    }
+    Err(Misfit {
+        what: said!(
+            "the key has characters that do not belong to base64url",
+            "密钥含有不属于 base64url 的字符"
+        ),
+        help: said!(
+            "write the key as the certificate authority gave it: letters, digits, - and _",
+            "请照证书机构给出的样子写密钥：字母、数字、- 和 _"
+        ),
+    })
+}

@@ -77,6 +77,46 @@ pub enum XiaozhiTransport {
     Mqtts,
 }
 
+/// Which forms of its protocol a listener takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accept {
+    /// Its own: `mqtts` and `https` inside TLS, `mqtt` and `http` in the clear.
+    /// Written `own`.
+    Own,
+    /// In the clear and inside TLS on the same port, told apart by the first
+    /// byte of a connection. Written `both`.
+    Both,
+}
+
+/// Which certificates a listener presents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateChoice {
+    /// Whichever fits the name that the client asks for and what it can verify:
+    /// those of `tls.chain_files` first, then those of `[acme]`, then this
+    /// server's own authority. Written `auto`.
+    Auto,
+    /// Those of this server's own authority. Written `private`.
+    Private,
+    /// Those of `tls.chain_files`. Written `files`.
+    Files,
+    /// Those of `[acme]`. Written `acme`.
+    Acme,
+}
+
+/// How a certificate authority sees that a name is ours (RFC 8555 section 8,
+/// RFC 8737).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Challenge {
+    /// It fetches a file by HTTP from port 80. Written `http-01`.
+    Http01,
+    /// It asks for a certificate made for that by TLS on port 443. Written
+    /// `tls-alpn-01`.
+    TlsAlpn01,
+    /// It looks up a record in DNS, which a program of the operator sets.
+    /// Written `dns-01`.
+    Dns01,
+}
+
 /// Makes a kind of a fixed list of words.
 macro_rules! one_of {
     ($type:ty { $($word:literal => $value:path),* $(,)? }) => {
@@ -112,6 +152,18 @@ one_of!(XiaozhiTransport {
     "mqtt" => XiaozhiTransport::Mqtt,
     "mqtts" => XiaozhiTransport::Mqtts,
 });
+one_of!(Accept { "own" => Accept::Own, "both" => Accept::Both });
+one_of!(CertificateChoice {
+    "auto" => CertificateChoice::Auto,
+    "private" => CertificateChoice::Private,
+    "files" => CertificateChoice::Files,
+    "acme" => CertificateChoice::Acme,
+});
+one_of!(Challenge {
+    "http-01" => Challenge::Http01,
+    "tls-alpn-01" => Challenge::TlsAlpn01,
+    "dns-01" => Challenge::Dns01,
+});
 one_of!(Listener {
     "mqtt" => Listener::Mqtt,
     "mqtts" => Listener::Mqtts,
@@ -120,7 +172,7 @@ one_of!(Listener {
 });
 
 /// What to write instead of a word that is not known.
-fn slip(word: &str, known: &[&str]) -> crate::Said {
+pub(super) fn slip(word: &str, known: &[&str]) -> crate::Said {
     let all = either(known);
     match nearest(word, known.iter().copied()) {
         Some(word) => said!(

@@ -235,7 +235,7 @@ fn an_unknown_key_is_answered_with_the_nearest_known_one_or_its_home() {
         ("[cluster]\nx = 1", "known sections are server"),
         (
             "bind = \"127.0.0.1:1\"",
-            "did you mean mqtt.bind, mqtts.bind, http.bind or https.bind?",
+            "did you mean mqtt.bind, mqtts.bind, http.bind, https.bind or ntp.bind?",
         ),
         ("colour = 1", "a line such as [mqtt] above it"),
         ("mqtt = 1883", "below [mqtt] you can set"),
