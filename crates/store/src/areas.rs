@@ -15,6 +15,9 @@ pub(crate) enum Area {
     Accounts,
     /// Revisions of the settings.
     Settings,
+    /// What devices check of the server's keys, and what is wanted of its
+    /// certificates.
+    Certificates,
     /// What nobody waits for.
     Unwatched,
 }
@@ -24,6 +27,7 @@ impl Area {
         match self {
             Area::Accounts => Some("accounts"),
             Area::Settings => Some("settings"),
+            Area::Certificates => Some("certificates"),
             Area::Unwatched => None,
         }
     }

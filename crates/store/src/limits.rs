@@ -49,3 +49,13 @@ pub const MAX_TOKENS: usize = 100;
 /// The use of a token is written down again after so long, in seconds: programs
 /// ask often, and each write waits for the disk.
 pub const TOKEN_USE_REFRESH: u64 = 60;
+
+/// Most rows of attempts kept; the least recently seen go first.
+pub const MAX_ATTEMPTS: u32 = 20_000;
+/// Most rows of attempts kept for one IP address; the least recently seen go
+/// first.
+pub const MAX_ATTEMPTS_PER_ADDRESS: u32 = 64;
+/// Most wishes for certificates kept; the oldest go first.
+pub const MAX_WISHES: u32 = 1_000;
+/// Most certificate chains that a server may say it has; more are refused.
+pub const MAX_CHAINS: usize = 100;

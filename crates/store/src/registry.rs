@@ -122,6 +122,19 @@ impl Registry {
         }))
     }
 
+    /// From now on changes made through this handle do not wait for the disk: a
+    /// power cut may lose the last ones, and damages nothing. For notes that
+    /// come often and that nobody was promised.
+    ///
+    /// # Errors
+    /// The database could not be asked.
+    pub fn without_waiting(self) -> Result<Registry, StoreError> {
+        self.connection
+            .pragma_update(None, "synchronous", "NORMAL")
+            .map_err(|source| self.failed(source))?;
+        Ok(self)
+    }
+
     /// The state of users and devices now. Takes microseconds: poll it. Moves
     /// with them, their rights and tags, not with what else is stored.
     ///

@@ -185,6 +185,58 @@ const STEPS: &[&str] = &[
         created INTEGER NOT NULL,
         last_used INTEGER
     ) STRICT, WITHOUT ROWID;",
+    // 4: attempts to connect, which device checks which key, the server's
+    // certificates and what is wanted of them.
+    "INSERT INTO areas (name, version) VALUES ('certificates', 0);
+    CREATE TABLE attempts (
+        address TEXT NOT NULL,
+        listener TEXT NOT NULL,
+        cause TEXT NOT NULL,
+        hello TEXT NOT NULL,
+        client_id TEXT NOT NULL,
+        user TEXT NOT NULL,
+        count INTEGER NOT NULL,
+        first_at INTEGER NOT NULL,
+        last_at INTEGER NOT NULL,
+        failure INTEGER NOT NULL CHECK (failure IN (0, 1)),
+        stack TEXT NOT NULL,
+        server_name TEXT,
+        version INTEGER,
+        suite INTEGER,
+        alert INTEGER,
+        why TEXT NOT NULL,
+        candidates TEXT NOT NULL,
+        certainty TEXT NOT NULL,
+        took_ms INTEGER NOT NULL,
+        PRIMARY KEY (address, listener, cause, hello, client_id, user)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX attempts_last ON attempts (last_at);
+    CREATE TABLE pins (
+        device TEXT PRIMARY KEY REFERENCES devices (name) ON DELETE CASCADE,
+        fingerprint TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        stranded INTEGER
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE certificate_wishes (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        at INTEGER NOT NULL,
+        who TEXT NOT NULL,
+        kind TEXT NOT NULL CHECK (kind IN ('renew', 'prepare', 'rotate', 'accept')),
+        strand TEXT NOT NULL,
+        strand_all INTEGER NOT NULL CHECK (strand_all IN (0, 1)),
+        state TEXT NOT NULL CHECK (state IN ('asked', 'done', 'refused')),
+        verdict_en TEXT,
+        verdict_zh TEXT
+    ) STRICT;
+    CREATE TABLE chains (
+        position INTEGER PRIMARY KEY,
+        origin TEXT NOT NULL,
+        path TEXT,
+        pem TEXT NOT NULL,
+        refused_en TEXT,
+        refused_zh TEXT,
+        since INTEGER NOT NULL
+    ) STRICT;",
 ];
 
 /// The newest schema version that this program knows.
@@ -293,6 +345,9 @@ mod tests {
         assert_eq!(registry.stage(&draft, by).unwrap(), 1);
         assert!(folder.registry_to_read().unwrap().is_some());
         assert_eq!(registry.tokens().unwrap(), []);
+        assert_eq!(registry.certificates_version().unwrap(), 0);
+        registry.pin("plug-1", "DA 39", 8).unwrap();
+        assert_eq!(registry.certificates_version().unwrap(), 1);
         let version: i64 = registry
             .connection
             .query_row("PRAGMA user_version", [], |row| row.get(0))
