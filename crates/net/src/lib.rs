@@ -7,12 +7,16 @@
 //!   ([`holder::holder_of`]);
 //! * [`surroundings`] for the machine's addresses, its container, and names on the network;
 //! * [`FirstBytes`] to recognise MQTT, TLS or HTTP on the wrong port;
+//! * [`hello`] to read what a TLS client can do, and tell which stack it looks like;
+//! * [`attempt`] to write down what came of a connection, and judge what it means;
 //! * [`Layer`] to turn socket bytes into protocol bytes and back (TLS, WebSocket, both);
 //! * [`upgrade`] to answer the HTTP request that opens a WebSocket;
 //! * [`PrivateCa`] for certificates that devices on a home network can use.
 
+pub mod attempt;
 mod cgroup;
 mod first_bytes;
+pub mod hello;
 pub mod holder;
 mod layer;
 pub mod limits;

@@ -14,6 +14,17 @@ pub const TLS_RECORD_PLAINTEXT: usize = 1024;
 /// memory.
 pub const TLS_UNFINISHED: usize = 32 * 1024;
 
+/// Longest ClientHello that is read, in bytes without its four bytes of type and length.
+///
+/// Devices send 100 to 600 bytes, browsers with post-quantum keys some 1800. A longer one ends
+/// the connection with `HelloError::TooLarge` as soon as its length is known.
+pub const HELLO_BYTES: usize = 16 * 1024;
+
+/// Most TLS records that a ClientHello may be cut into; more is `HelloError::TooLarge`.
+///
+/// A client with the smallest fragment, 512 bytes, needs 33 for the longest hello.
+pub const HELLO_RECORDS: usize = 64;
+
 /// TLS 1.2 sessions remembered for clients that resume without tickets, per process.
 /// The oldest is forgotten when it is full, and that client pays a full handshake.
 pub const TLS_SESSIONS: usize = 1024;
