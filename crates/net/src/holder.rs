@@ -195,6 +195,22 @@ pub fn holder_of(protocol: Protocol, address: SocketAddr) -> Holding {
     }
 }
 
+/// How many bytes of ours the other end of a TCP connection has not acknowledged, by the kernel's
+/// table of connections; `None` if it has no such connection, or on another system than Linux.
+///
+/// Reads the whole table, some microseconds for each connection of the machine.
+pub fn unacknowledged(local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+    #[cfg(target_os = "linux")]
+    {
+        linux::unacknowledged(local, remote)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (local, remote);
+        None
+    }
+}
+
 #[cfg(target_os = "linux")]
 mod linux {
     use std::fs;
@@ -246,6 +262,17 @@ mod linux {
             Search::Nowhere {
                 may_be_hidden: false,
             } => Holding::OutsideOurProcesses { user },
+        })
+    }
+
+    pub(super) fn unacknowledged(local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+        let plain = |at: SocketAddr| SocketAddr::new(at.ip().to_canonical(), at.port());
+        let (local, remote) = (plain(local), plain(remote));
+        ["/proc/net/tcp6", "/proc/net/tcp"].iter().find_map(|file| {
+            let table = fs::read_to_string(file).ok()?;
+            let mut rows = table.lines().filter_map(Row::parse);
+            let row = rows.find(|row| plain(row.local) == local && plain(row.remote) == remote)?;
+            Some(row.unacknowledged)
         })
     }
 
@@ -319,5 +346,25 @@ mod linux {
             .ok()
             .and_then(|text| sockets::port_range(&text))
             .is_some_and(|range| range.contains(&port))
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+
+    use super::unacknowledged;
+
+    #[test]
+    fn what_the_peer_has_taken_is_acknowledged_and_what_does_not_fit_is_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (local, remote) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
+        assert_eq!(unacknowledged(local, remote), Some(0));
+        client.set_nonblocking(true).unwrap();
+        while client.write(&[0; 65536]).is_ok() {}
+        assert!(unacknowledged(local, remote).unwrap() > 10_000);
+        assert_eq!(unacknowledged(local, "127.0.0.1:1".parse().unwrap()), None);
     }
 }

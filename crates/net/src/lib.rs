@@ -16,6 +16,7 @@
 pub mod attempt;
 mod cgroup;
 mod first_bytes;
+mod handshakes;
 pub mod hello;
 pub mod holder;
 mod layer;
@@ -26,6 +27,7 @@ pub mod surroundings;
 pub mod upgrade;
 
 pub use first_bytes::FirstBytes;
+pub use handshakes::{HandshakeLimits, Handshakes, Turn};
 pub use layer::{Layer, LayerError, Received, WebSocketError};
 pub use listener::{BindError, bind, bind_range, is_free};
 pub use pki::{PkiError, PrivateCa};

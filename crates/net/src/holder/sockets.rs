@@ -12,6 +12,8 @@ pub(super) struct Row {
     pub(super) local: SocketAddr,
     pub(super) remote: SocketAddr,
     state: u8,
+    /// Bytes that were written to it and that its peer has not acknowledged.
+    pub(super) unacknowledged: u32,
     pub(super) user: u32,
     /// 0 for a socket that its process has closed.
     pub(super) inode: u64,
@@ -26,7 +28,11 @@ impl Row {
             local: parse_address(columns.next()?)?,
             remote: parse_address(columns.next()?)?,
             state: u8::from_str_radix(columns.next()?, 16).ok()?,
-            user: columns.nth(3)?.parse().ok()?,
+            unacknowledged: {
+                let (sending, _) = columns.next()?.split_once(':')?;
+                u32::from_str_radix(sending, 16).ok()?
+            },
+            user: columns.nth(2)?.parse().ok()?,
             inode: columns.nth(1)?.parse().ok()?,
         })
     }
@@ -111,6 +117,7 @@ mod tests {
             local: local.parse().unwrap(),
             remote: "0.0.0.0:0".parse().unwrap(),
             state,
+            unacknowledged: 0,
             user: 0,
             inode: 1,
         }
@@ -140,6 +147,13 @@ mod tests {
         assert_eq!(row.local, "[::1]:8002".parse().unwrap());
         assert_eq!(row.remote, "[::ffff:127.0.0.1]:48879".parse().unwrap());
         assert!(!row.is_listening());
+    }
+
+    #[test]
+    fn what_waits_for_the_peer_is_read() {
+        let row = ROW.replace("00000000:00000000 00:", "00000C80:00000007 01:");
+        assert_eq!(Row::parse(&row).unwrap().unacknowledged, 3200);
+        assert_eq!(Row::parse(&row).unwrap().user, 110);
     }
 
     #[test]
