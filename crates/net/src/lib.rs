@@ -3,7 +3,7 @@
 //! Nothing here knows what a device is, and nothing here runs an event loop: the engine and the
 //! binary own sockets and time and call
 //!
-//! * [`bind`] for a listening socket, with an error that says who holds the port
+//! * [`bind`] and [`bind_udp`] for a listening socket, with an error that says who holds the port
 //!   ([`holder::holder_of`]);
 //! * [`surroundings`] for the machine's addresses, its container, and names on the network;
 //! * [`FirstBytes`] to recognise MQTT, TLS or HTTP on the wrong port;
@@ -22,13 +22,16 @@ pub mod holder;
 mod layer;
 pub mod limits;
 mod listener;
-mod pki;
+pub mod pki;
 pub mod surroundings;
 pub mod upgrade;
 
 pub use first_bytes::FirstBytes;
 pub use handshakes::{HandshakeLimits, Handshakes, Turn};
 pub use layer::{Layer, LayerError, Received, WebSocketError};
-pub use listener::{BindError, bind, bind_range, is_free};
-pub use pki::{PkiError, PrivateCa};
+pub use listener::{BindError, bind, bind_range, bind_udp, is_free};
+pub use pki::{
+    Certificates, Chain, Choice, Fingerprints, Offer, PkiError, PrivateCa, RecordSize, TlsProfile,
+    TlsService,
+};
 pub use rustls;

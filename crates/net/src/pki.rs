@@ -5,12 +5,18 @@
 //! with P-256. The root is RSA too, so that those devices can check its signature. All signatures
 //! use SHA-256, the one hash that a BearSSL profile for small devices has.
 
+mod certificate;
+mod certificates;
+mod chain;
+mod challenge;
 mod error;
 mod files;
 mod fingerprint;
 mod issue;
 mod key;
 mod leaf;
+mod offer;
+mod service;
 mod validity;
 
 use std::path::Path;
@@ -20,12 +26,20 @@ use std::time::SystemTime;
 use rcgen::{Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
 use rustls::server::ServerSessionMemoryCache;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
+pub use self::certificate::{CertificateFacts, Hash, KeyKind, SignatureKind};
+pub use self::certificates::{Certificates, Choice};
+pub use self::chain::{Anchor, AnchorKind, Chain, ChainNote, Origin};
 pub use self::error::PkiError;
 use self::files::{CA_FIX, Folder};
-use self::key::KeyKind;
+pub use self::fingerprint::{Fingerprint, Fingerprints};
+pub use self::key::ServerKey;
 use self::leaf::{Leaf, LeafByClientHello};
+pub use self::offer::{Offer, WhyNot};
+pub use self::service::{RecordSize, TlsProfile, TlsService};
 use self::validity::Validity;
 use crate::limits::TLS_SESSIONS;
 
@@ -58,7 +72,7 @@ impl PrivateCa {
     /// exists is ever overwritten here.
     pub fn open_or_create(dir: &Path, now: SystemTime) -> Result<PrivateCa, PkiError> {
         let folder = Folder::open(dir)?;
-        let ca_key = folder.key("ca", KeyKind::Rsa, CA_LOST)?;
+        let ca_key = folder.key("ca", ServerKey::Rsa, CA_LOST)?;
         let ca_pem = match folder.read("ca.pem")? {
             Some(pem) => pem,
             None => {
@@ -70,8 +84,8 @@ impl PrivateCa {
         let ca_der = folder.check_root(&ca_pem, &ca_key, now)?;
         let issuer = Issuer::from_ca_cert_der(&ca_der.as_slice().into(), ca_key)
             .map_err(|e| folder.broken("ca.pem", e.to_string(), CA_FIX))?;
-        let rsa = Leaf::open(&folder, KeyKind::Rsa)?;
-        let p256 = Leaf::open(&folder, KeyKind::P256)?;
+        let rsa = Leaf::open(&folder, ServerKey::Rsa)?;
+        let p256 = Leaf::open(&folder, ServerKey::P256)?;
         let serving = Arc::new(LeafByClientHello::default());
         let mut ca = PrivateCa {
             folder,
@@ -121,8 +135,24 @@ impl PrivateCa {
     /// of the RSA server key (the version 2 algorithm, current since Tasmota 8.4). It stays the
     /// same across renewals.
     pub fn tasmota_fingerprint(&self) -> String {
+        self.fingerprints().v2.to_string()
+    }
+
+    /// Both fingerprints of the RSA server key.
+    pub fn fingerprints(&self) -> Fingerprints {
         let (exponent, modulus) = self.rsa.rsa_public_key();
-        fingerprint::to_text(&fingerprint::v2(exponent, modulus))
+        Fingerprints::of(exponent, modulus)
+    }
+
+    /// What to present: the P-256 certificate and the RSA one, each once it is issued.
+    pub fn chains(&self) -> Vec<Chain> {
+        let root = CertificateDer::from(self.ca_der.as_slice());
+        let name = X509Certificate::from_der(&root).map_or_else(
+            |_| String::new(),
+            |(_, root)| certificate::name_of(root.subject()),
+        );
+        let leaves = [&self.p256, &self.rsa].into_iter();
+        leaves.filter_map(|leaf| leaf.chain(&name)).collect()
     }
 
     /// The TLS profile for device listeners.

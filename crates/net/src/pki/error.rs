@@ -90,4 +90,29 @@ pub enum PkiError {
         /// What the cryptographic library said.
         what: String,
     },
+    /// A certificate for an ACME challenge could not be made.
+    #[error(
+        "cannot answer the challenge for `{name}`: {what}; report this line, it should not happen"
+    )]
+    Challenge {
+        /// The name.
+        name: String,
+        /// What the cryptographic library said.
+        what: String,
+    },
+    /// The roots that clients' certificates have to come from cannot be used.
+    #[error(
+        "client certificates cannot be asked for: {what}; let the file hold the certificate of \
+         each authority whose clients may connect"
+    )]
+    ClientRoots {
+        /// What is wrong with them.
+        what: String,
+    },
+    /// The cryptographic library could not set up TLS.
+    #[error("cannot set up TLS: {what}; report this line, it should not happen")]
+    Tls {
+        /// What it said.
+        what: String,
+    },
 }

@@ -13,7 +13,7 @@ use rustls::pki_types::pem::PemObject;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::error::PkiError;
-use super::key::KeyKind;
+use super::key::ServerKey;
 use super::validity::seconds;
 use crate::limits::PEM_FILE;
 
@@ -59,7 +59,7 @@ impl Folder {
     pub(super) fn key(
         &self,
         stem: &str,
-        kind: KeyKind,
+        kind: ServerKey,
         consequence: &'static str,
     ) -> Result<KeyPair, PkiError> {
         let (name, certificate) = (format!("{stem}.key"), self.path(&format!("{stem}.pem")));

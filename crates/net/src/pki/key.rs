@@ -5,44 +5,45 @@ use std::sync::Arc;
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
-/// The two kinds of key that devices between them understand.
+/// The two keys of a server: the kinds that devices between them understand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum KeyKind {
+pub enum ServerKey {
     /// 2048 bits: Tasmota on ESP8266 refuses more.
     Rsa,
+    /// Five times cheaper, for everything that is no BearSSL.
     P256,
 }
 
-impl KeyKind {
+impl ServerKey {
     pub(super) fn generate(self) -> Result<KeyPair, rcgen::Error> {
         match self {
-            KeyKind::Rsa => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048),
-            KeyKind::P256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
+            ServerKey::Rsa => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048),
+            ServerKey::P256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
         }
     }
 
     pub(super) fn fits(self, key: &KeyPair) -> bool {
         match self {
-            KeyKind::Rsa => {
+            ServerKey::Rsa => {
                 key.algorithm() == &PKCS_RSA_SHA256
                     && rsa_numbers(key.public_key_raw())
                         .is_some_and(|(_, modulus)| modulus.len() == 2048 / 8)
             }
-            KeyKind::P256 => key.algorithm() == &PKCS_ECDSA_P256_SHA256,
+            ServerKey::P256 => key.algorithm() == &PKCS_ECDSA_P256_SHA256,
         }
     }
 
     pub(super) fn described(self) -> &'static str {
         match self {
-            KeyKind::Rsa => "an RSA key of 2048 bits",
-            KeyKind::P256 => "a P-256 key",
+            ServerKey::Rsa => "an RSA key of 2048 bits",
+            ServerKey::P256 => "a P-256 key",
         }
     }
 
     pub(super) fn stem(self) -> &'static str {
         match self {
-            KeyKind::Rsa => "server-rsa",
-            KeyKind::P256 => "server-p256",
+            ServerKey::Rsa => "server-rsa",
+            ServerKey::P256 => "server-p256",
         }
     }
 }

@@ -11,24 +11,26 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{CipherSuite, NamedGroup, SignatureScheme};
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::certificate::{KeyKind, dns_names};
+use super::chain::{Anchor, AnchorKind, Chain, Origin};
 use super::error::PkiError;
 use super::files::Folder;
 use super::issue;
-use super::key::{KeyKind, rsa_numbers};
+use super::key::{ServerKey, rsa_numbers};
 use super::validity::{RENEW_BEFORE, Validity, seconds};
 
 /// The key of one kind, and its certificate once there is one.
 #[derive(Debug)]
 pub(super) struct Leaf {
-    kind: KeyKind,
+    kind: ServerKey,
     key: KeyPair,
     pem: Option<String>,
 }
 
 impl Leaf {
-    pub(super) fn open(folder: &Folder, kind: KeyKind) -> Result<Leaf, PkiError> {
+    pub(super) fn open(folder: &Folder, kind: ServerKey) -> Result<Leaf, PkiError> {
         let key = folder.key(kind.stem(), kind, LEAF_LOST)?;
         let mut leaf = Leaf {
             kind,
@@ -49,7 +51,7 @@ impl Leaf {
         Ok(leaf)
     }
 
-    pub(super) fn kind(&self) -> KeyKind {
+    pub(super) fn kind(&self) -> ServerKey {
         self.kind
     }
 
@@ -129,6 +131,25 @@ impl Leaf {
         Ok(Arc::new(CertifiedKey::new(chain, key)))
     }
 
+    /// The certificate and its key as a chain that ends at `root`; `None` before there is one.
+    pub(super) fn chain(&self, root: &str) -> Option<Chain> {
+        let key = PrivateKeyDer::try_from(self.key.serialized_der()).ok()?;
+        let anchor = Anchor {
+            name: root.to_owned(),
+            kind: AnchorKind::Private,
+            key: KeyKind::Rsa(2048),
+            length: 1,
+        };
+        Chain::new(
+            Origin::Private,
+            vec![self.der()?],
+            &[Some(anchor.key)],
+            &key,
+            vec![anchor],
+            Vec::new(),
+        )
+    }
+
     /// Exponent and modulus, big endian without leading zeros.
     ///
     /// # Panics
@@ -137,21 +158,6 @@ impl Leaf {
     pub(super) fn rsa_public_key(&self) -> (&[u8], &[u8]) {
         rsa_numbers(self.key.public_key_raw()).expect("checked when the key was read or made")
     }
-}
-
-fn dns_names(certificate: &X509Certificate<'_>) -> Vec<String> {
-    let Ok(Some(names)) = certificate.subject_alternative_name() else {
-        return Vec::new();
-    };
-    names
-        .value
-        .general_names
-        .iter()
-        .filter_map(|name| match name {
-            GeneralName::DNSName(name) => Some((*name).to_owned()),
-            _ => None,
-        })
-        .collect()
 }
 
 /// Gives each client the cheapest certificate that it can use. Both can be exchanged while

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::key::KeyKind;
+use super::key::ServerKey;
 
 /// First and last moment of a certificate.
 #[derive(Debug, Clone, Copy)]
@@ -26,11 +26,11 @@ impl Validity {
     /// RSA goes to the small devices, whose clock may stand at 1970: valid from the epoch on.
     /// P-256 goes to telephones and browsers too, and Apple refuses more than 825 days between
     /// the two dates, so its past is a year and the rest is future.
-    pub(super) fn of_leaf(kind: KeyKind, now: SystemTime) -> Validity {
+    pub(super) fn of_leaf(kind: ServerKey, now: SystemTime) -> Validity {
         let now = trusted(now);
         let (from, ahead) = match kind {
-            KeyKind::Rsa => (UNIX_EPOCH, 825 * DAY),
-            KeyKind::P256 => (now - 365 * DAY, 459 * DAY),
+            ServerKey::Rsa => (UNIX_EPOCH, 825 * DAY),
+            ServerKey::P256 => (now - 365 * DAY, 459 * DAY),
         };
         Validity {
             from,
