@@ -64,6 +64,14 @@ def test_traffic_idle_connections_and_connects_run_over_tls(own_server, version)
     assert f"TLS {version}" in report["scenario"]
     assert bench("connects", "--count=30", "--concurrent=5", *tls)["connects"] == 30
     assert bench("idle", "--connections=50", *tls)["dropped"] == 0
+    assert bench("connects", "--count=30", "--concurrent=5", "--tls-rsa", *tls)["resumed"] == 0
+    resumed = bench("connects", "--count=30", "--concurrent=5", "--tls-resume", *tls)
+    assert resumed["resumed"] == 30 and ", resumed" in resumed["scenario"]
+
+
+def test_connects_come_at_the_rate_that_was_asked_for(server):
+    report = load(server, "connects", "--count=100", "--rate=200")
+    assert 190 <= report["per_second"] <= 205 and report["latency_microseconds"]["p50"] > 0
 
 
 def test_tls_with_the_wrong_authority_is_refused_and_says_so(own_server, tmp_path):

@@ -366,6 +366,7 @@ fn a_connect_storm_admits_every_client_once() {
     let scenario = Scenario::Connects {
         count: 200,
         concurrent: 8,
+        rate: None,
     };
     let report = run(&relay(Fault::None), &scenario).expect("runs");
     let Figures::Connects(connects) = &report.figures else {
@@ -373,6 +374,22 @@ fn a_connect_storm_admits_every_client_once() {
     };
     assert_eq!(connects.connects, 200);
     assert!(connects.per_second() > 0.0 && connects.broker_cpu.is_some());
+}
+
+#[test]
+fn connects_on_a_schedule_keep_to_it() {
+    let scenario = Scenario::Connects {
+        count: 100,
+        concurrent: 8,
+        rate: Some(200),
+    };
+    let report = run(&relay(Fault::None), &scenario).expect("runs");
+    let Figures::Connects(connects) = &report.figures else {
+        panic!("{report}");
+    };
+    // The first is due at once, the last one interval before the end of half a second.
+    assert!(connects.elapsed.as_secs_f64() >= 0.495, "{report}");
+    assert!(connects.latency.is_some(), "{report}");
 }
 
 fn wildcards() -> Scenario {

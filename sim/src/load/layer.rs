@@ -1,8 +1,9 @@
 //! What lies between a socket and MQTT: nothing, or TLS.
 
+use super::target::Tls;
 use super::{LoadError, Target};
 use std::io::{self, Read, Write};
-use tokio_rustls::rustls::ClientConnection;
+use tokio_rustls::rustls::{ClientConnection, HandshakeKind};
 
 /// Plain bytes or TLS.
 pub(super) enum Layer {
@@ -45,7 +46,11 @@ impl Buffers {
 
 impl Layer {
     pub(super) fn of(target: &Target) -> Result<Layer, LoadError> {
-        Ok(match &target.tls {
+        Layer::with(target.tls.as_ref())
+    }
+
+    pub(super) fn with(tls: Option<&Tls>) -> Result<Layer, LoadError> {
+        Ok(match tls {
             None => Layer::Plain,
             Some(tls) => Layer::Tls(Box::new(Secure {
                 connection: tls.begin()?,
@@ -105,6 +110,16 @@ impl Layer {
                     out.clear();
                 }
                 secure.flush(stream)
+            }
+        }
+    }
+
+    /// An earlier session was taken up again.
+    pub(super) fn is_resumed(&self) -> bool {
+        match self {
+            Layer::Plain => false,
+            Layer::Tls(secure) => {
+                secure.connection.handshake_kind() == Some(HandshakeKind::Resumed)
             }
         }
     }

@@ -41,7 +41,7 @@ pub use rules::{
     RETAINED_PUBLISHERS, WARM_UP_CONNECTIONS,
 };
 pub use scenario::{Flow, Scenario, Shape, Timing};
-pub use target::{Target, Tls, TlsVersion};
+pub use target::{Handshake, Key, Target, Tls, TlsVersion};
 
 use crate::descriptors;
 use clocks::Clocks;
@@ -114,7 +114,11 @@ pub fn run(target: &Target, scenario: &Scenario) -> Result<Report, LoadError> {
             connections,
             subscribe,
         } => idle::run(target, *connections, *subscribe)?,
-        Scenario::Connects { count, concurrent } => connects::run(target, *count, *concurrent)?,
+        Scenario::Connects {
+            count,
+            concurrent,
+            rate,
+        } => connects::run(target, *count, *concurrent, *rate)?,
     };
     Ok(Report {
         scenario: format!("{scenario}{}", on_what(target)),
@@ -129,10 +133,17 @@ fn on_what(target: &Target) -> String {
         words.push_str(", MQTT 5");
     }
     if let Some(tls) = &target.tls {
-        words.push_str(match tls.version() {
+        let handshake = tls.handshake();
+        words.push_str(match handshake.version {
             TlsVersion::V12 => ", TLS 1.2",
             TlsVersion::V13 => ", TLS 1.3",
         });
+        if handshake.key == Key::Rsa {
+            words.push_str(", RSA");
+        }
+        if handshake.resume {
+            words.push_str(", resumed");
+        }
     }
     words
 }

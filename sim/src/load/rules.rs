@@ -65,7 +65,12 @@ impl Scenario {
                 (messages, "messages")
             }
             Scenario::Idle { connections, .. } => (connections, "connections"),
-            Scenario::Connects { count, concurrent } => {
+            Scenario::Connects {
+                count,
+                concurrent,
+                rate,
+            } => {
+                check_rate(rate, "connects")?;
                 if count > MAX_CONNECTS {
                     return refuse(format!(
                         "{count} connects; choose at most {MAX_CONNECTS}, the local ports that \
@@ -108,12 +113,7 @@ impl Flow {
     fn check(&self) -> Result<(), LoadError> {
         check_payload(self.payload, traffic::STAMP)?;
         check_window(self.window)?;
-        match self.rate {
-            Some(rate) if !(1..=MAX_RATE).contains(&rate) => refuse(format!(
-                "rate is {rate} messages per second; choose 1 to {MAX_RATE}"
-            )),
-            _ => Ok(()),
-        }
+        check_rate(self.rate, "messages")
     }
 }
 
@@ -138,6 +138,15 @@ fn check_payload(payload: usize, least: usize) -> Result<(), LoadError> {
     refuse(format!(
         "payload is {payload} bytes; choose {least} (the stamp that is checked) to {MAX_PAYLOAD}"
     ))
+}
+
+fn check_rate(rate: Option<u32>, of_what: &str) -> Result<(), LoadError> {
+    match rate {
+        Some(rate) if !(1..=MAX_RATE).contains(&rate) => refuse(format!(
+            "rate is {rate} {of_what} per second; choose 1 to {MAX_RATE}"
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn check_window(window: u32) -> Result<(), LoadError> {
@@ -167,7 +176,7 @@ pub const MAX_PAYLOAD: usize = 1 << 20;
 /// Largest window of a publisher.
 pub const MAX_WINDOW: u32 = 1000;
 
-/// Most messages per second of a schedule.
+/// Most messages, or connects, per second of a schedule.
 pub const MAX_RATE: u32 = 1_000_000;
 
 /// Most retained or recovered messages, and most wildcard filters: their numbers have seven digits.
@@ -235,6 +244,7 @@ mod tests {
                 Scenario::Connects {
                     count: 10,
                     concurrent: 0,
+                    rate: None,
                 },
                 "no connects",
             ),

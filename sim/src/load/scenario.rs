@@ -71,6 +71,9 @@ pub enum Scenario {
         count: u32,
         /// How many at a time.
         concurrent: u32,
+        /// Begun per second, on a schedule, at most 1,000,000; `None` begins one whenever another
+        /// is over.
+        rate: Option<u32>,
     },
 }
 
@@ -213,9 +216,17 @@ impl fmt::Display for Scenario {
                     "no subscription"
                 }
             ),
-            Scenario::Connects { count, concurrent } => {
-                write!(f, "{count} connects, {concurrent} at a time")
-            }
+            Scenario::Connects {
+                count,
+                concurrent,
+                rate,
+            } => match rate {
+                None => write!(f, "{count} connects, {concurrent} at a time"),
+                Some(rate) => write!(
+                    f,
+                    "{count} connects, {rate} per second, at most {concurrent} at a time"
+                ),
+            },
         }
     }
 }

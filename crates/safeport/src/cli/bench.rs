@@ -164,6 +164,9 @@ pub(super) enum Load {
         /// How many at a time
         #[arg(long, default_value_t = 50)]
         concurrent: u32,
+        /// Begin this many per second, on a schedule, instead of one whenever another is over
+        #[arg(long, value_name = "PER SECOND")]
+        rate: Option<u32>,
         #[command(flatten)]
         target: TargetArgs,
     },
@@ -312,10 +315,14 @@ impl Load {
                 subscribe: *subscribe,
             },
             Load::Connects {
-                count, concurrent, ..
+                count,
+                concurrent,
+                rate,
+                ..
             } => Scenario::Connects {
                 count: *count,
                 concurrent: *concurrent,
+                rate: *rate,
             },
         })
     }

@@ -1,6 +1,6 @@
 //! Figures of connections: held, or coming and going.
 
-use super::shares;
+use super::{Latency, Microseconds, shares};
 use serde_json::{Value, json};
 use std::fmt;
 use std::time::Duration;
@@ -28,6 +28,10 @@ pub struct Idle {
 pub struct Connects {
     /// Connections that were admitted.
     pub connects: u32,
+    /// How many of them took up an earlier session of TLS.
+    pub resumed: u32,
+    /// From when a connection was due to its CONNACK.
+    pub latency: Option<Latency>,
     /// Time for all of them.
     pub elapsed: Duration,
     /// CPU time of the broker.
@@ -65,6 +69,8 @@ impl Connects {
     pub(super) fn to_json(&self) -> Value {
         json!({
             "connects": self.connects,
+            "resumed": self.resumed,
+            "latency_microseconds": self.latency.map(Latency::to_json),
             "seconds": self.elapsed.as_secs_f64(),
             "per_second": self.per_second(),
             "broker_cpu_microseconds_per_connect": self.cpu_per_connect(),
@@ -113,8 +119,20 @@ impl fmt::Display for Connects {
                 "  {cost:.0} µs CPU of the broker per connect and disconnect"
             )?;
         }
+        if let Some(latency) = &self.latency {
+            writeln!(
+                f,
+                "  until CONNACK: half below {}, 99 % below {}",
+                Microseconds(latency.p50),
+                Microseconds(latency.p99)
+            )?;
+        }
         shares(f, self.generator_share, self.others_share)?;
-        write!(f, "  all {} admitted", self.connects)
+        write!(f, "  all {} admitted", self.connects)?;
+        match self.resumed {
+            0 => Ok(()),
+            resumed => write!(f, ", {resumed} of them by a resumed session"),
+        }
     }
 }
 

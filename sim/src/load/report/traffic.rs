@@ -89,7 +89,6 @@ impl Traffic {
     }
 
     pub(super) fn to_json(&self) -> Value {
-        let microseconds = |time: Duration| time.as_nanos() as f64 / 1e3;
         let mut value = json!({
             "deliveries": self.deliveries,
             "seconds": self.elapsed.as_secs_f64(),
@@ -98,11 +97,7 @@ impl Traffic {
             "broker_cpu_seconds": self.broker_cpu.map(|cpu| cpu.as_secs_f64()),
             "generator_cpu_share": self.generator_share,
             "other_cpu_share": self.others_share,
-            "latency_microseconds": self.latency.map(|latency| json!({
-                "p50": microseconds(latency.p50),
-                "p99": microseconds(latency.p99),
-                "p99.9": microseconds(latency.p999),
-            })),
+            "latency_microseconds": self.latency.map(Latency::to_json),
         });
         self.exactness.add_to(&mut value);
         value
@@ -116,6 +111,15 @@ impl Latency {
             p50: times.quantile(0.5)?,
             p99: times.quantile(0.99)?,
             p999: times.quantile(0.999)?,
+        })
+    }
+
+    pub(super) fn to_json(self) -> Value {
+        let microseconds = |time: Duration| time.as_nanos() as f64 / 1e3;
+        json!({
+            "p50": microseconds(self.p50),
+            "p99": microseconds(self.p99),
+            "p99.9": microseconds(self.p999),
         })
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use safeport_mqtt::Version;
-use safeport_sim::load::{Target, Tls, TlsVersion};
+use safeport_sim::load::{Handshake, Key, Target, Tls, TlsVersion};
 
 use crate::console::Failure;
 use crate::say;
@@ -37,7 +37,7 @@ pub(in crate::cli) struct AddressArgs {
     /// Version of MQTT
     #[arg(long, value_enum, default_value_t = Spoken::V311)]
     mqtt: Spoken,
-    /// Speak TLS; every connection makes a full handshake
+    /// Speak TLS
     #[arg(long, requires = "ca")]
     tls: bool,
     /// With --tls: the certificate authority to trust, a PEM file (Safeport's own is `pki/ca.pem` in
@@ -47,6 +47,13 @@ pub(in crate::cli) struct AddressArgs {
     /// With --tls: its version
     #[arg(long, value_enum, default_value_t = Sealed::V13)]
     tls_version: Sealed,
+    /// With --tls: offer only RSA, as a Tasmota does, so that the broker sends its RSA certificate
+    #[arg(long, requires = "tls")]
+    tls_rsa: bool,
+    /// With --tls: connections that come and go resume the session of the one before; otherwise
+    /// every handshake is a full one
+    #[arg(long, requires = "tls")]
+    tls_resume: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -79,12 +86,19 @@ impl AddressArgs {
         let tls = match &self.ca {
             None => None,
             Some(ca) => {
-                let version = match self.tls_version {
-                    Sealed::V12 => TlsVersion::V12,
-                    Sealed::V13 => TlsVersion::V13,
+                let handshake = Handshake {
+                    version: match self.tls_version {
+                        Sealed::V12 => TlsVersion::V12,
+                        Sealed::V13 => TlsVersion::V13,
+                    },
+                    key: if self.tls_rsa { Key::Rsa } else { Key::Any },
+                    resume: self.tls_resume,
                 };
                 let unusable = || Failure::usage(say!(texts, "ca-unreadable", path = ca.display()));
-                Some(Tls::new(ca, &self.host, version).map_err(|error| unusable().detail(error))?)
+                Some(
+                    Tls::new(ca, &self.host, handshake)
+                        .map_err(|error| unusable().detail(error))?,
+                )
             }
         };
         Ok(Target {
