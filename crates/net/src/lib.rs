@@ -11,6 +11,7 @@
 //! * [`attempt`] to write down what came of a connection, and judge what it means;
 //! * [`Layer`] to turn socket bytes into protocol bytes and back (TLS, WebSocket, both);
 //! * [`upgrade`] to answer the HTTP request that opens a WebSocket;
+//! * [`ntp`] to tell devices the time;
 //! * [`PrivateCa`] for certificates that devices on a home network can use.
 
 pub mod attempt;
@@ -22,6 +23,7 @@ pub mod holder;
 mod layer;
 pub mod limits;
 mod listener;
+pub mod ntp;
 pub mod pki;
 pub mod surroundings;
 pub mod upgrade;

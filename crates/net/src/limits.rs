@@ -1,5 +1,7 @@
 //! Every bound of this crate, and what happens at it.
 
+use std::time::Duration;
+
 /// Largest plaintext of one outgoing TLS application record, in bytes.
 ///
 /// BearSSL clients with a 1024-byte buffer (Tasmota on ESP8266) accept 1320 and die on more;
@@ -70,3 +72,17 @@ pub const COMMAND_LINE: usize = 200;
 /// Names that are looked up at the same time. A resolver that does not answer keeps its thread
 /// until it gives up, so more than these are refused until then.
 pub const LOOKUPS: usize = 32;
+
+/// Addresses whose questions for the time are counted; beyond, those that have not asked for
+/// longest are forgotten. Some 80 bytes each.
+pub const NTP_ADDRESSES: usize = 8192;
+
+/// Questions for the time that one address may ask in a row. A device asks one, a client at its
+/// start up to eight; more devices may share an address behind a router.
+pub const NTP_QUESTIONS_AT_ONCE: f64 = 16.0;
+
+/// Seconds after which an address that has asked too often may ask once more.
+pub const NTP_SECONDS_PER_QUESTION: f64 = 1.0;
+
+/// How long an address is not told again that it asks too often: it is then not answered at all.
+pub const NTP_SECONDS_PER_REFUSAL: Duration = Duration::from_secs(60);

@@ -111,7 +111,17 @@ pub enum BindError {
 /// [`BindError`], which names the setting `key`, the holder of a taken port as far as this user
 /// may know it, and what to do.
 pub fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, BindError> {
-    listen_in_some_family(address, listen).map_err(|error| explain(key, address, error))
+    in_some_family(address, listen).map_err(|error| explain(key, Protocol::Tcp, address, error))
+}
+
+/// Binds a UDP socket: non-blocking. Port 0 lets the operating system choose. `[::]` takes IPv4
+/// too, as with [`bind`]. No other socket may have the same port, not even one that would share.
+///
+/// # Errors
+///
+/// As [`bind`].
+pub fn bind_udp(key: &str, address: SocketAddr) -> Result<UdpSocket, BindError> {
+    in_some_family(address, open_udp).map_err(|error| explain(key, Protocol::Udp, address, error))
 }
 
 /// As [`bind`], on the first port of `range` (named by the setting `key`) that can be had on
@@ -129,14 +139,14 @@ pub fn bind_range(
     let mut tried = Vec::new();
     for port in range.clone() {
         let address = SocketAddr::new(ip, port);
-        let error = match listen_in_some_family(address, listen) {
+        let error = match in_some_family(address, listen) {
             Ok(listener) => return Ok((listener, port)),
             Err(error) => error,
         };
         let holding = match error.kind() {
             io::ErrorKind::AddrInUse => Some(address),
             io::ErrorKind::PermissionDenied if port < 1024 => None,
-            _ => return Err(explain(key, address, error)),
+            _ => return Err(explain(key, Protocol::Tcp, address, error)),
         };
         if tried.len() < RANGE_HOLDERS {
             tried.push((
@@ -158,24 +168,24 @@ pub fn bind_range(
 /// and where the machine does not have the address.
 pub fn is_free(protocol: Protocol, address: SocketAddr) -> bool {
     match protocol {
-        Protocol::Tcp => listen_in_some_family(address, listen).is_ok(),
-        Protocol::Udp => UdpSocket::bind(address).is_ok(),
+        Protocol::Tcp => in_some_family(address, listen).is_ok(),
+        Protocol::Udp => in_some_family(address, open_udp).is_ok(),
     }
 }
 
-fn listen_in_some_family(
+fn in_some_family<T>(
     address: SocketAddr,
-    listen: impl Fn(SocketAddr) -> io::Result<TcpListener>,
-) -> io::Result<TcpListener> {
-    listen(address).or_else(|error| {
+    open: impl Fn(SocketAddr) -> io::Result<T>,
+) -> io::Result<T> {
+    open(address).or_else(|error| {
         let is_final = matches!(
             error.kind(),
             io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied
         );
-        if address.ip() != ANY_IPV6_ADDRESS || is_final || listen(ANY_IPV6).is_ok() {
+        if address.ip() != ANY_IPV6_ADDRESS || is_final || open(ANY_IPV6).is_ok() {
             return Err(error);
         }
-        listen(SocketAddr::new(
+        open(SocketAddr::new(
             Ipv4Addr::UNSPECIFIED.into(),
             address.port(),
         ))
@@ -203,14 +213,29 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn explain(key: &str, address: SocketAddr, source: io::Error) -> BindError {
+fn open_udp(address: SocketAddr) -> io::Result<UdpSocket> {
+    let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Transport::UDP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(address.ip() != ANY_IPV6_ADDRESS)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+fn explain(key: &str, protocol: Protocol, address: SocketAddr, source: io::Error) -> BindError {
     let key = key.to_owned();
     match source.kind() {
         io::ErrorKind::AddrInUse => BindError::Taken {
             key,
             address,
-            holding: holder_of(Protocol::Tcp, address),
-            free: free_port_after(address),
+            holding: holder_of(protocol, address),
+            free: free_port_after(protocol, address),
         },
         io::ErrorKind::PermissionDenied if address.port() < 1024 => {
             BindError::Privileged { key, address }
@@ -246,10 +271,10 @@ fn every_address(address: &SocketAddr, family_off: &bool) -> &'static str {
     }
 }
 
-fn free_port_after(address: SocketAddr) -> Option<u16> {
+fn free_port_after(protocol: Protocol, address: SocketAddr) -> Option<u16> {
     (1..=FREE_PORT_TRIES)
         .filter_map(|step| address.port().checked_add(step))
-        .find(|&port| is_free(Protocol::Tcp, SocketAddr::new(address.ip(), port)))
+        .find(|&port| is_free(protocol, SocketAddr::new(address.ip(), port)))
 }
 
 /// What helps beside another port; ends in ", or " where there is something.
@@ -303,11 +328,10 @@ mod tests {
             }
             listen(address)
         };
-        let listener =
-            listen_in_some_family(any_port(Ipv6Addr::UNSPECIFIED), without_ipv6).unwrap();
+        let listener = in_some_family(any_port(Ipv6Addr::UNSPECIFIED), without_ipv6).unwrap();
         assert_eq!(listener.local_addr().unwrap().ip(), Ipv4Addr::UNSPECIFIED);
         let one_address = any_port(Ipv6Addr::LOCALHOST);
-        assert!(listen_in_some_family(one_address, without_ipv6).is_err());
+        assert!(in_some_family(one_address, without_ipv6).is_err());
     }
 
     #[test]
@@ -318,8 +342,7 @@ mod tests {
             }
             listen(address)
         };
-        let error =
-            listen_in_some_family(any_port(Ipv6Addr::UNSPECIFIED), with_taken_port).unwrap_err();
+        let error = in_some_family(any_port(Ipv6Addr::UNSPECIFIED), with_taken_port).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 
@@ -338,5 +361,37 @@ mod tests {
         let mapped = any_port(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
         let listener = listen(mapped).unwrap();
         assert_eq!(listener.local_addr().unwrap().ip(), Ipv4Addr::LOCALHOST);
+    }
+
+    #[test]
+    fn a_udp_socket_on_all_addresses_answers_ipv4_too_and_shares_its_port_with_none() {
+        let socket = bind_udp("ntp.bind", any_port(Ipv6Addr::UNSPECIFIED)).unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let asker = UdpSocket::bind("127.0.0.1:0").unwrap();
+        asker.send_to(b"?", ("127.0.0.1", port)).unwrap();
+        socket.set_nonblocking(false).unwrap();
+        let (length, from) = socket.recv_from(&mut [0; 8]).unwrap();
+        assert_eq!(
+            (length, from.port()),
+            (1, asker.local_addr().unwrap().port())
+        );
+        for ip in [
+            Ipv6Addr::UNSPECIFIED.into(),
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Ipv4Addr::LOCALHOST.into(),
+        ] {
+            let address = SocketAddr::new(ip, port);
+            assert!(!is_free(Protocol::Udp, address), "{address}");
+            match bind_udp("ntp.bind", address) {
+                Err(BindError::Taken { holding, key, .. }) => {
+                    assert_eq!(key, "ntp.bind");
+                    #[cfg(target_os = "linux")]
+                    assert_eq!(holding, Holding::ThisProcess, "{address}");
+                }
+                other => panic!("{address}: {other:?}"),
+            }
+        }
+        // The other space of ports.
+        assert!(is_free(Protocol::Tcp, any_port(Ipv4Addr::LOCALHOST)));
     }
 }
