@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::Protocol;
+
 /// A bound address with its transport and protocol, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Listener {
@@ -13,11 +15,23 @@ pub enum Listener {
     Http,
     /// The same over TLS.
     Https,
+    /// The time, over UDP.
+    Ntp,
 }
 
 impl Listener {
     /// Every listener, in the order of the settings file.
-    pub const ALL: [Listener; 4] = [
+    pub const ALL: [Listener; 5] = [
+        Listener::Mqtt,
+        Listener::Mqtts,
+        Listener::Http,
+        Listener::Https,
+        Listener::Ntp,
+    ];
+
+    /// Those that take connections (TCP): what devices are told, proved and
+    /// counted by is theirs. The others answer packets.
+    pub const CONNECTED: [Listener; 4] = [
         Listener::Mqtt,
         Listener::Mqtts,
         Listener::Http,
@@ -31,6 +45,7 @@ impl Listener {
             Listener::Mqtts => "mqtts",
             Listener::Http => "http",
             Listener::Https => "https",
+            Listener::Ntp => "ntp",
         }
     }
 
@@ -41,6 +56,7 @@ impl Listener {
             Listener::Mqtts => "mqtts.bind",
             Listener::Http => "http.bind",
             Listener::Https => "https.bind",
+            Listener::Ntp => "ntp.bind",
         }
     }
 
@@ -51,6 +67,15 @@ impl Listener {
             Listener::Mqtts => "mqtts.enabled",
             Listener::Http => "http.enabled",
             Listener::Https => "https.enabled",
+            Listener::Ntp => "ntp.enabled",
+        }
+    }
+
+    /// What carries it.
+    pub fn protocol(self) -> Protocol {
+        match self {
+            Listener::Mqtt | Listener::Mqtts | Listener::Http | Listener::Https => Protocol::Tcp,
+            Listener::Ntp => Protocol::Udp,
         }
     }
 
@@ -63,5 +88,18 @@ impl Listener {
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listeners_that_take_connections_are_those_of_tcp() {
+        let tcp = Listener::ALL
+            .into_iter()
+            .filter(|listener| listener.protocol() == Protocol::Tcp);
+        assert!(tcp.eq(Listener::CONNECTED));
     }
 }

@@ -249,6 +249,8 @@ pub(crate) fn schemes_of(listener: Listener) -> &'static [Scheme] {
         Listener::Mqtts => &[Scheme::Mqtts],
         Listener::Http => &[Scheme::Http, Scheme::Ws],
         Listener::Https => &[Scheme::Https, Scheme::Wss],
+        // Devices are told its host by hand; there is no URL of it.
+        Listener::Ntp => &[],
     }
 }
 
@@ -334,7 +336,7 @@ impl Planner<'_> {
                 for address in self.addresses(listener, written) {
                     wanted.push(PlannedBind {
                         listener,
-                        protocol: Protocol::Tcp,
+                        protocol: listener.protocol(),
                         address,
                         written: written.clone(),
                         key: key.to_string(),
@@ -374,7 +376,7 @@ impl Planner<'_> {
 
     /// After all others, so that they give way.
     fn plan_standard_ports(&mut self) {
-        for listener in Listener::ALL {
+        for listener in Listener::CONNECTED {
             let Some((port, key)) = self.settings.standard_port(listener) else {
                 continue;
             };
@@ -404,7 +406,7 @@ impl Planner<'_> {
             return;
         }
         let key = "advertise.host";
-        for listener in Listener::ALL {
+        for listener in Listener::CONNECTED {
             // To one name one port: that of the first bind that others reach.
             let port = self
                 .plan

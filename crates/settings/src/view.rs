@@ -153,6 +153,7 @@ impl Settings {
             Listener::Mqtts => (self.mqtts.enabled, &self.mqtts.bind),
             Listener::Http => (self.http.enabled, &self.http.bind),
             Listener::Https => (self.https.enabled, &self.https.bind),
+            Listener::Ntp => (self.ntp.enabled, &self.ntp.bind),
         }
     }
 

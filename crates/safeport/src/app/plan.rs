@@ -15,14 +15,15 @@ use crate::text::Texts;
 
 /// Connections that the settings allow on all listeners together.
 pub(super) fn wanted_connections(settings: &Settings) -> u64 {
-    Listener::ALL
+    Listener::CONNECTED
         .into_iter()
         .filter(|listener| settings.binds(*listener).0)
-        .map(|listener| listener_limits(settings, listener).max_connections as u64)
+        .filter_map(|listener| listener_limits(settings, listener))
+        .map(|limits| limits.max_connections as u64)
         .sum()
 }
 
-/// The engine's listeners, all of them, so that one that is switched off can be switched on while
+/// The engine's listeners, all that take connections, so that one that is switched off can be switched on while
 /// serving. Those of HTTP have none of its sockets: their connections come after their upgrade.
 pub(super) fn listener_specs(
     settings: &Settings,
@@ -30,20 +31,21 @@ pub(super) fn listener_specs(
     bound: &[Bound],
     texts: &Texts,
 ) -> Result<Vec<ListenerSpec>, Failure> {
-    Listener::ALL
+    Listener::CONNECTED
         .into_iter()
-        .map(|listener| {
+        .filter_map(|listener| Some((listener, listener_limits(settings, listener)?)))
+        .map(|(listener, limits)| {
             let sockets = match listener {
                 Listener::Mqtt | Listener::Mqtts => bound
                     .iter()
                     .filter(|bound| bound.listener == listener)
-                    .map(Bound::share)
+                    .filter_map(Bound::share)
                     .collect::<Result<Vec<_>, _>>()
                     .map_err(|error| {
                         let name = listener.name();
                         Failure::new(say!(texts, "sockets-failed", listener = name)).detail(error)
                     })?,
-                Listener::Http | Listener::Https => Vec::new(),
+                _ => Vec::new(),
             };
             let tls = match listener {
                 // HTTPS never gets sockets here; what it hands over is known to have come inside TLS.
@@ -58,24 +60,25 @@ pub(super) fn listener_specs(
                 name: listener.name().to_owned(),
                 sockets,
                 tls,
-                limits: listener_limits(settings, listener),
+                limits,
             })
         })
         .collect()
 }
 
-/// The bounds of one listener.
-pub(super) fn listener_limits(settings: &Settings, listener: Listener) -> ListenerLimits {
+/// The bounds of a listener that takes connections.
+pub(super) fn listener_limits(settings: &Settings, listener: Listener) -> Option<ListenerLimits> {
     let (max_connections, max_packet) = match listener {
         Listener::Mqtt => (settings.mqtt.max_connections, settings.mqtt.max_packet),
         Listener::Mqtts => (settings.mqtts.max_connections, settings.mqtts.max_packet),
         Listener::Http => (settings.http.max_connections, settings.http.max_packet),
         Listener::Https => (settings.https.max_connections, settings.https.max_packet),
+        Listener::Ntp => return None,
     };
-    ListenerLimits {
+    Some(ListenerLimits {
         max_connections: max_connections as usize,
         max_packet: u32::try_from(max_packet.0).unwrap_or(u32::MAX),
-    }
+    })
 }
 
 fn log_settings(settings: &Settings, folder: PathBuf) -> Option<LogSettings> {

@@ -1,7 +1,8 @@
 //! Listening sockets: bound where the plan says, moved only as far as the settings allow, and never
 //! from under a device that holds the old address.
 
-use std::net::{SocketAddr, TcpListener};
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::ops::RangeInclusive;
 
 use safeport_net::BindError;
@@ -27,20 +28,47 @@ pub(crate) struct Bound {
     pub(crate) actual: SocketAddr,
     /// One of the standard ports, which may be missing without harm.
     pub(crate) standard: bool,
-    socket: TcpListener,
+    socket: Socket,
+}
+
+/// What is bound.
+#[derive(Debug)]
+enum Socket {
+    Stream(TcpListener),
+    Datagram(UdpSocket),
+}
+
+impl Socket {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Socket::Stream(socket) => socket.local_addr(),
+            Socket::Datagram(socket) => socket.local_addr(),
+        }
+    }
 }
 
 impl Bound {
-    /// The same socket once more, for who accepts on it. The port stays taken until every copy is
-    /// closed.
-    pub(crate) fn share(&self) -> std::io::Result<TcpListener> {
-        self.socket.try_clone()
+    /// The same socket once more, for who accepts on it; `None` for one of UDP. The port stays
+    /// taken until every copy is closed.
+    pub(crate) fn share(&self) -> Option<io::Result<TcpListener>> {
+        match &self.socket {
+            Socket::Stream(socket) => Some(socket.try_clone()),
+            Socket::Datagram(_) => None,
+        }
+    }
+
+    /// The same for who answers packets; `None` for one of TCP.
+    pub(crate) fn share_datagrams(&self) -> Option<io::Result<UdpSocket>> {
+        match &self.socket {
+            Socket::Stream(_) => None,
+            Socket::Datagram(socket) => Some(socket.try_clone()),
+        }
     }
 
     /// What it takes.
     pub(crate) fn claim(&self) -> PortClaim {
         PortClaim {
-            protocol: Protocol::Tcp,
+            protocol: self.listener.protocol(),
             address: self.actual,
         }
     }
@@ -97,7 +125,7 @@ impl<'a> Binder<'a> {
             .ok()
             .flatten();
         let first = chosen.map_or(wanted, |port| SocketAddr::new(wanted.ip(), port));
-        let error = match safeport_net::bind(&planned.key, first) {
+        let error = match open(planned, first) {
             Ok(socket) => return self.bound(planned, socket).map(Some),
             Err(error) => error,
         };
@@ -123,6 +151,7 @@ impl<'a> Binder<'a> {
         self.may_leave(planned, first, &error)?;
         match self.bind_elsewhere(planned, range) {
             Ok((socket, port)) => {
+                let socket = Socket::Stream(socket);
                 let moved = SocketAddr::new(wanted.ip(), port);
                 if let Err(error) =
                     self.registry
@@ -238,7 +267,7 @@ impl<'a> Binder<'a> {
         .detail(bind_error(self.texts, error))
     }
 
-    fn bound(&mut self, planned: &PlannedBind, socket: TcpListener) -> Result<Bound, Failure> {
+    fn bound(&mut self, planned: &PlannedBind, socket: Socket) -> Result<Bound, Failure> {
         let actual = socket.local_addr().map_err(|error| {
             Failure::new(say!(
                 self.texts,
@@ -312,6 +341,13 @@ impl Drop for Binder<'_> {
     }
 }
 
+fn open(planned: &PlannedBind, address: SocketAddr) -> Result<Socket, BindError> {
+    match planned.protocol {
+        Protocol::Tcp => safeport_net::bind(&planned.key, address).map(Socket::Stream),
+        Protocol::Udp => safeport_net::bind_udp(&planned.key, address).map(Socket::Datagram),
+    }
+}
+
 /// The ports that a listener may move to when its own is taken; `None`: it may not.
 pub(crate) fn port_range(settings: &Settings, listener: Listener) -> Option<RangeInclusive<u16>> {
     let on_conflict = match listener {
@@ -319,6 +355,8 @@ pub(crate) fn port_range(settings: &Settings, listener: Listener) -> Option<Rang
         Listener::Mqtts => settings.mqtts.on_conflict,
         Listener::Http => settings.http.on_conflict,
         Listener::Https => settings.https.on_conflict,
+        // Devices ask at one port only.
+        Listener::Ntp => return None,
     };
     match on_conflict {
         OnConflict::Fail => None,

@@ -50,7 +50,7 @@ impl GateDriver {
         let mut gate = Gate::new(gate_settings(settings));
         // Without the registry's memory nothing is told before its first probe, a moment later.
         for row in registry.all_last_verified().unwrap_or_default() {
-            let listener = Listener::ALL
+            let listener = Listener::CONNECTED
                 .into_iter()
                 .find(|listener| listener.name() == row.listener);
             if let (Some(listener), Ok(address)) = (listener, AdvertisedAddress::parse(&row.url)) {

@@ -67,7 +67,7 @@ pub fn candidates(settings: &Settings, surroundings: &Surroundings) -> Vec<Candi
         candidates: Vec::new(),
     };
     let hosts = Hosts::of(surroundings);
-    for listener in Listener::ALL {
+    for listener in Listener::CONNECTED {
         let sockets: Vec<SocketAddr> = surroundings
             .sockets
             .iter()

@@ -164,12 +164,27 @@ one_of!(Challenge {
     "tls-alpn-01" => Challenge::TlsAlpn01,
     "dns-01" => Challenge::Dns01,
 });
-one_of!(Listener {
-    "mqtt" => Listener::Mqtt,
-    "mqtts" => Listener::Mqtts,
-    "http" => Listener::Http,
-    "https" => Listener::Https,
-});
+
+/// One that connections can be forwarded to.
+impl Kind for Listener {
+    fn read(raw: Raw<'_>) -> Result<Listener, Misfit> {
+        let word = raw.text("\"http\"")?;
+        let known = Listener::CONNECTED;
+        known
+            .into_iter()
+            .find(|listener| listener.name() == word)
+            .ok_or_else(|| {
+                raw.misfit(
+                    said!("is not one of the known words", "不是已知的词"),
+                    slip(word, &known.map(Listener::name)),
+                )
+            })
+    }
+
+    fn show(&self) -> String {
+        quote(self.name())
+    }
+}
 
 /// What to write instead of a word that is not known.
 pub(super) fn slip(word: &str, known: &[&str]) -> crate::Said {

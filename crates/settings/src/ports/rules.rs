@@ -103,7 +103,11 @@ pub(super) fn unresolved(settings: &Settings, listener: Listener, written: &Bind
 /// TLS may begin and end on the way; HTTP does not become MQTT.
 pub(super) fn speaks_alike(scheme: Scheme, listener: Listener) -> bool {
     let mqtt = matches!(scheme, Scheme::Mqtt | Scheme::Mqtts);
-    mqtt == matches!(listener, Listener::Mqtt | Listener::Mqtts)
+    match listener {
+        Listener::Mqtt | Listener::Mqtts => mqtt,
+        Listener::Http | Listener::Https => !mqtt,
+        Listener::Ntp => false,
+    }
 }
 
 /// A proxy that would lead HTTP to MQTT or the other way round.
@@ -160,7 +164,14 @@ pub(super) fn broken(plan: &PortPlan) -> Vec<Problem> {
 }
 
 fn no_listener(plan: &PortPlan) -> Option<Problem> {
-    if !plan.binds.is_empty() || !plan.unsure.is_empty() {
+    let unsure = Listener::CONNECTED
+        .iter()
+        .any(|listener| plan.unsure.contains(listener));
+    let open = plan
+        .binds
+        .iter()
+        .any(|bind| Listener::CONNECTED.contains(&bind.listener));
+    if open || unsure {
         return None;
     }
     Some(Problem {
@@ -347,7 +358,7 @@ pub(super) fn notes(plan: &PortPlan) -> Vec<Problem> {
     notes.extend(mqtts_elsewhere(plan));
     notes.extend(standard_port_taken(plan));
     if plan.host_is_set {
-        for listener in Listener::ALL {
+        for listener in Listener::CONNECTED {
             notes.extend(only_here(plan, listener));
         }
     }
@@ -390,10 +401,11 @@ fn standard_port_taken(plan: &PortPlan) -> Vec<Problem> {
         let Some((_, source)) = plan.standard.iter().find(|(by, _)| *by == listener) else {
             continue;
         };
-        let holder = plan
-            .binds
-            .iter()
-            .find(|bind| bind.address.port() == port && bind.listener != listener);
+        let holder = plan.binds.iter().find(|bind| {
+            bind.address.port() == port
+                && bind.listener != listener
+                && bind.protocol == listener.protocol()
+        });
         if let Some(holder) = holder {
             notes.push(Problem {
                 source: source.clone(),

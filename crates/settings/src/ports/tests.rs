@@ -292,6 +292,46 @@ fn what_is_no_mistake_is_a_note_with_a_way_out() {
 }
 
 #[test]
+fn tcp_and_udp_have_ports_of_their_own_and_udp_alone_lets_nobody_connect() {
+    let udp = "[ntp]\nenabled = true\n";
+    let both = settings(&format!("http.bind = \"[::]:123\"\n{udp}"));
+    let ntp: Vec<&PlannedBind> = both.plan.binds_of(Listener::Ntp).collect();
+    assert_eq!(ntp.len(), 1);
+    assert_eq!(ntp[0].protocol, Protocol::Udp);
+    assert_eq!(ntp[0].address.to_string(), "[::]:123");
+    assert!(both.plan.binds_of(Listener::Http).count() == 1);
+
+    let twice = format!("{udp}bind = [\"[::]:123\", \"127.0.0.1:123\"]");
+    assert!(problem(&twice).what.en.contains("overlap on port 123"));
+
+    let alone: String = Listener::CONNECTED
+        .iter()
+        .map(|listener| format!("{listener}.enabled = false\n"))
+        .collect();
+    let what = problem(&format!("{alone}{udp}")).what.en;
+    assert!(what.contains("nobody could connect"), "{what}");
+}
+
+#[test]
+fn the_time_is_told_at_no_address_and_nothing_is_forwarded_to_it() {
+    let text = "advertise.host = \"hub.lan\"\nntp.enabled = true";
+    let told: Vec<String> = told(&settings(text).plan);
+    assert!(
+        !told.is_empty() && told.iter().all(|told| !told.contains("ntp")),
+        "{told:?}"
+    );
+    let problem = problem("[proxy.front]\nurl = \"https://hub.example.com\"\nto = \"ntp\"");
+    assert_eq!(problem.key.as_deref(), Some("proxy.front.to"));
+    assert!(problem.help.en.contains("https"), "{}", problem.help.en);
+    // The time stands by no listener of MQTT that an address could lead to instead.
+    let off = "mqtt.enabled = false\nmqtts.enabled = false\nhttp.enabled = false\nntp.enabled = true\n\
+               [proxy.front]\nurl = \"mqtt://hub.example.com\"\nto = \"mqtt\"";
+    for problem in problems(off) {
+        assert!(!problem.help.en.contains("ntp"), "{}", problem.help.en);
+    }
+}
+
+#[test]
 fn a_listener_that_moves_takes_its_addresses_along() {
     let plan = settings("advertise.host = 'hub.lan'\n").plan;
     let moved = plan.moved(Listener::Http, 8002, 18002).unwrap();
@@ -434,7 +474,7 @@ proptest! {
         hosts in proptest::collection::vec(proptest::sample::select(HOSTS.as_slice()), 4),
         ports in proptest::collection::vec(1..4u16, 4),
     ) {
-        let text: String = Listener::ALL
+        let text: String = Listener::CONNECTED
             .into_iter()
             .zip(hosts.iter().zip(&ports))
             .map(|(listener, (host, port))| {

@@ -184,7 +184,7 @@ impl Live {
     /// Lets the new sockets accept beside the old ones, and proves their addresses where the old
     /// ones were proved.
     fn open(&self, fresh: &[Bound], next: &Read, proofs: Proofs) -> Result<(), Failure> {
-        for listener in Listener::ALL {
+        for listener in Listener::CONNECTED {
             let sockets = shares(fresh.iter().filter(|bound| bound.listener == listener))
                 .map_err(|error| self.sockets_failed(listener, error))?;
             if !sockets.is_empty() {
@@ -300,8 +300,10 @@ impl Live {
     /// Everything but sockets that a setting reaches while serving.
     pub(super) fn use_values(&self) {
         let settings = &self.read.settings;
-        for listener in Listener::ALL {
-            let limits = listener_limits(settings, listener);
+        for listener in Listener::CONNECTED {
+            let Some(limits) = listener_limits(settings, listener) else {
+                continue;
+            };
             if let Err(error) = self.engine.set_limits(listener.name(), &limits) {
                 tracing::warn!(target: "safeport::serve", "{error}");
             }
@@ -367,5 +369,5 @@ impl Applied {
 }
 
 fn shares<'a>(bound: impl Iterator<Item = &'a Bound>) -> std::io::Result<Vec<TcpListener>> {
-    bound.map(Bound::share).collect()
+    bound.filter_map(Bound::share).collect()
 }

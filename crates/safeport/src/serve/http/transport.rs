@@ -15,12 +15,12 @@ impl Transport {
     /// Both.
     pub const ALL: [Transport; 2] = [Transport::Plain, Transport::Tls];
 
-    /// How connections of `listener` are carried; `None` for those of MQTT.
+    /// How connections of `listener` are carried; `None` where they are not HTTP.
     pub fn of(listener: Listener) -> Option<Transport> {
         match listener {
             Listener::Http => Some(Transport::Plain),
             Listener::Https => Some(Transport::Tls),
-            Listener::Mqtt | Listener::Mqtts => None,
+            Listener::Mqtt | Listener::Mqtts | Listener::Ntp => None,
         }
     }
 
