@@ -13,7 +13,7 @@ use super::offer::Offer;
 #[derive(Clone, Default)]
 pub struct Certificates(Arc<RwLock<Sources>>);
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Sources {
     private: Vec<Arc<Chain>>,
     files: Vec<Arc<Chain>>,
@@ -42,18 +42,23 @@ impl Certificates {
         Certificates::default()
     }
 
+    /// A set of its own with the same chains: for finding out what an exchange would do.
+    pub fn copy(&self) -> Certificates {
+        Certificates(Arc::new(RwLock::new(self.read().clone())))
+    }
+
     /// Exchanges those of the private authority.
-    pub fn set_private(&self, chains: Vec<Chain>) {
+    pub fn set_private(&self, chains: impl IntoIterator<Item: Into<Arc<Chain>>>) {
         self.write().private = sorted(chains);
     }
 
     /// Exchanges those from files.
-    pub fn set_files(&self, chains: Vec<Chain>) {
+    pub fn set_files(&self, chains: impl IntoIterator<Item: Into<Arc<Chain>>>) {
         self.write().files = sorted(chains);
     }
 
     /// Exchanges those that came by ACME.
-    pub fn set_acme(&self, chains: Vec<Chain>) {
+    pub fn set_acme(&self, chains: impl IntoIterator<Item: Into<Arc<Chain>>>) {
         self.write().acme = sorted(chains);
     }
 
@@ -163,9 +168,10 @@ impl Sources {
     }
 }
 
-fn sorted(mut chains: Vec<Chain>) -> Vec<Arc<Chain>> {
+fn sorted(chains: impl IntoIterator<Item: Into<Arc<Chain>>>) -> Vec<Arc<Chain>> {
+    let mut chains: Vec<Arc<Chain>> = chains.into_iter().map(Into::into).collect();
     chains.sort_by_key(|chain| chain.key().cost());
-    chains.into_iter().map(Arc::new).collect()
+    chains
 }
 
 impl fmt::Debug for Certificates {
