@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-/// Largest plaintext of one outgoing TLS application record, in bytes.
+/// Largest plaintext of one outgoing TLS application record, in bytes, for clients that may have
+/// small buffers.
 ///
 /// BearSSL clients with a 1024-byte buffer (Tasmota on ESP8266) accept 1320 and die on more;
 /// 1024 is what they asked for. Handshake records are not cut: mbedTLS 2.28 cannot join split
 /// handshake messages. Longer writes become several records.
-pub const TLS_RECORD_PLAINTEXT: usize = 1024;
+pub const TLS_RECORD_PLAINTEXT: u16 = 1024;
+
+/// The same for clients that take every record that TLS allows (RFC 8446 §5.1).
+pub const TLS_RECORD_WHOLE: u16 = 16 * 1024;
 
 /// Most bytes held of a TLS record or handshake message that is not complete.
 ///
@@ -58,6 +62,10 @@ pub const FREE_PORT_TRIES: u16 = 20;
 
 /// Longest certificate or key file that is read, in bytes; a longer one is refused as broken.
 pub const PEM_FILE: u64 = 256 * 1024;
+
+/// Most certificates in a file with a chain; more are refused. Real chains have two to five, and
+/// the stack of Shelly follows eight.
+pub const CHAIN_CERTIFICATES: usize = 10;
 
 /// Most names one certificate carries; more are refused. An address takes some 22 bytes, so the
 /// certificate stays under the 5 kB that were seen to pass the smallest client.

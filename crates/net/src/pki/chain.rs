@@ -72,8 +72,6 @@ pub enum AnchorKind {
 /// Worth telling whoever provides a chain, although it is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChainNote {
-    /// Ends before long; the value is the whole days that are left.
-    EndsSoon(u64),
     /// It ends at a young root, and the certificate that carries it on to one that devices have
     /// had for years is not in the file.
     WithoutCrossSigned {

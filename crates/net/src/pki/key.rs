@@ -57,7 +57,7 @@ pub(super) fn rsa_numbers(der: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// Content of the element with this tag at the front, and what follows it.
-fn der_element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+pub(super) fn der_element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (&found, rest) = der.split_first()?;
     let (&first, rest) = rest.split_first()?;
     let (length, rest) = match first {

@@ -52,6 +52,11 @@ fn trusted(now: SystemTime) -> SystemTime {
     now.max(UNIX_EPOCH + Duration::from_secs(CLOCK_FLOOR))
 }
 
+/// Whether a clock can have been set by anybody.
+pub(super) fn is_set(now: SystemTime) -> bool {
+    now >= UNIX_EPOCH + Duration::from_secs(CLOCK_FLOOR)
+}
+
 /// Seconds since 1970 of a clock that is set.
 pub(super) fn seconds(now: SystemTime) -> i64 {
     let since = trusted(now).duration_since(UNIX_EPOCH).unwrap_or_default();
