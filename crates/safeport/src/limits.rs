@@ -61,12 +61,23 @@ pub const HTTP_HEADERS: usize = 64;
 /// Longest life of an HTTP connection that was not upgraded; a peer that reads slower than this is
 /// cut, one that only keeps alive connects again.
 pub const HTTP_CONNECTION_LIFETIME: Duration = Duration::from_secs(3600);
-/// TLS handshakes of HTTPS that go on at once, each from the client's whole ClientHello on; more
-/// wait for their turn until [`HTTPS_HANDSHAKE_TIMEOUT`] has passed, and are closed then.
-pub const HTTPS_HANDSHAKES: usize = 128;
-/// Time from a client's first bytes to the end of its TLS handshake, waiting for a turn included;
-/// who is slower is closed.
-pub const HTTPS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of a CONNECT that a port of HTTP looks at before it refuses; a longer one gets no answer.
+pub const HTTP_STRANGER_BYTES: usize = 4096;
+/// Time in which a client that was told its last word should close; then it is cut off.
+pub const HTTP_GOODBYE: Duration = Duration::from_secs(2);
+/// Bytes that such a client may still send; then it is cut off, too.
+pub const HTTP_GOODBYE_BYTES: u64 = 64 * 1024;
+/// Bytes that are read from a TLS socket at once; what they decrypt to is held until it is taken.
+pub const TLS_SOCKET_READ: usize = 16 * 1024;
+/// Bytes of an answer that are encrypted at once; a multiple of the record sizes, so that only the
+/// last record is short.
+pub const TLS_SOCKET_WRITE: usize = 32 * 1024;
+/// Encrypted bytes that are gathered for one write; as long as the socket does not take them, the
+/// answer stands still.
+pub const TLS_SOCKET_UNSENT: usize = 32 * 1024;
+/// Encrypted bytes with which a TLS socket is not read any more: those of an answer, and what a
+/// peer made TLS answer without reading it.
+pub const TLS_SOCKET_UNSENT_MOST: usize = 128 * 1024;
 /// Time that closing a listening socket may take, for what the kernel had queued on it; then it is
 /// reported as not closed.
 pub const HTTP_SWAP_PATIENCE: Duration = Duration::from_secs(5);
@@ -156,3 +167,71 @@ pub const TOKEN_NAME_BYTES: usize = 64;
 /// How old the memory of a proved address may be before it is written anew: it is for the next
 /// start, and each writing waits for the disk.
 pub const REMEMBERED_FOR: Duration = Duration::from_secs(3600);
+
+/// Bytes of a file in `pki/acme`; a larger one is not read.
+pub const ACME_FILE_BYTES: u64 = 1 << 20;
+/// Bytes of an answer of a certificate authority; a longer one is an error.
+pub const ACME_ANSWER_BYTES: usize = 1 << 20;
+/// How long one address of an authority may take to accept a connection; then the next is tried.
+pub const ACME_CONNECT: Duration = Duration::from_secs(10);
+/// How long an authority may take for one answer; then the attempt has failed.
+pub const ACME_REQUEST: Duration = Duration::from_secs(30);
+/// How long an authority may take to look at proofs, and to issue; then the next attempt goes on
+/// with the order.
+pub const ACME_PATIENCE: Duration = Duration::from_secs(90);
+/// How long after its begin an order is gone on with; then another one is placed. Let's Encrypt
+/// keeps them for seven days.
+pub const ACME_ORDER_LIFE: Duration = Duration::from_secs(6 * 24 * 3600);
+/// How long the hook of `dns-01` may run, waiting for name servers included; then it is ended.
+pub const ACME_HOOK: Duration = Duration::from_secs(300);
+/// Bytes of what the hook says that are told on: the last ones.
+pub const ACME_HOOK_WORDS: usize = 2048;
+/// Longest pause between two looks at the wall clock, which may have been moved.
+pub const ACME_CLOCK_LOOK: Duration = Duration::from_secs(5);
+/// How often a certificate that cannot be renewed is told again.
+pub const ACME_ALARM_AGAIN: Duration = Duration::from_secs(24 * 3600);
+/// Shortest and longest pause between two questions when an authority would like a certificate
+/// renewed, whatever it says itself.
+pub const ACME_SUGGESTION_SOONEST: Duration = Duration::from_secs(3600);
+/// See [`ACME_SUGGESTION_SOONEST`].
+pub const ACME_SUGGESTION_LATEST: Duration = Duration::from_secs(24 * 3600);
+
+/// Attempts to connect that wait for their judgement; more are counted as dropped and forgotten.
+pub const ATTEMPTS_WAITING: usize = 4096;
+/// The newest attempts that are kept one by one, for the API; older ones are only counted.
+pub const ATTEMPTS_RECENT: usize = 4096;
+/// Pause between two looks at the attempts that wait, so that a storm of them wakes their thread
+/// twenty times a second and not for each.
+pub const ATTEMPTS_PAUSE: Duration = Duration::from_millis(50);
+/// Attempts are written into the registry so often at most.
+pub const ATTEMPTS_FLUSH: Duration = Duration::from_secs(1);
+/// Rows of attempts that are gathered between two writings; more are counted as dropped.
+pub const ATTEMPT_ROWS: usize = 8192;
+/// One log line per cause and address in this time; the rest are counted, and told at its end.
+pub const ATTEMPT_LOG_INTERVAL: Duration = Duration::from_secs(600);
+/// Pairs of cause and address that the log tells apart at once; what more come are counted
+/// together, and told once in [`ATTEMPT_LOG_INTERVAL`].
+pub const ATTEMPT_LOG_PAIRS: usize = 1024;
+/// ClientHellos whose fingerprint is remembered, so that it need not be made again.
+pub const HELLOS: usize = 256;
+/// Addresses (with the ClientHello that comes from there) whose user and whose trust in our
+/// certificates is remembered per generation; of others the registry is asked.
+pub const ATTEMPT_NEIGHBOURS: usize = 4096;
+/// Client ids whose take-overs of the last minute are remembered per generation.
+pub const TAKE_OVERS: usize = 1024;
+/// Time in which take-overs of one client id count as a quarrel of two clients.
+pub const TAKE_OVER_WINDOW: Duration = Duration::from_secs(60);
+/// Longest text of what was seen of an attempt, in bytes; the rest is cut off.
+pub const ATTEMPT_WHY_BYTES: usize = 300;
+/// Longest server name of a ClientHello that is kept, in bytes; the rest is cut off.
+pub const SERVER_NAME_BYTES: usize = 255;
+/// Most attempts that one request to the API may ask for; more is answered with 400.
+pub const API_ATTEMPTS: u32 = 4096;
+
+/// Bytes of questions for the time that are taken from the kernel at once; it may hand over 64
+/// packets of one address as one, and the rest of a longer packet is cut off.
+pub const NTP_RECEIVE: usize = 64 * 1024;
+/// Time that closing a socket of NTP may take; then it is reported as not closed.
+pub const NTP_SWAP_PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is said that devices ask for the time and this machine's clock was never set.
+pub const NTP_CLOCK_WORD: Duration = Duration::from_secs(3600);

@@ -85,6 +85,22 @@ impl Registry {
         })
     }
 
+    /// The fingerprint of every pin with the login name of its device.
+    ///
+    /// # Errors
+    /// The database could not be read.
+    pub fn pinned_logins(&self) -> Result<Vec<(String, String)>, StoreError> {
+        let find = || -> rusqlite::Result<Vec<(String, String)>> {
+            self.connection
+                .prepare_cached(
+                    "SELECT username, fingerprint FROM pins JOIN devices ON name = device",
+                )?
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect()
+        };
+        find().map_err(|source| self.failed(source))
+    }
+
     /// All pins, by device.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Attempts to connect, the keys that devices check, and what is wanted of the
 //! server's certificates.
 
+#[allow(dead_code)]
 mod scratch;
 
 use safeport_store::{
@@ -156,6 +157,8 @@ fn a_pin_counts_until_its_device_is_told_another_one_stranded_or_forgotten() {
     assert!(registry.certificates_version().unwrap() > before);
     let pins = registry.pins().unwrap();
     assert_eq!(pins.len(), 2);
+    let logins = registry.pinned_logins().unwrap();
+    assert!(logins.contains(&("plug-1-login".to_string(), "F5 42".to_string())));
     assert_eq!(pins[0].fingerprint, "F5 42");
     assert_eq!((pins[0].at, pins[0].stranded), (20, None));
     assert_eq!(pins[1].stranded, Some(1_000));

@@ -1,8 +1,10 @@
 //! Drivers: they move bytes, logins and effects between sockets, the registry and the engine.
 
 pub mod access;
+pub mod attempts;
 pub mod certificates;
 pub mod gate;
 pub mod http;
 pub mod metrics;
+pub mod ntp;
 pub mod revocation;

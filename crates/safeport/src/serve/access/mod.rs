@@ -11,7 +11,7 @@ mod accounts;
 mod door;
 pub(in crate::serve) mod failures;
 mod looks;
-mod recent;
+pub(in crate::serve) mod recent;
 #[cfg(test)]
 mod rows;
 
@@ -437,7 +437,7 @@ fn caller_of(login: &OwnedLogin) -> Caller<'_> {
 
 /// What a stranger sent, as it may stand in a log: at most 64 characters, control characters
 /// escaped.
-fn shown(text: &str) -> String {
+pub(in crate::serve) fn shown(text: &str) -> String {
     let mut shown: String = text.chars().take(64).flat_map(char::escape_debug).collect();
     if text.chars().nth(64).is_some() {
         shown.push('…');

@@ -8,14 +8,14 @@ use std::hash::Hash;
 /// becomes the older one, and what was the older one is forgotten; reading an old entry makes it
 /// young again. So an entry survives at least `capacity` insertions of others, at constant cost.
 #[derive(Debug)]
-pub(super) struct Recent<K, V> {
+pub(in crate::serve) struct Recent<K, V> {
     capacity: usize,
     young: HashMap<K, V>,
     old: HashMap<K, V>,
 }
 
 impl<K: Eq + Hash, V> Recent<K, V> {
-    pub(super) fn new(capacity: usize) -> Recent<K, V> {
+    pub(in crate::serve) fn new(capacity: usize) -> Recent<K, V> {
         Recent {
             capacity,
             young: HashMap::new(),
@@ -23,7 +23,7 @@ impl<K: Eq + Hash, V> Recent<K, V> {
         }
     }
 
-    pub(super) fn get<Q>(&mut self, key: &Q) -> Option<&mut V>
+    pub(in crate::serve) fn get<Q>(&mut self, key: &Q) -> Option<&mut V>
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
@@ -38,7 +38,7 @@ impl<K: Eq + Hash, V> Recent<K, V> {
         self.young.get_mut(key)
     }
 
-    pub(super) fn insert(&mut self, key: K, value: V) {
+    pub(in crate::serve) fn insert(&mut self, key: K, value: V) {
         if !self.old.is_empty() {
             self.old.remove(&key);
         }
@@ -48,12 +48,12 @@ impl<K: Eq + Hash, V> Recent<K, V> {
         self.young.insert(key, value);
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(in crate::serve) fn clear(&mut self) {
         self.young.clear();
         self.old.clear();
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::serve) fn len(&self) -> usize {
         self.young.len() + self.old.len()
     }
 }

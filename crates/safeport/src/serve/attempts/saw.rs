@@ -1,0 +1,115 @@
+//! What was seen of an attempt, in English: for the log, and to search for.
+
+use safeport_net::FirstBytes;
+use safeport_net::attempt::{Attempt, Ending, Limit, Stage};
+
+use super::seen::printable;
+use crate::limits::ATTEMPT_WHY_BYTES;
+
+/// Empty for one that went well.
+pub(super) fn in_words(attempt: &Attempt) -> String {
+    let text = match &attempt.ending {
+        Ending::Connected => return String::new(),
+        Ending::Refused { reason, why } => format!("refused with 0x{reason:02x}: {why}"),
+        Ending::WrongProtocol => wrong_protocol(attempt),
+        Ending::AlertReceived(alert) => {
+            format!("the client sent the TLS alert {}", alert_name(*alert))
+        }
+        Ending::Failed { alert: None, why } => why.clone(),
+        Ending::Failed {
+            alert: Some(alert),
+            why,
+        } => format!("{why}; it was sent the TLS alert {}", alert_name(*alert)),
+        Ending::Closed { stage, reset } => {
+            let how = match reset {
+                true => "the client reset the connection",
+                false => "the client closed",
+            };
+            format!("{how} {}", stage_words(*stage))
+        }
+        Ending::TimedOut {
+            stage,
+            unacknowledged,
+        } => {
+            let seconds = attempt.took.as_secs();
+            let mut text = format!("nothing for {seconds} s {}", stage_words(*stage));
+            if let Some(bytes @ 1..) = unacknowledged {
+                text.push_str(&format!(
+                    "; {bytes} bytes that were sent to it never arrived"
+                ));
+            }
+            text
+        }
+        Ending::TurnedAway(limit) => match limit {
+            Limit::PushedOut => "pushed out by newer ones while it was silent".to_owned(),
+            Limit::TooManyHandshakes => "closed at once: no place for a handshake".to_owned(),
+            Limit::TooManyFromAddress => {
+                "closed at once: too many handshakes from its address".to_owned()
+            }
+            Limit::TooManyConnections => "closed at once: the listener is full".to_owned(),
+            Limit::NoDescriptors => "not accepted: no file descriptor is left".to_owned(),
+        },
+        Ending::TakenOver => "ended by a newer connection with the same client id".to_owned(),
+    };
+    printable(&text, ATTEMPT_WHY_BYTES)
+}
+
+fn wrong_protocol(attempt: &Attempt) -> String {
+    match attempt.first {
+        Some(FirstBytes::Tls) => "a TLS ClientHello",
+        Some(FirstBytes::Mqtt) => "an MQTT CONNECT",
+        Some(FirstBytes::Http) if attempt.asked_websocket => "a WebSocket request in clear text",
+        Some(FirstBytes::Http) => "an HTTP request",
+        Some(FirstBytes::Unknown) | None => "bytes of no protocol that is spoken here",
+    }
+    .to_owned()
+}
+
+fn stage_words(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Silent => "before it sent anything",
+        Stage::Hello => "within its first message",
+        Stage::Certificate => "after the server's certificate was sent",
+        Stage::Finished => "after the TLS handshake, before a CONNECT or request",
+        Stage::Established => "after it was connected",
+    }
+}
+
+/// A TLS alert with its name (RFC 8446 §6, RFC 5246 §7.2).
+pub(crate) fn alert_name(alert: u8) -> String {
+    let name = match alert {
+        0 => "close_notify",
+        10 => "unexpected_message",
+        20 => "bad_record_mac",
+        21 => "decryption_failed",
+        22 => "record_overflow",
+        30 => "decompression_failure",
+        40 => "handshake_failure",
+        41 => "no_certificate",
+        42 => "bad_certificate",
+        43 => "unsupported_certificate",
+        44 => "certificate_revoked",
+        45 => "certificate_expired",
+        46 => "certificate_unknown",
+        47 => "illegal_parameter",
+        48 => "unknown_ca",
+        49 => "access_denied",
+        50 => "decode_error",
+        51 => "decrypt_error",
+        70 => "protocol_version",
+        71 => "insufficient_security",
+        80 => "internal_error",
+        86 => "inappropriate_fallback",
+        90 => "user_canceled",
+        100 => "no_renegotiation",
+        109 => "missing_extension",
+        110 => "unsupported_extension",
+        112 => "unrecognized_name",
+        113 => "bad_certificate_status_response",
+        115 => "unknown_psk_identity",
+        116 => "certificate_required",
+        120 => "no_application_protocol",
+        _ => return alert.to_string(),
+    };
+    format!("{alert} {name}")
+}
