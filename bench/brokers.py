@@ -1,4 +1,4 @@
-"""The brokers that bench/mqtt.py measures: each starts on free ports of 127.0.0.1, with files of its own, and ends with its context."""
+"""The brokers that bench/mqtt.py and bench/tls.py measure: each starts on free ports of 127.0.0.1, with files of its own, and ends with its context."""
 
 import os
 import pathlib
@@ -23,9 +23,10 @@ def free_ports(count):
 
 
 class Certificate:
-    """Safeport's own authority and P-256 certificate for 127.0.0.1, which every broker serves: the same work for all."""
+    """Safeport's own authority and certificate for 127.0.0.1, which every broker serves: the same work for all. Safeport
+    itself has both keys always, and takes the one that the client asks for."""
 
-    def __init__(self, safeport):
+    def __init__(self, safeport, key="p256"):
         self.folder = tempfile.TemporaryDirectory(prefix="bench-pki-")
         data = pathlib.Path(self.folder.name)
         self.data = data
@@ -33,8 +34,8 @@ class Certificate:
         with Safeport(safeport, certificate=self):
             pass
         self.ca = data / "pki" / "ca.pem"
-        self.chain = data / "pki" / "server-p256.pem"
-        self.key = data / "pki" / "server-p256.key"
+        self.chain = data / "pki" / f"server-{key}.pem"
+        self.key = data / "pki" / f"server-{key}.key"
 
 
 class Broker:

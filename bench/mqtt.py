@@ -211,7 +211,7 @@ class Bench:
             return
         arguments = [*row.arguments, *more, f"--port={broker.tls_port if row.tls else broker.port}"]
         if row.tls:
-            arguments += ["--tls", f"--ca={self.certificate.ca}"]
+            arguments += ["--tls", f"--ca={broker.certificate.ca}"]
         if row.timed:
             arguments.append(f"--seconds={max(self.asked.seconds, row.least_seconds)}")
         try:
@@ -229,7 +229,7 @@ class Bench:
 
 
 def value(report, key):
-    for part in key.split(".", 1) if key.startswith("latency") else [key]:
+    for part in key.split(".", 1):
         report = report.get(part) if report else None
     return report
 
@@ -299,8 +299,8 @@ def against_itself(rows):
     return text
 
 
-def parse():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse(known, description):
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3, help="runs of each load and broker; dear ones take 2 at most (default 3)")
     parser.add_argument("--seconds", type=float, default=2, help="measured seconds of one run (default 2)")
     parser.add_argument("--minutes", type=float, default=14, help="after these no further row is begun (default 14)")
@@ -319,17 +319,17 @@ def parse():
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write every report of every run there")
     asked = parser.parse_args()
     if asked.list:
-        print("\n".join(f"{row.key:16}{row.words}" for row in ROWS))
+        print("\n".join(f"{row.key:16}{row.words}" for row in known))
         sys.exit()
-    keys = asked.only.split(",") if asked.only else [row.key for row in ROWS]
-    unknown = set(keys) - {row.key for row in ROWS}
+    keys = asked.only.split(",") if asked.only else [row.key for row in known]
+    unknown = set(keys) - {row.key for row in known}
     if unknown:
         parser.error(f"no row is called {', '.join(sorted(unknown))}; --list names them all")
     if not asked.safeport.exists():
         parser.error(f"{asked.safeport} is missing; build it first: cargo build --release -p safeport")
     asked.safeport = asked.safeport.resolve()
     asked.brokers = asked.brokers.split(",")
-    asked.rows = [row for row in ROWS if row.key in keys]
+    asked.rows = [row for row in known if row.key in keys]
     for setting in asked.set:
         key, separator, setting_value = setting.partition("=")
         if not separator or "." not in key:
@@ -339,14 +339,14 @@ def parse():
     return asked
 
 
-def main():
-    asked = parse()
-    bench = Bench(asked)
+def measure(bench, remarks=lambda rows: ""):
+    """Runs all rows, and tells what was measured however that ends."""
+    asked = bench.asked
     begun = time.strftime("%Y-%m-%d %H:%M:%S")
     try:
         bench.run()
     finally:
-        text = tables(asked.rows, bench.names)
+        text = tables(asked.rows, bench.names) + remarks(asked.rows)
         print(text)
         if asked.markdown:
             asked.markdown.write_text(text)
@@ -357,4 +357,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    measure(Bench(parse(ROWS, __doc__)))
