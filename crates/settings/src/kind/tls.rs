@@ -201,7 +201,6 @@ impl Element for AcmeKey {
 }
 
 /// A check of `acme.keys`: at least one, none twice.
-#[expect(clippy::ptr_arg, reason = "a `Check` sees the type of the key")]
 pub(crate) fn check_acme_keys(keys: &Vec<AcmeKey>) -> Result<(), Misfit> {
     let twice = matches!(keys.as_slice(), [one, rest @ ..] if rest.contains(one)) || keys.len() > 2;
     if !keys.is_empty() && !twice {
@@ -222,7 +221,6 @@ pub(crate) fn check_acme_keys(keys: &Vec<AcmeKey>) -> Result<(), Misfit> {
 
 /// A check of `acme.directory`. What is asked and answered there must not be
 /// changed on the way: without TLS it may lead to this machine only.
-#[expect(clippy::ptr_arg, reason = "a `Check` sees the type of the key")]
 pub(crate) fn check_directory(url: &String) -> Result<(), Misfit> {
     let misfit = |what: Said| Misfit {
         what: said!("{url:?} {}", "{url:?} {}", what),
@@ -274,7 +272,6 @@ fn misfit_of(what: Said, like: &Misfit) -> Misfit {
 }
 
 /// A check of `acme.contact`: nothing, or one mail address.
-#[expect(clippy::ptr_arg, reason = "a `Check` sees the type of the key")]
 pub(crate) fn check_contact(contact: &String) -> Result<(), Misfit> {
     let is_mail = contact.split_once('@').is_some_and(|(who, host)| {
         !who.is_empty()
