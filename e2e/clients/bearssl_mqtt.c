@@ -311,6 +311,10 @@ int main(int argc, char **argv)
 	size_t in = (size_t)options.in + IN_OVERHEAD, out = (size_t)options.out + OUT_OVERHEAD;
 	br_ssl_engine_set_buffers_bidi(&client.eng, malloc(in), in, malloc(out), out);
 
+	/* BearSSL asks for short records unless its buffers hold the largest. */
+	if (!options.fragments)
+		client.eng.log_max_frag_len = 14;
+
 	int error = 0;
 	struct exchange exchange = {0};
 	br_ssl_session_parameters first = {0};

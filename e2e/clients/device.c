@@ -16,7 +16,7 @@
 struct options options_from(int argc, char **argv)
 {
 	enum { HOST, PORT, NAME, NO_SNI, CA, FINGERPRINT, TIME, ECDSA, IN, OUT, MAX_FRAGMENT, NO_TICKETS, ALPN, AGAIN,
-	       ID, USER, PASSWORD, TOPIC, TIMEOUT };
+	       ID, USER, PASSWORD, TOPIC, TIMEOUT, NO_FRAGMENTS };
 	static const struct option words[] = {
 		{"host", required_argument, 0, HOST}, {"port", required_argument, 0, PORT},
 		{"name", required_argument, 0, NAME}, {"no-sni", no_argument, 0, NO_SNI},
@@ -27,10 +27,11 @@ struct options options_from(int argc, char **argv)
 		{"alpn", required_argument, 0, ALPN}, {"again", no_argument, 0, AGAIN},
 		{"id", required_argument, 0, ID}, {"user", required_argument, 0, USER},
 		{"password", required_argument, 0, PASSWORD}, {"topic", required_argument, 0, TOPIC},
-		{"timeout", required_argument, 0, TIMEOUT}, {0, 0, 0, 0},
+		{"timeout", required_argument, 0, TIMEOUT}, {"no-fragments", no_argument, 0, NO_FRAGMENTS}, {0, 0, 0, 0},
 	};
 	struct options options = {
 		.host = "127.0.0.1", .name = "localhost", .sni = true, .time = -1, .in = 1024, .out = 1024, .tickets = true,
+		.fragments = true,
 		.rounds = 1, .id = "device", .timeout = 5000,
 	};
 	for (int word; (word = getopt_long(argc, argv, "", words, NULL)) != -1;) {
@@ -56,6 +57,7 @@ struct options options_from(int argc, char **argv)
 		case USER: options.user = optarg; break;
 		case PASSWORD: options.password = optarg; break;
 		case TOPIC: options.topic = optarg; break;
+		case NO_FRAGMENTS: options.fragments = false; break;
 		case TIMEOUT: options.timeout = atoi(optarg); break;
 		default: exit(64);
 		}

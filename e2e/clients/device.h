@@ -21,6 +21,7 @@ struct options {
 	long long time;              /* seconds since 1970 that the device believes; -1 = the real time */
 	bool ecdsa;                  /* SetOption165: offer c02b too */
 	int in, out;                 /* payload bytes of the receive and of the send buffer */
+	bool fragments;              /* BearSSL only: --no-fragments does not tell the server of small buffers */
 	int max_fragment;            /* mbedTLS only: 512..4096, 0 = do not ask */
 	bool tickets;                /* mbedTLS only: --no-tickets leaves the extension out */
 	const char *protocols[MOST_PROTOCOLS + 1];
