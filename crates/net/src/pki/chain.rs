@@ -192,6 +192,14 @@ impl Chain {
         &self.certified.cert
     }
 
+    /// The same in PEM form.
+    pub fn pem(&self) -> String {
+        let certificates = self.der().iter();
+        let blocks = certificates.map(|der| pem::Pem::new("CERTIFICATE", der.to_vec()));
+        let lines = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+        pem::encode_many_config(&blocks.collect::<Vec<_>>(), lines)
+    }
+
     /// The roots at which it ends; empty when nobody here knows one.
     pub fn anchors(&self) -> &[Anchor] {
         &self.anchors
