@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use safeport_net::PrivateCa;
-use safeport_net::pki::{Chain, Origin};
+use safeport_net::pki::{Chain, Choice, Origin, PkiError, Renewed, ServerKey};
 use safeport_settings::Said;
 use safeport_store::{By, CertificateWish, ChainRow, Registry, StoreError, WishKind, WishState};
 
@@ -164,15 +164,17 @@ impl Running {
             .parts
             .ca
             .ensure_leaf(&lan::certificate_names(&told), now);
-        if let Err(error) = ensured {
+        match ensured {
+            Ok(renewed) => {
+                tell(&renewed);
+                self.present_private();
+            }
             // They are renewed long before their end, so there are months in which to read this.
-            tracing::error!(
+            Err(error) => tracing::error!(
                 target: "safeport::certificates",
                 "the certificates could not be renewed, the old ones stay in use: {error}"
-            );
-            return;
+            ),
         }
-        self.present_private();
     }
 
     fn present_private(&self) {
@@ -180,7 +182,7 @@ impl Running {
         let before = self.parts.presented.certificates();
         let leaf = |chain: &Chain| chain.der().first().cloned();
         let served: Vec<_> = before
-            .presented(safeport_net::pki::Choice::Private)
+            .presented(Choice::Private)
             .iter()
             .map(|chain| leaf(chain))
             .collect();
@@ -197,7 +199,7 @@ impl Running {
         }
         self.warned = Some(now);
         let all = self.parts.presented.certificates().clone();
-        for chain in all.presented(safeport_net::pki::Choice::Auto) {
+        for chain in all.presented(Choice::Auto) {
             let left = chain.not_after().duration_since(now).unwrap_or_default();
             // The ACME task tells of its own, in proportion to their length.
             if left > EXPIRY_WARNING || *chain.origin() == Origin::Acme {
@@ -249,18 +251,16 @@ impl Running {
                 self.parts.acme.renew_now();
                 (WishState::Done, self.both(|t| say!(t, "cert-renewed")))
             }
-            WishKind::Prepare => match self.parts.ca.prepare_next() {
+            WishKind::Prepare => match prepare(&mut self.parts.ca) {
                 Err(error) => (WishState::Refused, super::untranslated(error)),
-                Ok(next) => {
-                    let fingerprint = next.v2.to_string();
+                Ok(fingerprint) => {
                     let said = self.both(|t| say!(t, "cert-prepared", fingerprint = &fingerprint));
                     (WishState::Done, said)
                 }
             },
             WishKind::Rotate => {
-                let names = self.all_names();
                 let parts = &mut self.parts;
-                match rotate(&mut parts.ca, &names, &mut parts.registry, &strand, by) {
+                match rotate(&mut parts.ca, &mut parts.registry, &strand, by) {
                     Err(error) => (WishState::Refused, super::untranslated(error)),
                     Ok(Rotation::Stranded(devices)) => {
                         let devices = devices.join(", ");
@@ -316,7 +316,7 @@ impl Running {
         let presented = &self.parts.presented;
         let chains = presented
             .certificates()
-            .presented(safeport_net::pki::Choice::Auto);
+            .presented(Choice::Auto);
         let since = |origin: &str, pem: &str| {
             let known = self
                 .written
@@ -377,6 +377,47 @@ impl Running {
             "the registry does not answer: {error}"
         );
     }
+}
+
+/// Says what was made.
+fn tell(renewed: &Renewed) {
+    if renewed.is_empty() {
+        return;
+    }
+    for (key, until) in &renewed.leaves {
+        tracing::info!(
+            target: "safeport::certificates",
+            "the private {key:?} certificate was issued again, for the same key; it ends on {}",
+            date(*until)
+        );
+    }
+    if let Some(until) = renewed.root {
+        tracing::warn!(
+            target: "safeport::certificates",
+            "the private authority's root was renewed with the same key; it ends on {}. Give devices that were given ca.pem the new one (safeport cert export) before the old one ends",
+            date(until)
+        );
+    }
+    if renewed.outlives_32_bit_clocks() {
+        tracing::warn!(
+            target: "safeport::certificates",
+            "the new root ends after 2038-01-19: devices that count seconds in 32 bits take that for the past and refuse it"
+        );
+    }
+}
+
+fn date(at: SystemTime) -> String {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    time::stamp(since.as_secs())
+}
+
+/// Makes the next keys; returns the fingerprint of the one that devices check.
+fn prepare(ca: &mut PrivateCa) -> Result<String, PkiError> {
+    for key in [ServerKey::Rsa, ServerKey::P256] {
+        ca.prepare_next(key)?;
+    }
+    let next = ca.next_fingerprints();
+    Ok(next.map_or_else(String::new, |next| next.v2.to_string()))
 }
 
 /// Whether it is time again. By the wall clock, since that is what certificates end by: one that was

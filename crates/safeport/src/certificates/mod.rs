@@ -11,15 +11,15 @@ mod rotation;
 use std::time::SystemTime;
 
 use safeport_net::PrivateCa;
-use safeport_net::pki::{Certificates, PkiError};
+use safeport_net::pki::{Certificates, PkiError, ServerKey};
 use safeport_settings::{Said, Settings};
 use safeport_store::{DataFolder, ManagedRow};
 
 pub use files::{ChainFiles, Refused, chain_problems};
-pub use keeper::{Keeper, KeeperHandle, Names, Wanted};
+pub use keeper::{Keeper, KeeperHandle};
 pub use pins::{pinned, stranded};
-pub use presented::{Prepared, Presented, choice};
-pub use rotation::{Rotation, renew, rotate};
+pub use presented::{HeldBack, Prepared, Presented, choice};
+pub use rotation::{Rotation, RotationError, Strand, rotate};
 
 use crate::acme::ServerKeys;
 use crate::lan;
@@ -44,10 +44,10 @@ pub fn private(
 /// The keys that an ACME authority certifies: those of the private certificates, so that a
 /// fingerprint stays true whichever of them is presented.
 pub fn server_keys(ca: &PrivateCa) -> ServerKeys {
-    let keys = ca.keys();
+    let pem = |key| ca.key(key).pem().to_owned();
     ServerKeys {
-        rsa: keys.rsa,
-        p256: keys.p256,
+        rsa: pem(ServerKey::Rsa),
+        p256: pem(ServerKey::P256),
     }
 }
 

@@ -4,7 +4,7 @@
 use std::time::SystemTime;
 
 use safeport_net::PrivateCa;
-use safeport_net::pki::{Fingerprints, PkiError};
+use safeport_net::pki::{Fingerprints, PkiError, ServerKey};
 use safeport_store::{By, Registry, StoreError};
 use thiserror::Error;
 
@@ -31,7 +31,7 @@ pub enum RotationError {
     Store(#[from] StoreError),
 }
 
-/// Puts the next key in use, made now if none was prepared. `strand` are the devices that may be
+/// Puts the next keys in use, RSA and P-256, made now if none were prepared. `strand` are the devices that may be
 /// lost by it.
 ///
 /// # Errors
@@ -39,7 +39,6 @@ pub enum RotationError {
 /// device counts as lost that is not.
 pub fn rotate(
     ca: &mut PrivateCa,
-    names: &[String],
     registry: &mut Registry,
     strand: &Strand<'_>,
     by: By<'_>,
@@ -61,7 +60,10 @@ pub fn rotate(
     if !lost.is_empty() {
         registry.strand(&lost, by)?;
     }
-    ca.rotate(names, SystemTime::now())?;
+    for key in [ServerKey::Rsa, ServerKey::P256] {
+        ca.prepare_next(key)?;
+        ca.rotate(key, SystemTime::now())?;
+    }
     Ok(Rotation::Done(ca.fingerprints()))
 }
 
