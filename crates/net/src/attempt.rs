@@ -1,8 +1,10 @@
 //! What came of one connection: every try of a device to reach a listener is one [`Attempt`],
 //! given to a [`Witness`]. [`judge`] says what it means.
 
+mod alert;
 mod cause;
 mod judge;
+mod suspects;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,8 +12,8 @@ use std::time::{Duration, SystemTime};
 
 pub use self::cause::Cause;
 pub use self::judge::{Certainty, Circumstances, Judgement, Service, judge};
-use crate::FirstBytes;
 use crate::hello::ClientHello;
+use crate::{Chain, FirstBytes};
 
 /// One connection to one listener, as far as it got.
 #[derive(Debug, Clone)]
@@ -62,6 +64,8 @@ impl Attempt {
 pub struct TlsFacts {
     /// The client's first message; None when it did not come whole or could not be read.
     pub hello: Option<ClientHello>,
+    /// The certificates that it was sent; None before that, and when a session was resumed.
+    pub served: Option<Arc<Chain>>,
     /// The version agreed on, as on the wire: 0x0303 or 0x0304.
     pub version: Option<u16>,
     /// The suite agreed on, as on the wire.

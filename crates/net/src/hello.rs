@@ -8,7 +8,7 @@ mod parse;
 mod records;
 mod stack;
 
-pub use error::HelloError;
+pub use error::{HelloError, Part};
 pub use stack::Stack;
 
 use crate::limits::HELLO_BYTES;

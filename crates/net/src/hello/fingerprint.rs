@@ -9,9 +9,10 @@ impl ClientHello {
     ///
     /// * the highest version without its dot (`30` is SSL 3.0, `13` is TLS 1.3);
     /// * `s` and how many suites, `x` and how many extensions there are;
-    /// * the first ten hexadecimal digits of the SHA-1 of the lists written out: suites, groups,
-    ///   signatures and point formats in the order sent, extensions sorted, the record size that
-    ///   was asked for; numbers in hexadecimal with `,` between and `;` behind each list.
+    /// * the first ten hexadecimal digits of the SHA-1 of these lists written out:
+    ///   versions, suites, extensions, groups, signatures, point formats, the record size that was
+    ///   asked for; extensions sorted, the others in the order sent; `,` behind each hexadecimal
+    ///   number and `;` behind each list.
     ///
     /// What differs between two connections of the same program is left out and not counted: the
     /// random bytes and keys, GREASE, the server name and ALPN, padding, and whatever a resumed
@@ -31,6 +32,7 @@ impl ClientHello {
             }
             digest.update(";");
         };
+        list(&mut steady(&self.versions));
         list(&mut suites.iter().copied());
         list(&mut extensions.iter().copied());
         list(&mut steady(&self.groups));
