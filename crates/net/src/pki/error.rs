@@ -53,11 +53,11 @@ pub enum PkiError {
         /// What has to be done at the devices.
         consequence: &'static str,
     },
-    /// The root is past its end, or the clock of this machine is wrong.
+    /// A root that was not made here is past its end, or the clock of this machine is wrong.
     #[error(
         "the certificate authority {} ended on {ended}, by the clock of this machine; set the \
-         clock if it is wrong, else move the folder away to start a new authority, and give \
-         devices the new ca.pem or fingerprint", .path.display()
+         clock if it is wrong, else renew it with the tool that made it, or move the folder away \
+         to start a new authority, and give devices the new ca.pem or fingerprint", .path.display()
     )]
     Ended {
         /// The root certificate.
@@ -113,6 +113,22 @@ pub enum PkiError {
     #[error("cannot set up TLS: {what}; report this line, it should not happen")]
     Tls {
         /// What it said.
+        what: String,
+    },
+    /// There is no key to change to.
+    #[error("{} does not exist; prepare the next key first, and give devices its fingerprint", .path.display())]
+    NoNextKey {
+        /// The key that is missing.
+        path: PathBuf,
+    },
+    /// A request for a certificate could not be made.
+    #[error(
+        "cannot ask for a certificate for {names}: {what}; report this line, it should not happen"
+    )]
+    Request {
+        /// The names in it.
+        names: String,
+        /// What the cryptographic library said.
         what: String,
     },
 }

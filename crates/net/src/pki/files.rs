@@ -12,13 +12,36 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::certificate::{Certificate, time};
 use super::error::PkiError;
 use super::key::ServerKey;
-use super::validity::seconds;
 use crate::limits::PEM_FILE;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Folder(PathBuf);
+
+/// The certificate of the authority.
+#[derive(Debug)]
+pub(super) struct Root {
+    pub(super) pem: String,
+    pub(super) der: CertificateDer<'static>,
+    pub(super) until: SystemTime,
+}
+
+impl Root {
+    /// Whether the two stand for one authority to those who compare names, as all clients do.
+    pub(super) fn has_subject_of(&self, other: &Root) -> bool {
+        match (
+            Certificate::parse(&self.der),
+            Certificate::parse(&other.der),
+        ) {
+            (Some(one), Some(other)) => {
+                one.x509.subject().as_raw() == other.x509.subject().as_raw()
+            }
+            _ => false,
+        }
+    }
+}
 
 impl Folder {
     pub(super) fn open(path: &Path) -> Result<Folder, PkiError> {
@@ -75,17 +98,31 @@ impl Folder {
             self.write_secret(&name, &key.serialize_pem())?;
             return Ok(key);
         };
+        self.parse_key(&name, &pem, kind)
+    }
+
+    /// The key in the file `name`, if there is one.
+    pub(super) fn key_if_any(
+        &self,
+        name: &str,
+        kind: ServerKey,
+    ) -> Result<Option<KeyPair>, PkiError> {
+        let pem = self.read(name)?;
+        pem.map(|pem| self.parse_key(name, &pem, kind)).transpose()
+    }
+
+    fn parse_key(&self, name: &str, pem: &str, kind: ServerKey) -> Result<KeyPair, PkiError> {
         // Somebody copied the folder about: close what it opened. A file system without modes
         // (a USB stick) cannot, and that is its owner's choice.
         #[cfg(unix)]
         let _ = fs::set_permissions(
-            self.path(&name),
+            self.path(name),
             std::os::unix::fs::PermissionsExt::from_mode(SECRET),
         );
-        let key = KeyPair::from_pem(&pem)
-            .map_err(|_| self.broken(&name, "it holds no private key in PEM form", KEY_FIX))?;
+        let key = KeyPair::from_pem(pem)
+            .map_err(|_| self.broken(name, "it holds no private key in PEM form", KEY_FIX))?;
         if !kind.fits(&key) {
-            return Err(self.broken(&name, format!("it is not {}", kind.described()), KEY_FIX));
+            return Err(self.broken(name, format!("it is not {}", kind.described()), KEY_FIX));
         }
         Ok(key)
     }
@@ -96,6 +133,17 @@ impl Folder {
 
     pub(super) fn write_secret(&self, name: &str, text: &str) -> Result<(), PkiError> {
         self.write(name, text, SECRET)
+    }
+
+    /// Gives a file another name in the same folder, over what has that name.
+    pub(super) fn rename(&self, from: &str, to: &str) -> Result<(), PkiError> {
+        let renamed = fs::rename(self.path(from), self.path(to));
+        #[cfg(unix)]
+        let renamed = renamed.and_then(|()| File::open(&self.0)?.sync_all());
+        renamed.map_err(|source| PkiError::Write {
+            path: self.path(to),
+            source,
+        })
     }
 
     fn write(&self, name: &str, text: &str, mode: u32) -> Result<(), PkiError> {
@@ -126,13 +174,8 @@ impl Folder {
         Ok(())
     }
 
-    /// The DER form of the root, if it belongs to `key` and is still good.
-    pub(super) fn check_root(
-        &self,
-        pem: &str,
-        key: &KeyPair,
-        now: SystemTime,
-    ) -> Result<Vec<u8>, PkiError> {
+    /// The root in `pem`, if it belongs to `key`.
+    pub(super) fn root(&self, pem: String, key: &KeyPair) -> Result<Root, PkiError> {
         let broken = |what: &str| self.broken("ca.pem", what, CA_FIX);
         let der = CertificateDer::from_pem_slice(pem.as_bytes())
             .map_err(|_| broken("it holds no certificate in PEM form"))?;
@@ -144,14 +187,21 @@ impl Folder {
         if root.public_key().raw != key.subject_public_key_info() {
             return Err(broken("it does not belong to ca.key"));
         }
-        let end = root.validity().not_after;
-        if seconds(now) >= end.timestamp() {
-            return Err(PkiError::Ended {
-                path: self.path("ca.pem"),
-                ended: end.to_string(),
-            });
+        let until = time(root.validity().not_after.timestamp());
+        Ok(Root { pem, der, until })
+    }
+
+    /// Whether a root that cannot be renewed here is still good.
+    pub(super) fn check_end(&self, root: &Root, now: SystemTime) -> Result<(), PkiError> {
+        if now < root.until {
+            return Ok(());
         }
-        Ok(der.to_vec())
+        let parsed = Certificate::parse(&root.der);
+        let end = parsed.map(|root| root.x509.validity().not_after.to_string());
+        Err(PkiError::Ended {
+            path: self.path("ca.pem"),
+            ended: end.unwrap_or_default(),
+        })
     }
 
     pub(super) fn broken(

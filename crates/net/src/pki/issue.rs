@@ -13,9 +13,9 @@ use super::key;
 use super::validity::Validity;
 use crate::limits::CERTIFICATE_NAMES;
 
-/// The root certificate of `key`, as PEM.
-pub(super) fn root(key: &KeyPair) -> Result<String, rcgen::Error> {
-    let mut params = blank(Validity::of_root())?;
+/// The root certificate of `key`, as PEM. One key always gets the same subject.
+pub(super) fn root(key: &KeyPair, validity: &Validity) -> Result<String, rcgen::Error> {
+    let mut params = blank(*validity)?;
     // Two installations must not share a subject: a device that trusts both would try the wrong
     // key and stop.
     let digest = Sha1::digest(key.public_key_raw());

@@ -13,13 +13,15 @@ use rustls::sign::CertifiedKey;
 use rustls::{CipherSuite, NamedGroup, SignatureScheme};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::certificate::{KeyKind, dns_names};
+use super::certificate::{KeyKind, dns_names, time};
 use super::chain::{Anchor, AnchorKind, Chain, Origin};
 use super::error::PkiError;
 use super::files::Folder;
+use super::fingerprint::Fingerprints;
 use super::issue;
 use super::key::{ServerKey, rsa_numbers};
-use super::validity::{RENEW_BEFORE, Validity, seconds};
+use super::secret::SecretKey;
+use super::validity::{Validity, is_set, seconds};
 
 /// The key of one kind, and its certificate once there is one.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub(super) struct Leaf {
     kind: ServerKey,
     key: KeyPair,
     pem: Option<String>,
+    /// The key that takes the place of `key` when the owner says so.
+    next: Option<KeyPair>,
 }
 
 impl Leaf {
@@ -36,6 +40,7 @@ impl Leaf {
             kind,
             key,
             pem: None,
+            next: folder.key_if_any(&next_name(kind), kind)?,
         };
         let name = leaf.certificate_name();
         if let Some(pem) = folder.read(&name)? {
@@ -79,30 +84,84 @@ impl Leaf {
         })
     }
 
-    /// Whether the certificate says what a new one would say and will do so for a while.
+    /// Whether the certificate says what a new one would say and will do so long `enough`.
     pub(super) fn is_good(
         &self,
         names: &[String],
-        ca_der: &[u8],
+        root: &CertificateDer<'_>,
         now: SystemTime,
-        fresh: &Validity,
+        enough: impl Fn(SystemTime) -> bool,
     ) -> bool {
         let Some(der) = self.der() else { return false };
-        let (Ok((_, leaf)), Ok((_, ca))) = (
+        let (Ok((_, leaf)), Ok((_, root))) = (
             X509Certificate::from_der(&der),
-            X509Certificate::from_der(ca_der),
+            X509Certificate::from_der(root),
         ) else {
             return false;
         };
-        // In the last month of the root a new leaf ends with the root as well: keep the old one.
-        let until = leaf.validity().not_after.timestamp();
-        let lasts = until >= seconds(now + RENEW_BEFORE) || until >= seconds(fresh.until);
         // A clock that ran ahead when the leaf was made.
-        let has_begun = leaf.validity().not_before.timestamp() <= seconds(now);
-        lasts
+        let has_begun = !is_set(now) || leaf.validity().not_before.timestamp() <= seconds(now);
+        enough(time(leaf.validity().not_after.timestamp()))
             && has_begun
             && dns_names(&leaf) == names
-            && leaf.verify_signature(Some(ca.public_key())).is_ok()
+            && leaf.verify_signature(Some(root.public_key())).is_ok()
+    }
+
+    /// The names that the certificate carries; none before there is one.
+    fn names(&self) -> Vec<String> {
+        let der = self.der();
+        let parsed = der
+            .as_ref()
+            .and_then(|der| X509Certificate::from_der(der).ok());
+        parsed.map_or_else(Vec::new, |(_, leaf)| dns_names(&leaf))
+    }
+
+    pub(super) fn secret(&self) -> SecretKey {
+        SecretKey::of(&self.key)
+    }
+
+    pub(super) fn fingerprints(&self) -> Fingerprints {
+        fingerprints(&self.key)
+    }
+
+    pub(super) fn has_next(&self) -> bool {
+        self.next.is_some()
+    }
+
+    pub(super) fn next_fingerprints(&self) -> Option<Fingerprints> {
+        self.next.as_ref().map(fingerprints)
+    }
+
+    pub(super) fn prepare_next(&mut self, folder: &Folder) -> Result<(), PkiError> {
+        if self.next.is_none() {
+            let name = next_name(self.kind);
+            let key = self
+                .kind
+                .generate()
+                .map_err(|e| folder.cannot_make(&name, e))?;
+            folder.write_secret(&name, &key.serialize_pem())?;
+            self.next = Some(key);
+        }
+        Ok(())
+    }
+
+    /// Changes to the next key and forgets the certificate; returns the names it had.
+    pub(super) fn rotate(&mut self, folder: &Folder) -> Result<Vec<String>, PkiError> {
+        let (stem, next) = (self.kind.stem(), next_name(self.kind));
+        if self.next.is_none() {
+            return Err(PkiError::NoNextKey {
+                path: folder.path(&next),
+            });
+        }
+        // Copied, not renamed: at no moment is there a certificate without any key.
+        folder.write_secret(&format!("{stem}.previous.key"), &self.key.serialize_pem())?;
+        folder.rename(&next, &format!("{stem}.key"))?;
+        let names = self.names();
+        if let Some(key) = self.next.take() {
+            self.key = key;
+            self.pem = None;
+        }
+        Ok(names)
     }
 
     pub(super) fn issue(
@@ -149,15 +208,19 @@ impl Leaf {
             Vec::new(),
         )
     }
+}
 
-    /// Exponent and modulus, big endian without leading zeros.
-    ///
-    /// # Panics
-    ///
-    /// For a P-256 leaf.
-    pub(super) fn rsa_public_key(&self) -> (&[u8], &[u8]) {
-        rsa_numbers(self.key.public_key_raw()).expect("checked when the key was read or made")
-    }
+fn next_name(kind: ServerKey) -> String {
+    format!("{}.next.key", kind.stem())
+}
+
+/// # Panics
+///
+/// For a P-256 key.
+fn fingerprints(key: &KeyPair) -> Fingerprints {
+    let numbers = rsa_numbers(key.public_key_raw());
+    let (exponent, modulus) = numbers.expect("checked when the key was read or made");
+    Fingerprints::of(exponent, modulus)
 }
 
 /// Gives each client the cheapest certificate that it can use. Both can be exchanged while

@@ -95,11 +95,11 @@ impl Files {
         }
         self.check_key(&all, &*signing)?;
         self.check_leaf(&all[0])?;
+        for (at, certificate) in all.iter().enumerate() {
+            self.check_kinds(certificate, at)?;
+        }
         let root_in_file = self.check_order(&all, roots)?;
         let sent = &all[..all.len() - usize::from(root_in_file)];
-        for (at, certificate) in sent.iter().enumerate() {
-            self.check_certificate(certificate, at)?;
-        }
         let anchors = anchors(sent, &all, roots);
         let last = &sent[sent.len() - 1];
         if anchors.is_empty() && origin != Origin::Acme {
@@ -204,7 +204,13 @@ impl Files {
         for at in 1..all.len() {
             let (previous, this) = (&all[at - 1], &all[at]);
             if is_issued_by(previous, this) && !is_self_signed(previous) {
-                continue;
+                if this.x509.is_ca() {
+                    continue;
+                }
+                return Err(ChainError::NotAnAuthority {
+                    file: file(),
+                    certificate: place(this, at),
+                });
             }
             let is_issuer = |other: &Certificate<'_>| is_issued_by(previous, other);
             if !is_self_signed(previous)
@@ -239,20 +245,11 @@ impl Files {
         Ok(is_self_signed(&all[all.len() - 1]))
     }
 
-    /// What every certificate that is sent has to be.
-    fn check_certificate(
-        &self,
-        certificate: &Certificate<'_>,
-        at: usize,
-    ) -> Result<(), ChainError> {
+    /// Keys and signatures that nobody should use any more, or that nobody knows. Asked before
+    /// anything else that needs them, since they cannot be verified.
+    fn check_kinds(&self, certificate: &Certificate<'_>, at: usize) -> Result<(), ChainError> {
         let (file, place) = (self.chain.clone(), place(certificate, at));
         let x509 = &certificate.x509;
-        if at > 0 && !x509.is_ca() {
-            return Err(ChainError::NotAnAuthority {
-                file,
-                certificate: place,
-            });
-        }
         let unknown = |what| ChainError::UnknownKind {
             file: self.chain.clone(),
             certificate: place.clone(),
@@ -261,16 +258,20 @@ impl Files {
         let key = KeyKind::of(x509.public_key()).ok_or_else(|| unknown("a key"))?;
         let signature =
             SignatureKind::of(&x509.signature_algorithm).ok_or_else(|| unknown("a signature"))?;
-        match (key, signature.hash()) {
-            (_, Some(hash @ (Hash::Md5 | Hash::Sha1))) => Err(ChainError::WeakSignature {
-                file,
-                certificate: place,
-                hash,
-            }),
-            (KeyKind::Rsa(..2048), _) => Err(ChainError::ShortKey {
+        if matches!(key, KeyKind::Rsa(..2048)) {
+            return Err(ChainError::ShortKey {
                 file,
                 certificate: place,
                 key,
+            });
+        }
+        // Nobody verifies the signature of a root.
+        let is_root = x509.subject().as_raw() == x509.issuer().as_raw();
+        match signature.hash() {
+            Some(hash @ (Hash::Md5 | Hash::Sha1)) if !is_root => Err(ChainError::WeakSignature {
+                file,
+                certificate: place,
+                hash,
             }),
             _ => Ok(()),
         }

@@ -4,7 +4,12 @@
 #[cfg(unix)]
 mod authority;
 mod bind;
+#[cfg(unix)]
+mod chains;
 mod folder;
+mod lab;
 mod peer;
+#[cfg(unix)]
+mod renewal;
 mod tls;
 mod websocket;

@@ -1,0 +1,1 @@
+//! Chains from PEM files: what is served, and what is refused with which words.
