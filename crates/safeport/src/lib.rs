@@ -2,8 +2,10 @@
 //! crates below, [`serve`] drives it; beside a running server, [`cli`] works on the same data
 //! folder.
 
+pub mod acme;
 pub mod app;
 pub mod banner;
+pub mod certificates;
 pub mod cli;
 pub mod console;
 pub mod descriptors;

@@ -1,0 +1,556 @@
+//! The driver against Let's Encrypt's test authority `pebble`, which really validates. The whole
+//! server, with TLS-ALPN-01 and moved clocks, is driven by `e2e/test_acme.py`.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::extract::{Path as UrlPath, State};
+use axum::routing::get;
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize};
+
+use super::*;
+
+/// Ends a child and removes the folder.
+struct Pebble {
+    /// What the authority finds at port 80.
+    challenges: Challenges,
+    children: Vec<Child>,
+    folder: PathBuf,
+    api: SocketAddr,
+    http: SocketAddr,
+    management: SocketAddr,
+}
+
+fn free_ports<const N: usize>() -> [SocketAddr; N] {
+    let sockets: [TcpListener; N] =
+        std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    sockets.map(|socket| socket.local_addr().expect("its address"))
+}
+
+impl Pebble {
+    /// `None`, told on stderr, where it is not installed. `name` is that of the test.
+    fn start(name: &str, further: serde_json::Value) -> Option<Pebble> {
+        let [api, pebble_management, http, tls, dns, management] = free_ports();
+        let folder =
+            std::env::temp_dir().join(format!("safeport-acme-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let mut pebble = Pebble {
+            challenges: Challenges::new(),
+            children: Vec::new(),
+            folder,
+            api,
+            http,
+            management,
+        };
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
+        let certificate = CertificateParams::new(["127.0.0.1".to_owned()])
+            .and_then(|params| params.self_signed(&key))
+            .expect("a certificate");
+        std::fs::write(pebble.path("api.pem"), certificate.pem()).expect("written");
+        std::fs::write(pebble.path("api.key"), key.serialize_pem()).expect("written");
+        let mut config = serde_json::json!({
+            "listenAddress": api.to_string(),
+            "managementListenAddress": pebble_management.to_string(),
+            "certificate": pebble.path("api.pem"),
+            "privateKey": pebble.path("api.key"),
+            "httpPort": http.port(),
+            "tlsPort": tls.port(),
+            "ocspResponderURL": "",
+        });
+        for (name, value) in further.as_object().into_iter().flatten() {
+            config[name] = value.clone();
+        }
+        let config = serde_json::json!({ "pebble": config });
+        std::fs::write(pebble.path("pebble.json"), config.to_string()).expect("written");
+        let names = Command::new("pebble-challtestsrv")
+            .args([
+                "-http01",
+                "",
+                "-https01",
+                "",
+                "-tlsalpn01",
+                "",
+                "-defaultIPv6",
+                "",
+            ])
+            .args([
+                "-dns01",
+                &dns.to_string(),
+                "-management",
+                &management.to_string(),
+            ])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let Ok(names) = names else {
+            eprintln!("skipped: pebble is not installed (apt-get install pebble)");
+            return None;
+        };
+        pebble.children.push(names);
+        let log = std::fs::File::create(pebble.path("pebble.log")).expect("a log");
+        let authority = Command::new("pebble")
+            .args(["-dnsserver", &dns.to_string(), "-config"])
+            .arg(pebble.path("pebble.json"))
+            .env("PEBBLE_VA_NOSLEEP", "1")
+            .env("PEBBLE_AUTHZREUSE", "0")
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log)
+            .spawn();
+        pebble.children.push(authority.expect("pebble"));
+        for address in [api, management] {
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while std::net::TcpStream::connect(address).is_err() {
+                assert!(Instant::now() < deadline, "no pebble at {address}");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        pebble.serve();
+        Some(pebble)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn config(&self, names: &[&str], challenge: Challenge) -> AcmeConfig {
+        AcmeConfig {
+            names: names.iter().map(|&name| name.to_owned()).collect(),
+            keys: vec![Key::Rsa],
+            directory: format!("https://{}/dir", self.api),
+            contact: Some("me@example.com".to_owned()),
+            challenge,
+            dns_hook: None,
+            ca_file: Some(self.path("api.pem")),
+            eab: None,
+        }
+    }
+
+    /// A program that sets records at the name server of the tests.
+    fn hook(&self, before: &str) -> PathBuf {
+        let path = self.path("hook.sh");
+        let server = self.management;
+        let script = format!(
+            "#!/bin/bash\n{before}\necho \"$1 $2\" >> {0}/hook.log\n\
+             exec 3<>/dev/tcp/{1}/{2}\n\
+             if [ $1 = present ]; then p=set; b='{{\"host\":\"'$2'.\",\"value\":\"'$3'\"}}'\n\
+             else p=clear; b='{{\"host\":\"'$2'.\"}}'; fi\n\
+             printf 'POST /%s-txt HTTP/1.0\\r\\nContent-Length: %s\\r\\n\\r\\n%s' $p ${{#b}} \"$b\" >&3\n\
+             cat <&3 >/dev/null\n",
+            self.folder.display(),
+            server.ip(),
+            server.port()
+        );
+        std::fs::write(&path, script).expect("a hook");
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&path, executable).expect("executable");
+        path
+    }
+
+    /// Answers what the authority fetches.
+    fn serve(&self) {
+        let router = axum::Router::new()
+            .route(
+                &format!("{CHALLENGE_PATH}{{token}}"),
+                get(|State(challenges): State<Challenges>, UrlPath(token): UrlPath<String>| async move {
+                    challenges.response(&token)
+                }),
+            )
+            .with_state(self.challenges.clone());
+        let address = self.http;
+        tokio::spawn(async move {
+            let socket = tokio::net::TcpListener::bind(address)
+                .await
+                .expect("a port");
+            axum::serve(socket, router).await
+        });
+    }
+}
+
+impl Drop for Pebble {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if !std::thread::panicking() {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+/// Remembers what is served.
+#[derive(Default)]
+struct Shown(Mutex<BTreeMap<Key, String>>);
+
+impl Desk for Shown {
+    fn serve(&self, certificates: &[Issued<'_>]) -> Result<(), String> {
+        let served = certificates
+            .iter()
+            .map(|issued| (issued.key, issued.chain.to_owned()));
+        *self.0.lock().expect("the desk") = served.collect();
+        Ok(())
+    }
+
+    fn present_proof(&self, _: &str, _: &[u8]) -> Result<(), String> {
+        Err("this desk shows no proofs".to_owned())
+    }
+
+    fn clear_proof(&self, _: &str) {}
+}
+
+impl Shown {
+    fn chain(&self, key: Key) -> Option<String> {
+        self.0.lock().expect("the desk").get(&key).cloned()
+    }
+}
+
+fn keys() -> ServerKeys {
+    let rsa = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).expect("a key");
+    let p256 = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
+    ServerKeys {
+        rsa: rsa.serialize_pem(),
+        p256: p256.serialize_pem(),
+    }
+}
+
+/// A running driver.
+struct Running {
+    handle: AcmeHandle,
+    desk: Arc<Shown>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+fn run(pebble: &Pebble, config: &AcmeConfig, keys: &ServerKeys) -> Running {
+    run_with(pebble, config, keys, pebble.challenges.clone())
+}
+
+fn run_with(
+    pebble: &Pebble,
+    config: &AcmeConfig,
+    keys: &ServerKeys,
+    challenges: Challenges,
+) -> Running {
+    let desk = Arc::new(Shown::default());
+    let (acme, handle) = Acme::new(
+        Some(config.clone()),
+        keys.clone(),
+        &pebble.path("acme"),
+        desk.clone(),
+        challenges,
+    );
+    Running {
+        handle,
+        desk,
+        task: tokio::spawn(acme.run()),
+    }
+}
+
+impl Running {
+    /// Waits until the state is so.
+    async fn until(&self, what: &str, is: impl Fn(&AcmeState) -> bool) -> AcmeState {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let state = self.handle.state();
+            if is(&state) {
+                return state;
+            }
+            assert!(Instant::now() < deadline, "not {what}: {state:#?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn issued(&self, key: Key) -> String {
+        self.until("issued", |_| self.desk.chain(key).is_some())
+            .await;
+        self.desk.chain(key).expect("just seen")
+    }
+
+    async fn stop(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path)
+        .expect("a file")
+        .permissions()
+        .mode()
+        & 0o777
+}
+
+fn key_of(chain: &str) -> Vec<u8> {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    use x509_parser::prelude::{FromDer, X509Certificate};
+    let der = CertificateDer::from_pem_slice(chain.as_bytes()).expect("a certificate");
+    let (_, certificate) = X509Certificate::from_der(&der).expect("a certificate");
+    certificate.public_key().raw.to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_for_both_keys_come_by_http_01_and_again_for_the_same_keys_when_asked() {
+    let Some(pebble) = Pebble::start("http", serde_json::json!({})) else {
+        return;
+    };
+    let mut config = pebble.config(&["hub.example.com", "www.example.com"], Challenge::Http01);
+    config.keys = vec![Key::Rsa, Key::P256];
+    let keys = keys();
+    let running = run(&pebble, &config, &keys);
+    let rsa = running.issued(Key::Rsa).await;
+    let p256 = running.issued(Key::P256).await;
+    let state = running
+        .until("settled", |state| {
+            state.certificates.len() == 2
+                && state.certificates.iter().all(|one| one.doing.is_empty())
+        })
+        .await;
+    assert_eq!(state.alarm(), Alarm::Fine);
+    let held = state
+        .certificate(Key::Rsa)
+        .and_then(|one| one.held.clone())
+        .expect("held");
+    assert_eq!(held.names, config.names);
+    assert!(state.certificates.iter().all(|one| one.trouble.is_none()));
+    assert_eq!(mode(&pebble.path("acme/account.json")), 0o600);
+    let account = std::fs::read_to_string(pebble.path("acme/account.json")).expect("an account");
+    assert!(!pebble.path("acme/order.json").exists(), "no order is left");
+
+    running.handle.renew_now();
+    running
+        .until("renewed", |_| {
+            running.desk.chain(Key::Rsa) != Some(rsa.clone())
+        })
+        .await;
+    let new = running.desk.chain(Key::Rsa).expect("one");
+    assert_eq!(key_of(&new), key_of(&rsa), "devices pin the key");
+    assert_ne!(key_of(&p256), key_of(&rsa));
+    running
+        .until("written", |state| {
+            state.certificates.iter().all(|c| c.doing.is_empty())
+        })
+        .await;
+    running.stop().await;
+
+    // The next start serves what is there and asks for nothing.
+    let again = run(&pebble, &config, &keys);
+    assert_eq!(again.desk.chain(Key::Rsa), Some(new));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(
+        again
+            .handle
+            .state()
+            .certificates
+            .iter()
+            .all(|one| one.doing.is_empty())
+    );
+    let same = std::fs::read_to_string(pebble.path("acme/account.json")).expect("an account");
+    assert_eq!(same, account, "there is one account");
+    // Another key of the server: what is there cannot be served.
+    let handle = again.handle.clone();
+    let other = super::tests::keys();
+    handle.set_keys(other);
+    again
+        .until("ordered anew", |_| {
+            again
+                .desk
+                .chain(Key::Rsa)
+                .is_some_and(|chain| key_of(&chain) != key_of(&rsa))
+        })
+        .await;
+    again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_and_every_name_under_it_are_proved_by_records_that_the_hook_sets_and_takes_away() {
+    let Some(pebble) = Pebble::start("dns", serde_json::json!({})) else {
+        return;
+    };
+    let mut config = pebble.config(&["example.com", "*.example.com"], Challenge::Dns01);
+    config.dns_hook = Some(pebble.hook(""));
+    let running = run(&pebble, &config, &keys());
+    running.issued(Key::Rsa).await;
+    running
+        .until("settled", |state| {
+            state.certificates.iter().all(|c| c.doing.is_empty())
+        })
+        .await;
+    running.stop().await;
+    let log = std::fs::read_to_string(pebble.path("hook.log")).expect("what the hook did");
+    let record = "_acme-challenge.example.com";
+    let lines: Vec<&str> = log.lines().collect();
+    let expected =
+        ["present", "present", "cleanup", "cleanup"].map(|verb| format!("{verb} {record}"));
+    assert_eq!(lines, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_was_cut_off_goes_on_after_the_restart_and_leaves_no_record_behind() {
+    let Some(pebble) = Pebble::start("cut", serde_json::json!({})) else {
+        return;
+    };
+    let mut config = pebble.config(&["hub.example.com"], Challenge::Dns01);
+    // Hangs the first time, after it has set the record.
+    let first = format!(
+        "[ $1 = present ] && [ ! -e {0}/hung ] && touch {0}/hung && sleep 600",
+        pebble.folder.display()
+    );
+    config.dns_hook = Some(pebble.hook(&first));
+    let keys = keys();
+    let running = run(&pebble, &config, &keys);
+    let hung = pebble.path("hung");
+    running.until("hanging", |_| hung.exists()).await;
+    let note = || -> serde_json::Value {
+        let text = std::fs::read_to_string(pebble.path("acme/order.json")).expect("a note");
+        serde_json::from_str(&text).expect("JSON")
+    };
+    let before = note();
+    assert_eq!(before["step"], "proving");
+    assert_eq!(before["records"].as_array().map(Vec::len), Some(1));
+    running.stop().await;
+
+    let running = run(&pebble, &config, &keys);
+    running.issued(Key::Rsa).await;
+    running.stop().await;
+    let log = std::fs::read_to_string(pebble.path("pebble.log")).expect("its log");
+    let orders = log.matches("Added order").count();
+    assert_eq!(orders, 1, "the same order went on: {log}");
+    let did = std::fs::read_to_string(pebble.path("hook.log")).expect("what the hook did");
+    let verbs: Vec<&str> = did
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    assert_eq!(verbs, ["cleanup", "present", "cleanup"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_cannot_be_proved_is_told_with_the_way_out_and_tried_again_later() {
+    let Some(pebble) = Pebble::start("unproved", serde_json::json!({})) else {
+        return;
+    };
+    let config = pebble.config(&["hub.example.com"], Challenge::Http01);
+    // At port 80 another web server answers.
+    let elsewhere = Challenges::new();
+    let running = run_with(&pebble, &config, &keys(), elsewhere);
+    let failed = running
+        .until("failed", |state| {
+            state
+                .certificate(Key::Rsa)
+                .is_some_and(|one| one.trouble.is_some())
+        })
+        .await;
+    let one = failed.certificate(Key::Rsa).expect("one");
+    let trouble = one.trouble.as_ref().expect("trouble");
+    assert_eq!(trouble.code, "not_proved");
+    assert!(
+        trouble
+            .what
+            .en
+            .contains("by http-01 that hub.example.com is yours"),
+        "{trouble:?}"
+    );
+    assert!(
+        trouble
+            .next
+            .en
+            .starts_with("another web server answers at port 80"),
+        "{trouble:?}"
+    );
+    assert!(trouble.next.zh.contains("80"), "{trouble:?}");
+    let wait = one.next_attempt.expect("a next attempt") - trouble.at;
+    assert!((55..=90).contains(&wait), "{wait} s");
+    assert_eq!(one.alarm, Alarm::Warning);
+    assert!(
+        !pebble.path("acme/order.json").exists(),
+        "that order is dead"
+    );
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_that_wants_a_known_account_gets_the_key_of_the_settings() {
+    let further = serde_json::json!({
+        "externalAccountBindingRequired": true,
+        "externalAccountMACKeys": {
+            "kid-1": "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
+        },
+    });
+    let Some(pebble) = Pebble::start("eab", further) else {
+        return;
+    };
+    let mut config = pebble.config(&["hub.example.com"], Challenge::Http01);
+    let running = run(&pebble, &config, &keys());
+    let failed = running
+        .until("failed", |state| {
+            state
+                .certificate(Key::Rsa)
+                .is_some_and(|one| one.trouble.is_some())
+        })
+        .await;
+    let trouble = failed
+        .certificate(Key::Rsa)
+        .and_then(|one| one.trouble.clone());
+    let trouble = trouble.expect("trouble");
+    assert!(trouble.next.en.contains("acme.eab_key_id"), "{trouble:?}");
+    // Settings that are mended are tried at once.
+    config.eab = Some(Eab {
+        key_id: "kid-1".to_owned(),
+        key: "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W".to_owned(),
+    });
+    running.handle.apply(Some(config));
+    running.issued(Key::Rsa).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_that_is_away_or_a_stranger_is_told_and_what_is_there_stays_served() {
+    let Some(mut pebble) = Pebble::start("away", serde_json::json!({})) else {
+        return;
+    };
+    let config = pebble.config(&["hub.example.com"], Challenge::Http01);
+    let running = run(&pebble, &config, &keys());
+    let served = running.issued(Key::Rsa).await;
+    for child in &mut pebble.children {
+        child.kill().and_then(|()| child.wait()).expect("stopped");
+    }
+    running
+        .until("settled", |state| {
+            state.certificates.iter().all(|c| c.doing.is_empty())
+        })
+        .await;
+    running.handle.renew_now();
+    let failed = running
+        .until("failed", |state| {
+            state
+                .certificate(Key::Rsa)
+                .is_some_and(|one| one.trouble.is_some())
+        })
+        .await;
+    let one = failed.certificate(Key::Rsa).expect("one");
+    assert_eq!(
+        one.trouble.as_ref().expect("trouble").code,
+        "authority_unreachable"
+    );
+    assert_eq!(one.alarm, Alarm::Fine, "the certificate is young");
+    assert_eq!(running.desk.chain(Key::Rsa), Some(served));
+    // Names without an authority that we trust.
+    let mut untrusted = pebble.config(&["hub.example.com"], Challenge::Http01);
+    untrusted.ca_file = Some(pebble.path("nothing.pem"));
+    running.handle.apply(Some(untrusted.clone()));
+    running.handle.renew_now();
+    running
+        .until("told", |state| {
+            let trouble = state
+                .certificate(Key::Rsa)
+                .and_then(|one| one.trouble.as_ref());
+            trouble.is_some_and(|trouble| trouble.code == "ca_file_unusable")
+        })
+        .await;
+    running.stop().await;
+}
