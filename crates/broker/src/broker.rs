@@ -491,6 +491,7 @@ impl Broker {
         self.effects
             .list
             .push(Effect::Event(Box::new(Event::Disconnected {
+                connection,
                 client_id,
                 cause,
             })));

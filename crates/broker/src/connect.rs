@@ -135,6 +135,7 @@ impl Broker {
         self.event(Event::Refused {
             connection,
             client_id: connect.client_id.into(),
+            user: connect.username.map(Into::into),
             reason,
             why: why.into(),
         });

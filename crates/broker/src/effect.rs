@@ -145,6 +145,8 @@ pub enum Event {
         connection: ConnectionId,
         /// Client identifier as sent.
         client_id: String,
+        /// User name as sent.
+        user: Option<String>,
         /// What the client was told.
         reason: ReasonCode,
         /// Why, in words.
@@ -152,6 +154,8 @@ pub enum Event {
     },
     /// A connection ended.
     Disconnected {
+        /// Which one; it is not closed yet.
+        connection: ConnectionId,
         /// Client identifier.
         client_id: String,
         /// Why.

@@ -4,9 +4,11 @@
 use std::sync::Arc;
 
 use safeport_engine::{
-    Engine, EngineSettings, Gatekeeper, ListenerLimits, ListenerSpec, Login, OwnedLogin,
+    Carries, Engine, EngineSettings, Gatekeeper, ListenerLimits, ListenerSpec, Login, OwnedLogin,
     Permissions, Verdict,
 };
+use safeport_net::attempt::{Attempt, Witness};
+use safeport_net::{Certificates, TlsProfile, TlsService};
 
 struct Open(Arc<Permissions>);
 
@@ -20,6 +22,12 @@ impl Gatekeeper for Open {
     }
 }
 
+struct Blind;
+
+impl Witness for Blind {
+    fn saw(&self, _: Attempt) {}
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let address = args.next().unwrap_or_else(|| "127.0.0.1:1883".into());
@@ -31,11 +39,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = ListenerSpec {
         name: "mqtt".into(),
         sockets: vec![std::net::TcpListener::bind(&address)?],
-        tls: None,
+        tls: TlsService::new(&Certificates::new(), TlsProfile::default())?,
+        carries: Carries::Plain,
         limits: ListenerLimits::default(),
     };
     let open = Arc::new(Open(Arc::new(Permissions::open())));
-    let _engine = Engine::start(settings, open, vec![listener])?;
+    let _engine = Engine::start(settings, open, Arc::new(Blind), vec![listener])?;
     println!(
         "serving {address} with {loops} loop(s), pid {}",
         std::process::id()

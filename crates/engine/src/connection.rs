@@ -2,11 +2,14 @@
 
 use std::io::{self, IoSlice, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use mio::net::TcpStream;
 use safeport_broker::SessionId;
 use safeport_mqtt::Version;
-use safeport_net::Layer;
+use safeport_net::attempt::{Attempt, Ending};
+use safeport_net::{FirstBytes, Layer};
 
 use crate::limits::{SLICES, WRAP_AT_ONCE};
 use crate::out_buffer::OutBuffer;
@@ -50,13 +53,14 @@ pub(crate) struct Connection {
 
 /// Where a connection is in its life.
 pub(crate) enum State {
-    /// CONNECT has not come yet. Where the peer is, if accepting told; the socket knows it too,
-    /// but asking is a system call.
-    Connecting(Option<Box<SocketAddr>>),
+    /// CONNECT has not come yet.
+    Connecting(Box<Arrival>),
     /// CONNECT is with the gatekeeper.
     Deciding(Box<Undecided>),
     /// CONNECT was admitted, but its client identifier is at home on another loop.
     Leaving(Box<Leaving>),
+    /// TLS came to a plain listener that takes both: these bytes go with it to the door.
+    Knocking(Box<(Arrival, Vec<u8>)>),
     /// The client has a session.
     Live(SessionId),
     /// Our last words are being written; `true` once they are and we wait for the peer to go.
@@ -65,16 +69,51 @@ pub(crate) enum State {
     Dead,
 }
 
+/// How a connection came in; kept until it has a session.
+#[derive(Clone)]
+pub(crate) struct Arrival {
+    /// The socket knows it too, but asking is a system call.
+    pub(crate) peer: SocketAddr,
+    pub(crate) accepted: Instant,
+    /// What its first bytes on the wire were.
+    pub(crate) first: Option<FirstBytes>,
+}
+
+impl Arrival {
+    pub(crate) fn now(peer: SocketAddr, accepted: Instant) -> Box<Arrival> {
+        Box::new(Arrival {
+            peer,
+            accepted,
+            first: None,
+        })
+    }
+
+    /// What came of it, as far as it is known.
+    pub(crate) fn attempt(&self, listener: &Arc<str>, ending: Ending) -> Attempt {
+        let took = self.accepted.elapsed();
+        let at = SystemTime::now()
+            .checked_sub(took)
+            .unwrap_or(SystemTime::UNIX_EPOCH);
+        Attempt {
+            took,
+            first: self.first,
+            ..Attempt::new(at, listener.clone(), self.peer, ending)
+        }
+    }
+}
+
 /// A CONNECT that waits for its verdict.
 pub(crate) struct Undecided {
     /// its bytes
     pub(crate) connect: Box<[u8]>,
+    pub(crate) arrival: Box<Arrival>,
 }
 
 pub(crate) struct Leaving {
     pub(crate) home: u8,
     /// bytes of the CONNECT
     pub(crate) connect: Box<[u8]>,
+    pub(crate) arrival: Box<Arrival>,
 }
 
 /// TLS or WebSocket between the protocol and the socket.
@@ -89,9 +128,14 @@ pub(crate) struct Wrapped {
 
 impl Wrapped {
     pub(crate) fn new(layer: Layer) -> Box<Self> {
+        Self::with_unsent(layer, Vec::new())
+    }
+
+    /// With bytes for the socket that are still to be written.
+    pub(crate) fn with_unsent(layer: Layer, raw: Vec<u8>) -> Box<Self> {
         Box::new(Self {
             layer,
-            raw: Vec::new(),
+            raw,
             sent: 0,
             closed: false,
         })
@@ -114,10 +158,11 @@ impl Connection {
         max_packet: u32,
         serial: u32,
         layer: Option<Box<Wrapped>>,
+        arrival: Box<Arrival>,
     ) -> Self {
         Self {
             stream,
-            state: State::Connecting(None),
+            state: State::Connecting(arrival),
             out: OutBuffer::default(),
             tail: Vec::new(),
             needed: 0,
@@ -168,6 +213,11 @@ impl Connection {
     /// compared here are never 2^31 apart.
     pub(crate) fn waits(&self, safe: u64) -> bool {
         self.gated && (self.gate.wrapping_sub(safe as u32) as i32) > 0
+    }
+
+    /// Whether TLS protects it.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.layer.as_ref().is_some_and(|w| w.layer.is_tls())
     }
 
     /// Bytes that wait, wrapped or not.

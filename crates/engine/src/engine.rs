@@ -11,15 +11,16 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use mio::{Poll, Waker};
-use rustls::ServerConfig;
 use safeport_broker::{BrokerSetup, Limits, MAX_PEERS, Publication, Stats, home_of};
-use safeport_net::Layer;
+use safeport_net::attempt::Witness;
+use safeport_net::{FirstBytes, Handshakes, Layer, TlsService};
 
-use crate::connection::Wrapped;
+use crate::connection::{Arrival, Wrapped};
+use crate::door::{Door, Doors, House, Signpost};
 use crate::event_loop::{EventLoop, LoopParts};
 use crate::gatekeeper::Gatekeeper;
 use crate::ledger::Ledger;
-use crate::mailbox::{Command, Drained, Incoming, ListenerInfo, ListenerLimits, Mailbox};
+use crate::mailbox::{Carries, Command, Drained, Incoming, ListenerInfo, ListenerLimits, Mailbox};
 use crate::recovery::{LogSettings, StartError, recover};
 use crate::shared::Shared;
 
@@ -31,12 +32,15 @@ pub struct EngineSettings {
     pub loops: usize,
     /// Bounds of each broker.
     pub limits: Limits,
-    /// How long a new connection may take to send its CONNECT; default 10 s.
+    /// How long a new connection may take to send its CONNECT, its TLS handshake included;
+    /// default 10 s.
     pub connect_timeout: Duration,
     /// Open sockets over all listeners; default 1,000,000. Further ones are closed at once.
     pub max_connections: usize,
     /// Where sessions and retained messages survive a restart; `None`: they end with the process.
     pub log: Option<LogSettings>,
+    /// Open TLS handshakes and their limits, shared with others that make some.
+    pub handshakes: Handshakes,
     /// What `$SYS/broker/version` says.
     pub version: String,
 }
@@ -49,6 +53,7 @@ impl Default for EngineSettings {
             connect_timeout: Duration::from_secs(10),
             max_connections: 1_000_000,
             log: None,
+            handshakes: Handshakes::default(),
             version: concat!("safeport ", env!("CARGO_PKG_VERSION")).into(),
         }
     }
@@ -63,9 +68,11 @@ pub struct ListenerSpec {
     /// [`EngineHandle::set_sockets`]), and for one whose connections are brought by
     /// [`EngineHandle::adopt`] (WebSocket).
     pub sockets: Vec<TcpListener>,
-    /// TLS with this configuration, or plain TCP. It cannot be changed later: a listener of TLS
-    /// needs one although it is switched off.
-    pub tls: Option<Arc<ServerConfig>>,
+    /// What it presents when a client speaks TLS to it.
+    pub tls: TlsService,
+    /// What its clients are meant to speak. It cannot be changed later; see
+    /// [`ListenerLimits::accept_both`].
+    pub carries: Carries,
     /// Its bounds, at first.
     pub limits: ListenerLimits,
 }
@@ -74,6 +81,7 @@ pub struct ListenerSpec {
 pub struct Engine {
     handle: EngineHandle,
     threads: Vec<JoinHandle<Drained>>,
+    doors: Vec<JoinHandle<()>>,
 }
 
 /// Steers the loops from any thread.
@@ -81,11 +89,14 @@ pub struct Engine {
 pub struct EngineHandle {
     pub(crate) loops: Arc<[Mailbox]>,
     pub(crate) listeners: Arc<[ListenerInfo]>,
+    pub(crate) doors: Doors,
+    signpost: Signpost,
     next: Arc<AtomicU32>,
 }
 
 impl Engine {
-    /// Reads back the log, if there is one, and starts the loops; they serve at once.
+    /// Reads back the log, if there is one, and starts the loops; they serve at once. `witness`
+    /// is told what came of each connection.
     ///
     /// # Errors
     ///
@@ -94,6 +105,7 @@ impl Engine {
     pub fn start(
         settings: EngineSettings,
         gatekeeper: Arc<dyn Gatekeeper>,
+        witness: Arc<dyn Witness>,
         listeners: Vec<ListenerSpec>,
     ) -> Result<Engine, StartError> {
         let loops = settings.loops.clamp(1, usize::from(MAX_PEERS));
@@ -102,8 +114,9 @@ impl Engine {
         for (index, listener) in listeners.into_iter().enumerate() {
             sockets.push((index as u8, prepare(listener.sockets)?));
             infos.push(ListenerInfo::new(
-                listener.name,
+                &listener.name,
                 listener.tls,
+                listener.carries,
                 &listener.limits,
             ));
         }
@@ -137,6 +150,14 @@ impl Engine {
             inboxes.push((poll, receiver));
         }
         let mailboxes: Arc<[Mailbox]> = mailboxes.into();
+        let house = House {
+            loops: mailboxes.clone(),
+            listeners: infos.clone(),
+            witness,
+            handshakes: settings.handshakes.clone(),
+            signpost: Signpost::new(),
+        };
+        let (doors, door_parts) = Doors::new(&settings.handshakes, start)?;
         let durability = settings
             .log
             .map_or_else(Default::default, |log| log.durability);
@@ -147,8 +168,8 @@ impl Engine {
             let parts = LoopParts {
                 poll,
                 inbox,
-                mailboxes: mailboxes.clone(),
-                listeners: infos.clone(),
+                house: house.clone(),
+                doors: doors.clone(),
                 // The first loop accepts; connections move to their home by client identifier.
                 sockets: sockets.take().unwrap_or_default(),
                 gatekeeper: gatekeeper.clone(),
@@ -178,13 +199,25 @@ impl Engine {
                     .spawn(move || event_loop.run())?,
             );
         }
+        let mut door_threads = Vec::new();
+        for (number, parts) in door_parts.into_iter().enumerate() {
+            let mut door = Door::new(parts, house.clone());
+            door_threads.push(
+                std::thread::Builder::new()
+                    .name(format!("tls-{number}"))
+                    .spawn(move || door.run())?,
+            );
+        }
         Ok(Engine {
             handle: EngineHandle {
                 loops: mailboxes,
                 listeners: infos,
+                doors,
+                signpost: house.signpost,
                 next: Arc::new(AtomicU32::new(0)),
             },
             threads,
+            doors: door_threads,
         })
     }
 
@@ -197,6 +230,8 @@ impl Engine {
     /// `grace`, and ends the loops.
     pub fn shutdown(self, grace: Duration) -> Drained {
         let deadline = Instant::now() + grace;
+        // Whoever is in the middle of a handshake has nothing to lose.
+        self.handle.doors.shutdown();
         for mailbox in self.handle.loops.iter() {
             mailbox.send(Command::Shutdown { deadline });
         }
@@ -207,19 +242,25 @@ impl Engine {
                 sum.cut_off += drained.cut_off;
             }
         }
+        for door in self.doors {
+            // Its end was noticed by `has_failed`.
+            let _ = door.join();
+        }
         sum
     }
 
-    /// Whether a loop has ended although nobody asked for it.
+    /// Whether a loop or a door has ended although nobody asked for it.
     pub fn has_failed(&self) -> bool {
         self.threads.iter().any(JoinHandle::is_finished)
+            || self.doors.iter().any(JoinHandle::is_finished)
     }
 }
 
 impl EngineHandle {
-    /// A socket whose HTTP upgrade (or TLS handshake) was done elsewhere joins a loop. `early`
-    /// is what was read from it behind the upgrade. `listener` names one of the engine's
-    /// listeners, whose limits it gets.
+    /// A socket whose HTTP upgrade was done elsewhere joins a loop. `early` is what was read from
+    /// it behind the upgrade, decrypted if TLS protects it ([`Layer::receive_early`]). What TLS
+    /// showed comes along in `layer`. `listener` names one of the engine's listeners, whose limits
+    /// it gets.
     ///
     /// # Errors
     ///
@@ -235,6 +276,11 @@ impl EngineHandle {
         // A small packet must not wait for the acknowledgement of the one before it.
         stream.set_nodelay(true)?;
         let index = usize::from(self.index_of(listener).map_err(io::Error::other)?);
+        let mut arrival = Arrival::now(stream.peer_addr()?, Instant::now());
+        arrival.first = Some(match layer.is_tls() {
+            true => FirstBytes::Tls,
+            false => FirstBytes::Http,
+        });
         let turn = self.next.fetch_add(1, Ordering::Relaxed) as usize % self.loops.len();
         self.listeners[index].open.fetch_add(1, Ordering::Relaxed);
         self.loops[turn].send(Command::Incoming(Box::new(Incoming {
@@ -243,6 +289,7 @@ impl EngineHandle {
             layer: Some(Wrapped::new(layer)),
             tail: Vec::new(),
             early,
+            arrival,
             admitted: None,
         })));
         Ok(())
@@ -253,7 +300,7 @@ impl EngineHandle {
     pub fn open_connections(&self, listener: &str) -> usize {
         self.listeners
             .iter()
-            .find(|info| info.name == listener)
+            .find(|info| *info.name == *listener)
             .map_or(0, |info| info.open.load(Ordering::Relaxed))
     }
 
@@ -292,9 +339,14 @@ impl EngineHandle {
         sum
     }
 
-    /// Whether every loop has turned within the last 5 s.
+    /// Whether every loop and every door has turned within the last 5 s.
     pub fn healthy(&self) -> bool {
-        self.loops.iter().all(|mailbox| mailbox.shared.is_alive())
+        self.loops.iter().all(|mailbox| mailbox.shared.is_alive()) && self.doors.are_alive()
+    }
+
+    /// What an HTTP client that came to a port for MQTT reads: where HTTP is served. Plain text.
+    pub fn set_signpost(&self, text: &str) {
+        self.signpost.set(text);
     }
 }
 

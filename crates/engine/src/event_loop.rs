@@ -5,6 +5,7 @@ mod admission;
 mod keeping;
 mod listening;
 mod reading;
+mod witnessing;
 mod writing;
 
 use std::collections::VecDeque;
@@ -18,13 +19,16 @@ use std::time::{Duration, Instant};
 use mio::net::TcpListener;
 use mio::{Events, Poll, Token};
 use safeport_broker::{
-    Broker, DiskRoom, Effects, Load, PeerMessage, Publication, Stats, Time, sys_topics,
+    Broker, ConnectionId, DiskRoom, Effects, Load, PeerMessage, Publication, Stats, Time,
+    sys_topics,
 };
 use safeport_mqtt::ReasonCode;
+use safeport_net::attempt::Witness;
 use slab::Slab;
 use tracing::error;
 
-use crate::connection::{Connection, State};
+use crate::connection::{Arrival, Connection, State};
+use crate::door::{Doors, House, Signpost};
 use crate::gatekeeper::Gatekeeper;
 use crate::journal::Journal;
 use crate::ledger::Ledger;
@@ -44,8 +48,8 @@ const FIRST_LISTENER: usize = usize::MAX - 256;
 pub(crate) struct LoopParts {
     pub(crate) poll: Poll,
     pub(crate) inbox: Receiver<Command>,
-    pub(crate) mailboxes: Arc<[Mailbox]>,
-    pub(crate) listeners: Arc<[ListenerInfo]>,
+    pub(crate) house: House,
+    pub(crate) doors: Doors,
     /// by listener
     pub(crate) sockets: Vec<(u8, Vec<TcpListener>)>,
     pub(crate) gatekeeper: Arc<dyn Gatekeeper>,
@@ -71,6 +75,9 @@ pub(crate) struct EventLoop {
     inbox: Receiver<Command>,
     pub(crate) mailboxes: Arc<[Mailbox]>,
     pub(crate) listeners: Arc<[ListenerInfo]>,
+    pub(crate) witness: Arc<dyn Witness>,
+    signpost: Signpost,
+    doors: Doors,
     sockets: Listening,
     pub(crate) gatekeeper: Arc<dyn Gatekeeper>,
     start: Instant,
@@ -117,6 +124,8 @@ pub(crate) struct EventLoop {
     plain: Vec<u8>,
     pool: Pool,
     pub(crate) journal: Journal,
+    /// how those came in whose CONNECT the broker has just answered
+    pub(crate) answered: Vec<(ConnectionId, Arrival)>,
     /// sockets, accepted, bytes: what the broker does not see
     io: Stats,
     /// when the counters are shared next; `None` while nothing happens
@@ -141,9 +150,12 @@ impl EventLoop {
             me,
             poll: parts.poll,
             inbox: parts.inbox,
-            outbound: parts.mailboxes.iter().map(|_| Vec::new()).collect(),
-            mailboxes: parts.mailboxes,
-            listeners: parts.listeners,
+            outbound: parts.house.loops.iter().map(|_| Vec::new()).collect(),
+            mailboxes: parts.house.loops,
+            listeners: parts.house.listeners,
+            witness: parts.house.witness,
+            signpost: parts.house.signpost,
+            doors: parts.doors,
             sockets: Listening::default(),
             gatekeeper: parts.gatekeeper,
             start: parts.start,
@@ -175,6 +187,7 @@ impl EventLoop {
             plain: Vec::new(),
             pool: Pool::default(),
             journal: Journal::new(),
+            answered: Vec::new(),
             io: Stats::default(),
             share_at: None,
             sys_at: parts.start,

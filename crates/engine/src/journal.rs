@@ -7,7 +7,6 @@ use std::time::Instant;
 use safeport_broker::{ConnectionId, DisconnectCause, Event};
 use tracing::{debug, info, warn};
 
-use crate::gatekeeper::TURNED_AWAY;
 use crate::limits::{CAUSE_PERIOD, LINES_FOR_SERVER, LINES_PER_CAUSE};
 
 /// Writes events to the log. After a few lines of one cause within a period the rest is counted
@@ -95,21 +94,11 @@ impl Journal {
                     );
                 }
             }
-            Event::Refused {
-                connection,
-                client_id,
-                reason,
-                why,
-            } => {
-                // The gatekeeper's own refusals are its own to tell.
-                if **why != *TURNED_AWAY && self.may_tell("refused", now) {
-                    warn!(
-                        target: "safeport::mqtt", client = client_id, peer = peer(*connection).map(tracing::field::display),
-                        reason = *reason as u8, "CONNECT refused ({reason}): {why}"
-                    );
-                }
-            }
-            Event::Disconnected { client_id, cause } => self.disconnected(client_id, *cause, now),
+            // The witness tells it.
+            Event::Refused { .. } => {}
+            Event::Disconnected {
+                client_id, cause, ..
+            } => self.disconnected(client_id, *cause, now),
             Event::NotAllowed {
                 client_id,
                 user,

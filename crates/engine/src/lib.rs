@@ -6,6 +6,9 @@
 //! of a cluster use. A client identifier has one home among the loops: its connection moves
 //! there once its CONNECT has said the identifier.
 //!
+//! TLS handshakes are made on threads of their own (`door.rs`); a loop gets a connection when its
+//! handshake is over.
+//!
 //! One turn of a loop:
 //!
 //! ```text
@@ -15,6 +18,7 @@
 //! ```
 
 mod connection;
+mod door;
 mod engine;
 mod event_loop;
 mod gatekeeper;
@@ -30,7 +34,7 @@ mod steering;
 
 pub use engine::{Engine, EngineHandle, EngineSettings, ListenerSpec};
 pub use gatekeeper::{Gatekeeper, Login, OwnedLogin, Verdict};
-pub use mailbox::{Drained, ListenerLimits};
+pub use mailbox::{Carries, Drained, ListenerLimits};
 pub use recovery::{Durability, LogSettings, StartError};
 pub use safeport_broker::{Limits, Permissions, Publication, Stats, TopicRights};
 pub use steering::SteeringError;

@@ -9,10 +9,20 @@ pub(crate) const READ_BUFFER: usize = 64 << 10;
 /// first packets: a CONNECT is answered within a few milliseconds however much comes in.
 pub(crate) const READ_PER_TURN: usize = 1 << 20;
 
-/// What a step of a TLS handshake counts as, in bytes read: some 300 µs of a loop's time. A
-/// fleet that returns all at once is let in at up to 32 handshakes a turn, and those who are
-/// connected are served in between.
-pub(crate) const HANDSHAKE_STEP: usize = 32 << 10;
+/// Bytes read at once from a connection at the door. What its handshake is followed by is handed
+/// on with it, so this bounds that too.
+pub(crate) const DOOR_BUFFER: usize = 16 << 10;
+
+/// Steps of handshakes, some 500 us each, before a door looks at its other events.
+pub(crate) const DOOR_STEPS: usize = 16;
+
+/// Bytes of a first message of the wrong protocol that are waited for, so that it can be answered
+/// by what it says.
+pub(crate) const FIRST_MESSAGE: usize = 4 << 10;
+
+/// A record of data longer than this is remembered for a moment: a client whose buffer it does
+/// not fit goes at once.
+pub(crate) const LARGE_RECORD: u16 = 1024;
 
 /// Bytes waiting to be written to one connection at which it counts as congested: QoS 1 and 2
 /// then wait in the session's queue and QoS 0 in its own short one, with the broker's limits.

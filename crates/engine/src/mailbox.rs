@@ -2,18 +2,18 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, SyncSender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mio::Waker;
-use rustls::ServerConfig;
 use safeport_broker::{Limits, PeerMessage, Publication};
+use safeport_net::TlsService;
 
 use safeport_store::log::Position;
 
-use crate::connection::{Leaving, Wrapped};
+use crate::connection::{Arrival, Leaving, Wrapped};
 use crate::gatekeeper::Verdict;
 use crate::shared::Shared;
 
@@ -88,9 +88,19 @@ pub(crate) struct Incoming {
     pub(crate) layer: Option<Box<Wrapped>>,
     /// protocol bytes already decoded from the layer
     pub(crate) tail: Vec<u8>,
-    /// socket bytes that were read before the layer was put on
+    /// bytes that were read before the layer was put on
     pub(crate) early: Vec<u8>,
+    pub(crate) arrival: Box<Arrival>,
     pub(crate) admitted: Option<Box<Leaving>>,
+}
+
+/// What the connections of a listener are meant to carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carries {
+    /// The protocol itself, or what [`EngineHandle::adopt`](crate::EngineHandle::adopt) brings.
+    Plain,
+    /// TLS.
+    Tls,
 }
 
 /// Bounds of one listener. They can be changed while it serves
@@ -103,6 +113,9 @@ pub struct ListenerLimits {
     /// Largest packet in bytes, with its fixed header; default 1 MiB. A larger one ends its
     /// connection with 0x95. Changed: a connection keeps what it began with, and was told.
     pub max_packet: u32,
+    /// Takes its protocol in clear and inside TLS on the same port, whatever it is meant to
+    /// carry; default false: who comes in the other form is told so and closed.
+    pub accept_both: bool,
 }
 
 impl Default for ListenerLimits {
@@ -110,16 +123,19 @@ impl Default for ListenerLimits {
         Self {
             max_connections: 1_000_000,
             max_packet: 1 << 20,
+            accept_both: false,
         }
     }
 }
 
 /// A listener as the loops know it.
 pub(crate) struct ListenerInfo {
-    pub(crate) name: String,
-    pub(crate) tls: Option<Arc<ServerConfig>>,
+    pub(crate) name: Arc<str>,
+    pub(crate) tls: TlsService,
+    pub(crate) carries: Carries,
     max_connections: AtomicUsize,
     max_packet: AtomicU32,
+    accept_both: AtomicBool,
     /// open sockets, over all loops
     pub(crate) open: AtomicUsize,
     /// where it accepts
@@ -128,15 +144,18 @@ pub(crate) struct ListenerInfo {
 
 impl ListenerInfo {
     pub(crate) fn new(
-        name: String,
-        tls: Option<Arc<ServerConfig>>,
+        name: &str,
+        tls: TlsService,
+        carries: Carries,
         limits: &ListenerLimits,
     ) -> ListenerInfo {
         ListenerInfo {
-            name,
+            name: name.into(),
             tls,
+            carries,
             max_connections: AtomicUsize::new(limits.max_connections),
             max_packet: AtomicU32::new(limits.max_packet),
+            accept_both: AtomicBool::new(limits.accept_both),
             open: AtomicUsize::new(0),
             bound: Mutex::default(),
         }
@@ -146,6 +165,7 @@ impl ListenerInfo {
         ListenerLimits {
             max_connections: self.max_connections.load(Ordering::Relaxed),
             max_packet: self.max_packet.load(Ordering::Relaxed),
+            accept_both: self.accept_both.load(Ordering::Relaxed),
         }
     }
 
@@ -153,6 +173,8 @@ impl ListenerInfo {
         self.max_connections
             .store(limits.max_connections, Ordering::Relaxed);
         self.max_packet.store(limits.max_packet, Ordering::Relaxed);
+        self.accept_both
+            .store(limits.accept_both, Ordering::Relaxed);
     }
 }
 

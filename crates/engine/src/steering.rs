@@ -100,7 +100,7 @@ impl EngineHandle {
     /// Where a listener accepts: the addresses that its sockets are bound to, without those that
     /// are closing. Empty if no listener has that name.
     pub fn listening(&self, listener: &str) -> Vec<SocketAddr> {
-        let info = self.listeners.iter().find(|info| info.name == listener);
+        let info = self.listeners.iter().find(|info| *info.name == *listener);
         info.map_or_else(Vec::new, |info| {
             let bound = info.bound.lock().unwrap_or_else(PoisonError::into_inner);
             bound.clone()
@@ -121,7 +121,7 @@ impl EngineHandle {
 
     /// The limits that a listener has now; `None` if no listener has that name.
     pub fn limits(&self, listener: &str) -> Option<ListenerLimits> {
-        let info = self.listeners.iter().find(|info| info.name == listener);
+        let info = self.listeners.iter().find(|info| *info.name == *listener);
         info.map(|info| info.limits())
     }
 
@@ -158,10 +158,17 @@ impl EngineHandle {
     pub fn end_listener_connections(&self, listener: &str) -> Result<usize, SteeringError> {
         let index = self.index_of(listener)?;
         let mut ended = 0;
-        // A connection that moves to its home loop while the loops are asked one after the other
-        // is found there the second time: it moves only once.
-        let rounds = if self.loops.len() > 1 { 2 } else { 1 };
-        for _ in 0..rounds {
+        // From the door to a loop, and from a loop to its home: a connection that moves while all
+        // are asked one after the other is found where it went. The second time is for those that
+        // went from a loop to the door.
+        for _ in 0..2 {
+            let (done, answers) = sync_channel(self.doors.len());
+            self.doors.end_listener(index, &done);
+            drop(done);
+            let deadline = Instant::now() + STEERING_TIMEOUT;
+            for _ in 0..self.doors.len() {
+                ended += answer(&answers, deadline)?;
+            }
             let (done, answers) = sync_channel(self.loops.len());
             self.tell_all(|| Command::EndListener {
                 listener: index,
@@ -177,7 +184,10 @@ impl EngineHandle {
     }
 
     pub(crate) fn index_of(&self, listener: &str) -> Result<u8, SteeringError> {
-        let index = self.listeners.iter().position(|info| info.name == listener);
+        let index = self
+            .listeners
+            .iter()
+            .position(|info| *info.name == *listener);
         index.map(|index| index as u8).ok_or_else(|| {
             let known = self.listeners.iter().map(|info| format!("`{}`", info.name));
             SteeringError::UnknownListener {

@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex};
 use std::thread::{scope, sleep, spawn};
 use std::time::{Duration, Instant};
 
-use client::{Client, Door, Message, loops};
+use client::{Client, Door, Message, Seen, loops, no_tls};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use safeport_engine::{
-    Engine, EngineSettings, Gatekeeper, Limits, ListenerLimits, ListenerSpec, Login, OwnedLogin,
-    Permissions, SteeringError, Verdict,
+    Carries, Engine, EngineSettings, Gatekeeper, Limits, ListenerLimits, ListenerSpec, Login,
+    OwnedLogin, Permissions, SteeringError, Verdict,
 };
 use safeport_mqtt::{Packet, QoS, ReasonCode, Version};
 
@@ -42,11 +42,13 @@ fn start(settings: EngineSettings, door: impl Gatekeeper) -> (Engine, SocketAddr
     let spec = |name: &str, sockets| ListenerSpec {
         name: name.into(),
         sockets,
-        tls: None,
+        tls: no_tls(),
+        carries: Carries::Plain,
         limits: ListenerLimits::default(),
     };
     let specs = vec![spec("a", vec![socket]), spec("b", Vec::new())];
-    let engine = Engine::start(settings, Arc::new(door), specs).expect("started");
+    let engine =
+        Engine::start(settings, Arc::new(door), Arc::new(Seen::default()), specs).expect("started");
     (engine, address)
 }
 

@@ -12,10 +12,10 @@ use std::time::{Instant, SystemTime};
 use safeport_net::rustls::pki_types::pem::PemObject;
 use safeport_net::rustls::pki_types::{CertificateDer, ServerName};
 use safeport_net::rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConfig, SupportedProtocolVersion,
-    crypto::aws_lc_rs, version,
+    ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion, crypto::aws_lc_rs,
+    version,
 };
-use safeport_net::{Layer, PrivateCa};
+use safeport_net::{Certificates, Layer, PrivateCa, TlsProfile, TlsService};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let connections = match std::env::args().nth(1) {
@@ -32,7 +32,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         "WebSocket {:6}   (size of the value; it has no heap)",
         size_of::<Layer>()
     );
-    let server = ca.server_config()?;
+    let certificates = Certificates::new();
+    certificates.set_private(ca.chains());
+    let server = TlsService::new(&certificates, TlsProfile::default())?;
     // Freed memory would be used again by the next kind of connection and hide its cost.
     let mut kept = Vec::with_capacity(2 * connections + 20);
     for (name, version) in [("TLS 1.2", &version::TLS12), ("TLS 1.3", &version::TLS13)] {
@@ -66,7 +68,7 @@ fn client_config(
 
 fn connect_all(
     connections: usize,
-    server: &Arc<ServerConfig>,
+    server: &TlsService,
     client: &Arc<ClientConfig>,
 ) -> Result<Vec<Layer>, Box<dyn Error>> {
     let mut layers = Vec::with_capacity(connections);
@@ -76,11 +78,8 @@ fn connect_all(
     Ok(layers)
 }
 
-fn connect(
-    server: &Arc<ServerConfig>,
-    client: &Arc<ClientConfig>,
-) -> Result<Layer, Box<dyn Error>> {
-    let mut layer = Layer::tls(server.clone());
+fn connect(server: &TlsService, client: &Arc<ClientConfig>) -> Result<Layer, Box<dyn Error>> {
+    let mut layer = Layer::tls(server, None);
     let mut client = ClientConnection::new(client.clone(), ServerName::try_from("safeport.lan")?)?;
     std::io::Write::write_all(&mut client.writer(), &[0x10; 60])?;
     let mut plain = Vec::new();
@@ -104,6 +103,8 @@ fn connect(
     client.read_tls(&mut &answer[..])?;
     client.process_new_packets()?;
     client.reader().read_exact(&mut [0; 4])?;
+    // As the server does once the client is connected.
+    drop(layer.take_facts());
     Ok(layer)
 }
 

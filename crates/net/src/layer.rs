@@ -2,19 +2,23 @@
 //! or WebSocket inside TLS. The engine owns one [`Layer`] per connection that needs one, feeds it
 //! what it read and writes what it is given; there is no socket in here.
 
+mod greeting;
 mod handed_over;
 mod tls;
 mod websocket;
 
-use std::sync::Arc;
+use std::net::IpAddr;
 
-use rustls::{ServerConfig, ServerConnection};
+use rustls::ServerConnection;
 use thiserror::Error;
 
+use self::greeting::Greeting;
 use self::handed_over::HandedOverTls;
 use self::tls::Tls;
 use self::websocket::WebSocket;
 pub use self::websocket::WebSocketError;
+use crate::TlsService;
+use crate::attempt::{Ending, Stage, TlsFacts};
 
 /// Transform between socket bytes and protocol bytes of one accepted connection.
 ///
@@ -25,9 +29,12 @@ pub struct Layer(Kind);
 
 #[derive(Debug)]
 enum Kind {
+    /// TLS whose ClientHello has not come yet.
+    Greeting(Box<Greeting>),
     Tls(Box<Tls>),
     WebSocket(WebSocket),
-    TlsWebSocket(Box<(HandedOverTls, WebSocket)>),
+    TlsWebSocket(Box<(Tls, WebSocket)>),
+    HandedOver(Box<(HandedOverTls, WebSocket)>),
 }
 
 /// Whether more protocol bytes may come.
@@ -64,20 +71,31 @@ pub enum LayerError {
 
 impl Layer {
     /// A TLS server whose handshake has not begun: the first bytes to [`Layer::receive`] are the
-    /// ClientHello.
-    ///
-    /// # Panics
-    ///
-    /// If `config` cannot start a connection, which rustls only says of a record size out of its
-    /// range; [`crate::PrivateCa::server_config`] sets none.
-    pub fn tls(config: Arc<ServerConfig>) -> Layer {
-        let tls = Tls::new(config).expect("a server configuration without record size");
-        Layer(Kind::Tls(Box::new(tls)))
+    /// ClientHello. What `service` presents is asked for once that is complete.
+    /// `reached` is the address of ours that the client came to, if it is known: a certificate
+    /// for it is looked for when the client names none.
+    pub fn tls(service: &TlsService, reached: Option<IpAddr>) -> Layer {
+        Layer(Kind::Greeting(Box::new(Greeting::new(service, reached))))
     }
 
     /// A WebSocket whose HTTP upgrade has been answered with 101.
     pub fn websocket() -> Layer {
         Layer(Kind::WebSocket(WebSocket::new()))
+    }
+
+    /// A WebSocket whose HTTP upgrade has been answered with 101 inside `tls`. What was decrypted
+    /// behind the request is protocol of the WebSocket already: see [`Layer::receive_early`].
+    ///
+    /// # Panics
+    ///
+    /// If `tls` is not a [`Layer::tls`] whose handshake is finished.
+    pub fn websocket_over(tls: Layer) -> Layer {
+        match tls.0 {
+            Kind::Tls(tls) if !tls.is_handshaking() => {
+                Layer(Kind::TlsWebSocket(Box::new((*tls, WebSocket::new()))))
+            }
+            other => panic!("not TLS after its handshake: {other:?}"),
+        }
     }
 
     /// A WebSocket whose HTTP upgrade has been answered with 101 inside `connection`.
@@ -90,7 +108,27 @@ impl Layer {
             HandedOverTls::new(connection, early_plain),
             WebSocket::new(),
         );
-        Layer(Kind::TlsWebSocket(Box::new(both)))
+        Layer(Kind::HandedOver(Box::new(both)))
+    }
+
+    /// For a [`Layer::websocket_over`]: takes bytes that were decrypted behind the request for the
+    /// upgrade. To be called before [`Layer::receive`]; otherwise as that. Any other layer takes
+    /// them as bytes from the socket.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Layer::receive`].
+    pub fn receive_early(
+        &mut self,
+        decrypted: &[u8],
+        plain: &mut Vec<u8>,
+        raw_out: &mut Vec<u8>,
+    ) -> Result<Received, LayerError> {
+        let Kind::TlsWebSocket(both) = &mut self.0 else {
+            return self.receive(decrypted, plain, raw_out);
+        };
+        let (tls, websocket) = &mut **both;
+        inner(tls, websocket, decrypted, plain, raw_out)
     }
 
     /// Takes bytes read from the socket, all of them. Appends protocol bytes to `plain`, and to
@@ -108,9 +146,28 @@ impl Layer {
         raw_out: &mut Vec<u8>,
     ) -> Result<Received, LayerError> {
         match &mut self.0 {
+            Kind::Greeting(greeting) => match greeting.receive(raw) {
+                None => Ok(Received::Open),
+                Some(begun) => {
+                    let (tls, bytes) = begun?;
+                    self.0 = Kind::Tls(Box::new(tls));
+                    self.receive(&bytes, plain, raw_out)
+                }
+            },
             Kind::Tls(tls) => tls.receive(raw, plain, raw_out),
             Kind::WebSocket(websocket) => Ok(websocket.receive(raw, plain, raw_out)?),
             Kind::TlsWebSocket(both) => {
+                let (tls, websocket) = &mut **both;
+                let mut frames = Vec::new();
+                let outer = tls.receive(raw, &mut frames, raw_out);
+                let inner = inner(tls, websocket, &frames, plain, raw_out);
+                // The WebSocket's fault is the first one; TLS only carried it.
+                match (inner?, outer?) {
+                    (Received::Open, Received::Open) => Ok(Received::Open),
+                    _ => Ok(Received::Closed),
+                }
+            }
+            Kind::HandedOver(both) => {
                 let (tls, websocket) = &mut **both;
                 receive_both(tls, websocket, raw, plain, raw_out)
             }
@@ -119,7 +176,8 @@ impl Layer {
 
     /// Wraps protocol bytes for the wire and appends them to `raw_out`.
     ///
-    /// TLS: application records of at most [`crate::limits::TLS_RECORD_PLAINTEXT`] bytes each.
+    /// TLS: application records, each as long as this connection's may be (see
+    /// [`TlsFacts::record_size`]).
     /// WebSocket: one binary frame per call [MQTT-6.0.0-1]; an empty call sends nothing.
     ///
     /// # Errors
@@ -131,9 +189,16 @@ impl Layer {
             return Ok(());
         }
         match &mut self.0 {
+            Kind::Greeting(_) => Err(LayerError::TooEarly),
             Kind::Tls(tls) => tls.send(plain, raw_out),
             Kind::WebSocket(websocket) => websocket.send(plain, raw_out),
             Kind::TlsWebSocket(both) => {
+                let (tls, websocket) = &mut **both;
+                let mut frame = Vec::new();
+                websocket.send(plain, &mut frame)?;
+                tls.send(&frame, raw_out)
+            }
+            Kind::HandedOver(both) => {
                 let (tls, websocket) = &mut **both;
                 let mut frame = Vec::new();
                 websocket.send(plain, &mut frame)?;
@@ -147,9 +212,16 @@ impl Layer {
     /// adds nothing.
     pub fn close(&mut self, raw_out: &mut Vec<u8>) {
         match &mut self.0 {
+            Kind::Greeting(_) => {}
             Kind::Tls(tls) => tls.close(raw_out),
             Kind::WebSocket(websocket) => websocket.close(raw_out),
             Kind::TlsWebSocket(both) => {
+                let (tls, websocket) = &mut **both;
+                let mut frame = Vec::new();
+                websocket.close(&mut frame);
+                tls.say_last(&frame, raw_out);
+            }
+            Kind::HandedOver(both) => {
                 let (tls, websocket) = &mut **both;
                 let mut frame = Vec::new();
                 websocket.close(&mut frame);
@@ -161,9 +233,107 @@ impl Layer {
     /// Whether a TLS handshake is still going on. Always false for a bare WebSocket.
     pub fn is_handshaking(&self) -> bool {
         match &self.0 {
-            Kind::Tls(tls) => tls.is_handshaking(),
+            Kind::Greeting(_) => true,
             Kind::WebSocket(_) => false,
-            Kind::TlsWebSocket(both) => both.0.is_handshaking(),
+            Kind::HandedOver(both) => both.0.is_handshaking(),
+            Kind::Tls(_) | Kind::TlsWebSocket(_) => self.as_tls().is_some_and(Tls::is_handshaking),
+        }
+    }
+
+    /// Whether TLS protects the connection.
+    pub fn is_tls(&self) -> bool {
+        !matches!(self.0, Kind::WebSocket(_))
+    }
+
+    /// How far the peer has come: [`Stage::Finished`] once there is no handshake any more.
+    pub fn stage(&self) -> Stage {
+        match &self.0 {
+            Kind::Greeting(greeting) if greeting.is_silent() => Stage::Silent,
+            Kind::Greeting(_) => Stage::Hello,
+            _ => self.as_tls().map_or(Stage::Finished, Tls::stage),
+        }
+    }
+
+    /// What is known of the TLS handshake, from the whole ClientHello on and until they are taken.
+    pub fn facts(&self) -> Option<&TlsFacts> {
+        self.as_tls()?.facts()
+    }
+
+    /// Takes them, so that an established connection does not keep them.
+    pub fn take_facts(&mut self) -> Option<Box<TlsFacts>> {
+        self.as_tls_mut()?.take_facts()
+    }
+
+    /// Most plaintext of one TLS record that is sent, in bytes; `None` without TLS and before the
+    /// ClientHello.
+    pub fn record_size(&self) -> Option<u16> {
+        self.as_tls().map(Tls::record_size)
+    }
+
+    /// The application protocol that TLS agreed on.
+    pub fn selected_alpn(&self) -> Option<&[u8]> {
+        self.as_tls()?.selected_alpn()
+    }
+
+    /// Whether this is an authority that looks for the answer to its challenge (RFC 8737): it
+    /// gets nothing but the handshake. Say goodbye with [`Layer::close`].
+    pub fn is_challenge(&self) -> bool {
+        !self.is_handshaking() && self.as_tls().is_some_and(Tls::is_challenge)
+    }
+
+    /// How an attempt ended in which [`Layer::receive`] gave this error.
+    pub fn ending(&self, error: &LayerError) -> Ending {
+        match self.as_tls() {
+            Some(tls) => tls.ending(error),
+            None => Ending::Failed {
+                alert: None,
+                why: error.to_string(),
+            },
+        }
+    }
+
+    fn as_tls(&self) -> Option<&Tls> {
+        match &self.0 {
+            Kind::Tls(tls) => Some(tls),
+            Kind::TlsWebSocket(both) => Some(&both.0),
+            Kind::Greeting(_) | Kind::WebSocket(_) | Kind::HandedOver(_) => None,
+        }
+    }
+
+    fn as_tls_mut(&mut self) -> Option<&mut Tls> {
+        match &mut self.0 {
+            Kind::Tls(tls) => Some(tls),
+            Kind::TlsWebSocket(both) => Some(&mut both.0),
+            Kind::Greeting(_) | Kind::WebSocket(_) | Kind::HandedOver(_) => None,
+        }
+    }
+}
+
+/// Feeds the WebSocket inside TLS with `frames`; its answers go back through TLS.
+fn inner(
+    tls: &mut Tls,
+    websocket: &mut WebSocket,
+    frames: &[u8],
+    plain: &mut Vec<u8>,
+    raw_out: &mut Vec<u8>,
+) -> Result<Received, LayerError> {
+    let mut answers = Vec::new();
+    match websocket.receive(frames, plain, &mut answers) {
+        Ok(Received::Open) => {
+            if !answers.is_empty() {
+                // A peer that has closed TLS hears no more.
+                let _ = tls.send(&answers, raw_out);
+            }
+            Ok(Received::Open)
+        }
+        // The close frame, ours or the answer to theirs, is followed by close_notify.
+        Ok(Received::Closed) => {
+            tls.say_last(&answers, raw_out);
+            Ok(Received::Closed)
+        }
+        Err(error) => {
+            tls.say_last(&answers, raw_out);
+            Err(error.into())
         }
     }
 }

@@ -7,12 +7,13 @@ use std::sync::atomic::Ordering;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Token};
-use safeport_net::Layer;
+use safeport_net::attempt::{Ending, Limit};
 use tracing::warn;
 
-use crate::connection::{Connection, State, Wrapped};
+use crate::connection::{Arrival, Connection, State, Wrapped};
+use crate::door::Visitor;
 use crate::limits::{ACCEPT_PAUSE, ACCEPTS_IN_A_ROW};
-use crate::mailbox::{Command, Incoming};
+use crate::mailbox::{Carries, Command, Incoming};
 
 use super::{Due, EventLoop};
 
@@ -40,7 +41,7 @@ impl EventLoop {
                     // The client was gone before it was accepted, and the like.
                     Err(e) if is_about_one_connection(&e) => {}
                     Err(e) => {
-                        self.turn_away(socket, &e);
+                        self.turn_away(socket, listening.listener, &e);
                         break;
                     }
                 }
@@ -61,20 +62,19 @@ impl EventLoop {
         let most = listener.limits().max_connections;
         if all < self.max_connections && here < most {
             listener.open.fetch_add(1, Ordering::Relaxed);
-            let layer = listener
-                .tls
-                .clone()
-                .map(|tls| Wrapped::new(Layer::tls(tls)));
-            let key = self.add(stream, index, layer);
+            let arrival = Arrival::now(peer, self.now);
+            if listener.carries == Carries::Tls {
+                return self.to_door(stream, index, arrival, Vec::new());
+            }
             // Not read yet: if the first packet is there already, the event queue says so in the
             // next turn; if it is not, which is as likely, reading now would be in vain.
-            let connection = &mut self.connections[key];
-            if matches!(connection.state, State::Connecting(_)) {
-                connection.state = State::Connecting(Some(Box::new(peer)));
-            }
+            self.add(stream, index, None, arrival);
             return;
         }
-        let name = &listener.name;
+        let name = listener.name.clone();
+        let ending = Ending::TurnedAway(Limit::TooManyConnections);
+        let attempt = Arrival::now(peer, self.now).attempt(&name, ending);
+        self.witness.saw(attempt);
         if self.journal.may_tell_once("too many connections", self.now) {
             warn!(
                 target: "safeport::mqtt", open = all,
@@ -86,9 +86,50 @@ impl EventLoop {
         }
     }
 
+    /// Whoever speaks TLS shakes hands at the door. `early` was read already.
+    fn to_door(&mut self, stream: TcpStream, index: u8, arrival: Box<Arrival>, early: Vec<u8>) {
+        let come_in = arrival.clone();
+        let visitor = Visitor {
+            stream,
+            listener: index,
+            arrival,
+            early,
+        };
+        if let Err(limit) = self.doors.take_in(visitor) {
+            let listener = &self.listeners[usize::from(index)];
+            listener.open.fetch_sub(1, Ordering::Relaxed);
+            let ending = Ending::TurnedAway(limit);
+            self.witness.saw(come_in.attempt(&listener.name, ending));
+        }
+    }
+
+    /// TLS came to a plain listener that takes both.
+    pub(super) fn send_to_door(&mut self, key: usize) {
+        let connection = &mut self.connections[key];
+        let State::Knocking(knocking) = std::mem::replace(&mut connection.state, State::Dead)
+        else {
+            return;
+        };
+        let mut connection = self.connections.remove(key);
+        self.io.sockets -= 1;
+        let registry = self.poll.registry();
+        if registry.deregister(&mut connection.stream).is_err() {
+            let listener = &self.listeners[usize::from(connection.listener)];
+            listener.open.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        let (arrival, early) = *knocking;
+        self.to_door(
+            connection.stream,
+            connection.listener,
+            Box::new(arrival),
+            early,
+        );
+    }
+
     /// Descriptors have run out: the waiting client is accepted with the spare one and closed,
     /// so that it knows, and accepting rests for a moment.
-    pub(super) fn turn_away(&mut self, socket: &TcpListener, error: &io::Error) {
+    pub(super) fn turn_away(&mut self, socket: &TcpListener, index: u8, error: &io::Error) {
         if self.journal.may_tell_once("descriptors", self.now) {
             warn!(
                 target: "safeport::mqtt", connections = self.connections.len(),
@@ -97,7 +138,13 @@ impl EventLoop {
             );
         }
         if self.spare.take().is_some() {
-            drop(socket.accept());
+            if let Ok((stream, peer)) = socket.accept() {
+                drop(stream);
+                let ending = Ending::TurnedAway(Limit::NoDescriptors);
+                let listener = &self.listeners[usize::from(index)];
+                let attempt = Arrival::now(peer, self.now).attempt(&listener.name, ending);
+                self.witness.saw(attempt);
+            }
             self.spare = spare_descriptor();
         }
         self.accept_at = Some(self.now + ACCEPT_PAUSE);
@@ -108,6 +155,7 @@ impl EventLoop {
         mut stream: TcpStream,
         listener: u8,
         layer: Option<Box<Wrapped>>,
+        arrival: Box<Arrival>,
     ) -> usize {
         self.serial = self.serial.wrapping_add(1);
         let serial = self.serial;
@@ -118,14 +166,22 @@ impl EventLoop {
             .registry()
             .register(&mut stream, Token(key), Interest::READABLE);
         let max_packet = self.listeners[usize::from(listener)].limits().max_packet;
-        let connection = Connection::new(stream, listener, max_packet, serial, layer);
+        let waited = self.now.saturating_duration_since(arrival.accepted);
+        let connection = Connection::new(stream, listener, max_packet, serial, layer, arrival);
         entry.insert(connection);
         self.io.sockets += 1;
-        self.connecting.push_back(Due {
-            at: self.clock + self.connect_timeout.as_millis() as u64,
+        let left = self.connect_timeout.saturating_sub(waited);
+        let due = Due {
+            at: self.clock + left.as_millis() as u64,
             key: key as u32,
             serial,
-        });
+        };
+        // The last place, but for one whose handshake took a while.
+        let place = match self.connecting.back() {
+            Some(last) if last.at > due.at => self.connecting.partition_point(|d| d.at <= due.at),
+            _ => self.connecting.len(),
+        };
+        self.connecting.insert(place, due);
         if registered.is_err() {
             self.kill(key);
         }
@@ -134,16 +190,20 @@ impl EventLoop {
 
     pub(super) fn adopt(&mut self, incoming: Incoming) {
         if self.stopping.is_some() {
+            let listener = &self.listeners[usize::from(incoming.listener)];
+            listener.open.fetch_sub(1, Ordering::Relaxed);
             return;
         }
-        let key = self.add(incoming.stream, incoming.listener, incoming.layer);
+        let (listener, layer) = (incoming.listener, incoming.layer);
+        let key = self.add(incoming.stream, listener, layer, incoming.arrival);
         self.connections[key].tail = incoming.tail;
         if let Some(admitted) = incoming.admitted {
             self.arrive(key, &admitted);
             self.go_on(key);
-        } else if self.connections[key].layer.is_some() {
-            // Also with nothing early: the layer may hold plaintext that nobody has read.
-            self.received(key, &incoming.early);
+        } else {
+            // Also with nothing early: the layer may hold plaintext that nobody has read, or have
+            // seen the end.
+            self.received_early(key, &incoming.early);
         }
         self.mark_dirty(key);
     }
@@ -172,6 +232,7 @@ impl EventLoop {
             layer: connection.layer,
             tail: connection.tail,
             early: Vec::new(),
+            arrival: admitted.arrival.clone(),
             admitted: Some(admitted),
         })));
     }

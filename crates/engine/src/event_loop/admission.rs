@@ -1,6 +1,5 @@
 //! From the first byte of a connection to its session.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use safeport_broker::{Admission, ConnectionId, Time, home_of};
@@ -9,10 +8,12 @@ use safeport_mqtt::{
     ReasonCode, Version, decode,
 };
 use safeport_net::FirstBytes;
+use safeport_net::attempt::Ending;
 
-use crate::connection::{Leaving, State, Undecided};
+use crate::connection::{Arrival, Leaving, State, Undecided};
+use crate::door::{ALERT_UNEXPECTED, asks_for_websocket, http_answer};
 use crate::gatekeeper::{Login, TURNED_AWAY, Verdict};
-use crate::mailbox::Command;
+use crate::mailbox::{Carries, Command};
 
 use super::EventLoop;
 
@@ -27,14 +28,15 @@ impl EventLoop {
         again: bool,
     ) {
         let Packet::Connect(connect) = packet else {
-            return self.not_connect(key, raw);
+            return self.not_connect(key, FirstBytes::Unknown, raw);
         };
         let connection = &mut self.connections[key];
         connection.version = connect.version;
-        let peer = match &connection.state {
-            State::Connecting(Some(peer)) => **peer,
-            _ => connection.stream.peer_addr().unwrap_or(UNKNOWN_PEER),
+        let State::Connecting(arrival) = &mut connection.state else {
+            return;
         };
+        arrival.first.get_or_insert(FirstBytes::Mqtt);
+        let peer = arrival.peer;
         let listener = &self.listeners[usize::from(connection.listener)];
         let login = Login {
             client_id: connect.client_id,
@@ -42,14 +44,17 @@ impl EventLoop {
             password: connect.password,
             peer,
             listener: &listener.name,
-            tls: listener.tls.is_some(),
+            tls: connection.layer.as_ref().is_some_and(|w| w.layer.is_tls()),
             again,
         };
         match self.gatekeeper.decide_now(&login) {
             Some(verdict) => self.decided(key, connect, raw, verdict),
             None => {
-                let connect = raw.into();
-                connection.state = State::Deciding(Box::new(Undecided { connect }));
+                let undecided = Undecided {
+                    connect: raw.into(),
+                    arrival: arrival.clone(),
+                };
+                connection.state = State::Deciding(Box::new(undecided));
                 let serial = connection.serial;
                 let mailbox = self.mailboxes[usize::from(self.me)].clone();
                 self.gatekeeper.decide(
@@ -74,11 +79,11 @@ impl EventLoop {
         if connection.serial != serial || !matches!(connection.state, State::Deciding(_)) {
             return;
         }
-        let State::Deciding(undecided) =
-            std::mem::replace(&mut connection.state, State::Connecting(None))
+        let State::Deciding(undecided) = std::mem::replace(&mut connection.state, State::Dead)
         else {
             return;
         };
+        connection.state = State::Connecting(undecided.arrival);
         self.decide_on(key, &undecided.connect, verdict);
         self.go_on(key);
     }
@@ -105,9 +110,14 @@ impl EventLoop {
         let now = self.time();
         let connection = &mut self.connections[key];
         let id = ConnectionId(key as u32);
+        let State::Connecting(arrival) = std::mem::replace(&mut connection.state, State::Dead)
+        else {
+            return;
+        };
         match verdict {
             Verdict::Refuse(reason) => {
                 connection.state = State::Closing(false);
+                self.answered.push((id, *arrival));
                 self.broker.refuse_connect(id, connect, reason, TURNED_AWAY);
             }
             Verdict::Admit(permissions) => {
@@ -121,6 +131,7 @@ impl EventLoop {
                     connection.state = State::Leaving(Box::new(Leaving {
                         home,
                         connect: raw.into(),
+                        arrival,
                     }));
                     return;
                 }
@@ -128,6 +139,7 @@ impl EventLoop {
                     permissions,
                     max_packet: connection.max_packet,
                 };
+                self.answered.push((id, *arrival));
                 match self.broker.handle_connect(id, connect, &admission, now) {
                     Some(session) => connection.state = State::Live(session),
                     None => connection.state = State::Closing(false),
@@ -136,21 +148,36 @@ impl EventLoop {
         }
     }
 
-    /// The first packet is no CONNECT, or no packet at all: closed without an answer
-    /// [MQTT-3.1.0-1], but not without a word in the log.
-    pub(super) fn not_connect(&mut self, key: usize, bytes: &[u8]) {
-        let what = match FirstBytes::of(bytes) {
-            Some(FirstBytes::Tls) => {
-                "TLS came to the plain port; point the device to the `mqtts` port, or switch its \
-                 TLS off"
-            }
-            Some(FirstBytes::Http) => {
-                "HTTP came to the MQTT port; web pages, OTA and WebSockets are on the `http` port"
-            }
-            _ => "the first packet was not CONNECT; the connection was closed",
+    /// The first packet is no CONNECT, or no packet at all: closed [MQTT-3.1.0-1], and told why
+    /// if it speaks another protocol.
+    pub(super) fn not_connect(&mut self, key: usize, first: FirstBytes, bytes: &[u8]) {
+        let connection = &mut self.connections[key];
+        let State::Connecting(arrival) = &mut connection.state else {
+            return;
         };
-        let line = format!("{}: {what}", self.describe(key));
-        self.journal.warn("not MQTT", line, self.now);
+        let listener = &self.listeners[usize::from(connection.listener)];
+        match first {
+            FirstBytes::Tls if connection.layer.is_none() => {
+                arrival.first = Some(first);
+                if listener.carries == Carries::Plain && listener.limits().accept_both {
+                    let knocking = (Arrival::clone(arrival), bytes.to_vec());
+                    connection.state = State::Knocking(Box::new(knocking));
+                    return;
+                }
+                connection.out.push_bytes(&ALERT_UNEXPECTED);
+            }
+            FirstBytes::Http => {
+                arrival.first = Some(first);
+                let answer = http_answer(&self.signpost.text());
+                connection.out.push_bytes(&answer);
+            }
+            _ => arrival.first = Some(first),
+        }
+        self.mark_dirty(key);
+        if let Some(mut attempt) = self.attempt(key, Ending::WrongProtocol) {
+            attempt.asked_websocket = first == FirstBytes::Http && asks_for_websocket(bytes);
+            self.witness.saw(attempt);
+        }
         self.close(key);
     }
 
@@ -166,8 +193,11 @@ impl EventLoop {
                 .handle_malformed(session, id, error.reason(), now);
             return;
         }
-        let line = format!("{}: {error}; the connection was closed", self.describe(key));
-        self.journal.warn("bad CONNECT", line, self.now);
+        let ending = Ending::Refused {
+            reason: error.reason() as u8,
+            why: error.to_string(),
+        };
+        self.report(key, ending);
         // What said the protocol level gets its answer in that form; anything else is closed.
         let version = match error.level() {
             5.. => Some(Version::V5),
@@ -230,12 +260,11 @@ impl EventLoop {
                 connection.state,
                 State::Connecting(_) | State::Deciding(_) | State::Leaving(_)
             ) {
-                let what = format!(
-                    "{}: no complete CONNECT within {} s; the connection was closed",
-                    self.describe(key),
-                    self.connect_timeout.as_secs()
-                );
-                self.journal.warn("no CONNECT", what, self.now);
+                let ending = Ending::TimedOut {
+                    stage: self.stage(key),
+                    unacknowledged: None,
+                };
+                self.report(key, ending);
                 self.close(key);
             }
         }
@@ -255,6 +284,3 @@ impl EventLoop {
         }
     }
 }
-
-/// Where a socket's address is gone already.
-const UNKNOWN_PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);

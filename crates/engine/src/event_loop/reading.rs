@@ -5,15 +5,18 @@ use std::io::{self, Read};
 use mio::event::Event;
 use safeport_broker::{ConnectionId, Handled};
 use safeport_mqtt::{Decoded, decode};
-use safeport_net::{FirstBytes, Received};
+use safeport_net::{FirstBytes, LayerError, Received};
 
 use crate::connection::{Connection, State};
-use crate::limits::{HANDSHAKE_STEP, READ_BUFFER, READ_PER_TURN, STOP_READING_AT};
+use crate::limits::{READ_BUFFER, READ_PER_TURN, STOP_READING_AT};
 
 use super::EventLoop;
 
 /// The first byte of a CONNECT, without its flags: the decoder judges those.
 const CONNECT: u8 = 0x10;
+
+/// The first byte of TLS, which has the type of CONNECT with flags that no CONNECT has.
+const TLS: u8 = 0x16;
 
 impl EventLoop {
     pub(super) fn socket_event(&mut self, key: usize, event: &Event) {
@@ -62,8 +65,7 @@ impl EventLoop {
         self.read_buffer = buffer;
     }
 
-    /// Reads once; lists the connection again if there may be more. Returns the bytes read, or
-    /// for a step of a TLS handshake as many as could be read in its time.
+    /// Reads once; lists the connection again if there may be more. Returns the bytes read.
     pub(super) fn read(&mut self, key: usize, buffer: &mut [u8]) -> usize {
         let connection = &mut self.connections[key];
         if !connection.may_read() {
@@ -71,7 +73,7 @@ impl EventLoop {
             return 0;
         }
         match connection.stream.read(buffer) {
-            Ok(0) => self.lost(key),
+            Ok(0) => self.lost(key, false),
             Ok(n) => {
                 // A short read has emptied the socket: the next bytes bring a new event.
                 let more = n == buffer.len() || connection.read_closed;
@@ -81,19 +83,11 @@ impl EventLoop {
                 if more {
                     self.list_for_reading(key);
                 }
-                let handshaking = self.connections.get(key).is_some_and(|connection| {
-                    let layer = connection.layer.as_ref();
-                    layer.is_some_and(|wrapped| wrapped.layer.is_handshaking())
-                });
-                return if handshaking {
-                    n.max(HANDSHAKE_STEP)
-                } else {
-                    n
-                };
+                return n;
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
             Err(e) if e.kind() == io::ErrorKind::Interrupted => self.list_for_reading(key),
-            Err(_) => self.lost(key),
+            Err(_) => self.lost(key, true),
         }
         self.apply();
         0
@@ -107,29 +101,60 @@ impl EventLoop {
         let mut plain = std::mem::take(&mut self.plain);
         plain.clear();
         let result = wrapped.layer.receive(bytes, &mut plain, &mut wrapped.raw);
+        self.unwrapped(key, plain, result);
+    }
+
+    /// Bytes that came before the connection had its layer.
+    pub(super) fn received_early(&mut self, key: usize, bytes: &[u8]) {
+        let Some(wrapped) = &mut self.connections[key].layer else {
+            return self.protocol_bytes(key, bytes);
+        };
+        let mut plain = std::mem::take(&mut self.plain);
+        plain.clear();
+        let layer = &mut wrapped.layer;
+        let mut result = layer.receive_early(bytes, &mut plain, &mut wrapped.raw);
+        if matches!(result, Ok(Received::Open)) {
+            result = layer.receive(&[], &mut plain, &mut wrapped.raw);
+        }
+        self.unwrapped(key, plain, result);
+    }
+
+    fn unwrapped(&mut self, key: usize, plain: Vec<u8>, result: Result<Received, LayerError>) {
+        let Some(wrapped) = &self.connections[key].layer else {
+            return;
+        };
         if !wrapped.raw.is_empty() {
             self.mark_dirty(key);
         }
         self.protocol_bytes(key, &plain);
+        let mut plain = plain;
         plain.shrink_to(READ_BUFFER);
         self.plain = plain;
         match result {
             Ok(Received::Open) => {}
             Ok(Received::Closed) => self.gone(key),
-            Err(e) => {
-                let what = match FirstBytes::of(bytes) {
-                    Some(FirstBytes::Mqtt) if matches!(self.connections.get(key), Some(c) if matches!(c.state, State::Connecting(_))) => {
-                        "plain MQTT came to the TLS port; switch the device's TLS on, or point it \
-                         to the `mqtt` port"
-                            .to_owned()
-                    }
-                    _ => e.to_string(),
-                };
-                let line = format!("{}: {what}", self.describe(key));
-                self.journal.warn("layer", line, self.now);
-                self.gone(key);
-            }
+            Err(error) => self.broke_layer(key, &error),
         }
+    }
+
+    /// The peer broke the rules of TLS or WebSocket, or said that we did.
+    fn broke_layer(&mut self, key: usize, error: &LayerError) {
+        // It may be on its way home by now, where the layer says the same again.
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
+        match (&connection.state, &connection.layer) {
+            (State::Live(_), _) => {
+                let line = format!("{}: {error}", self.describe(key));
+                self.journal.warn("layer", line, self.now);
+            }
+            (_, Some(wrapped)) => {
+                let ending = wrapped.layer.ending(error);
+                self.report(key, ending);
+            }
+            (_, None) => {}
+        }
+        self.gone(key);
     }
 
     /// Bytes of the protocol: packets, or pieces of them.
@@ -157,8 +182,10 @@ impl EventLoop {
             self.pool.give(std::mem::take(&mut tail));
         }
         connection.tail = tail;
-        if matches!(connection.state, State::Leaving(_)) {
-            self.send_home(key);
+        match connection.state {
+            State::Leaving(_) => self.send_home(key),
+            State::Knocking(_) => self.send_to_door(key),
+            _ => {}
         }
     }
 
@@ -175,11 +202,16 @@ impl EventLoop {
             match connection.state {
                 State::Live(_) | State::Connecting(_) => {}
                 State::Deciding(_) | State::Leaving(_) => break,
-                State::Closing(_) | State::Dead => return bytes.len(),
+                State::Knocking(_) | State::Closing(_) | State::Dead => return bytes.len(),
             }
-            if matches!(connection.state, State::Connecting(_)) && bytes[at] & 0xF0 != CONNECT {
+            let is_connect = bytes[at] & 0xF0 == CONNECT && bytes[at] != TLS;
+            if matches!(connection.state, State::Connecting(_)) && !is_connect {
                 // Whatever it is, it will not become a CONNECT [MQTT-3.1.0-1].
-                self.not_connect(key, &bytes[at..]);
+                match FirstBytes::of(&bytes[at..]) {
+                    Some(first) => self.not_connect(key, first, &bytes[at..]),
+                    // What it is decides about the answer.
+                    None => break,
+                }
                 return bytes.len();
             }
             match decode(&bytes[at..], connection.version, connection.max_packet) {
@@ -250,7 +282,7 @@ impl Connection {
         match self.state {
             State::Connecting(_) | State::Closing(_) => true,
             State::Live(_) => !self.held && self.out.len() < STOP_READING_AT,
-            State::Deciding(_) | State::Leaving(_) | State::Dead => false,
+            State::Deciding(_) | State::Leaving(_) | State::Knocking(_) | State::Dead => false,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use mio::{Interest, Token};
 use safeport_broker::{ConnectionId, Effect};
 use safeport_mqtt::{Packet, ReasonCode, Version};
+use safeport_net::attempt::Ending;
 
 use crate::connection::{Connection, Flushed, State};
 use crate::limits::{CLOSING, CONGESTED_AT};
@@ -68,6 +69,7 @@ impl EventLoop {
                 }
             }
             Effect::Event(event) => {
+                self.tell_witness(&event);
                 let connections = &self.connections;
                 let peer = |connection: ConnectionId| {
                     let connection = connections.get(connection.0 as usize)?;
@@ -132,7 +134,7 @@ impl EventLoop {
         );
         if registered.is_err() {
             // Nobody would tell when to go on.
-            self.lost(key);
+            self.lost(key, false);
         }
     }
 
@@ -183,7 +185,7 @@ impl EventLoop {
                     let mut buffer = std::mem::take(&mut self.read_buffer);
                     while self.read(key, &mut buffer) > 0 {}
                     self.read_buffer = buffer;
-                    self.lost(key);
+                    self.lost(key, true);
                 }
             }
         }
@@ -269,23 +271,32 @@ impl EventLoop {
 
     /// The peer said goodbye in the layer's way, or broke its rules: last words are written.
     pub(super) fn gone(&mut self, key: usize) {
-        self.tell_lost(key);
+        self.tell_lost(key, false);
         self.close(key);
     }
 
-    /// The socket is gone.
-    pub(super) fn lost(&mut self, key: usize) {
-        self.tell_lost(key);
+    /// The socket is gone; `reset`: with an error.
+    pub(super) fn lost(&mut self, key: usize, reset: bool) {
+        self.tell_lost(key, reset);
         self.kill(key);
     }
 
-    pub(super) fn tell_lost(&mut self, key: usize) {
-        if let Some(connection) = self.connections.get(key)
-            && let State::Live(session) = connection.state
+    pub(super) fn tell_lost(&mut self, key: usize, reset: bool) {
+        match self
+            .connections
+            .get(key)
+            .map(|connection| &connection.state)
         {
-            let now = self.time();
-            self.broker
-                .handle_closed(session, ConnectionId(key as u32), now);
+            Some(State::Live(session)) => {
+                let (session, now) = (*session, self.time());
+                self.broker
+                    .handle_closed(session, ConnectionId(key as u32), now);
+            }
+            Some(State::Connecting(_) | State::Deciding(_) | State::Leaving(_)) => {
+                let stage = self.stage(key);
+                self.report(key, Ending::Closed { stage, reset });
+            }
+            _ => {}
         }
     }
 

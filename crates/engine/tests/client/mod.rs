@@ -2,17 +2,35 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use safeport_engine::{
-    Engine, EngineSettings, Gatekeeper, ListenerLimits, ListenerSpec, Login, OwnedLogin,
+    Carries, Engine, EngineSettings, Gatekeeper, ListenerLimits, ListenerSpec, Login, OwnedLogin,
     Permissions, Verdict,
 };
 use safeport_mqtt::{
     Ack, Connect, Decoded, Packet, Properties, Publish, QoS, ReasonCode, RetainHandling, Subscribe,
     SubscribeBuf, SubscribeOptions, Version, decode,
 };
+use safeport_net::attempt::{Attempt, Witness};
+use safeport_net::{Certificates, TlsProfile, TlsService};
+
+/// Remembers every attempt.
+#[derive(Clone, Default)]
+pub(crate) struct Seen(pub(crate) Arc<Mutex<Vec<Attempt>>>);
+
+impl Witness for Seen {
+    fn saw(&self, attempt: Attempt) {
+        self.0.lock().expect("a list").push(attempt);
+    }
+}
+
+/// TLS without a certificate, for listeners that nobody speaks TLS to.
+#[allow(dead_code, reason = "not every test that shares this module needs it")]
+pub(crate) fn no_tls() -> TlsService {
+    TlsService::new(&Certificates::new(), TlsProfile::default()).expect("a service")
+}
 
 /// Lets everybody in; at once, or after a while and from another thread.
 pub(crate) struct Door {
@@ -47,10 +65,17 @@ pub(crate) fn engine(settings: EngineSettings, door: Door) -> (Engine, SocketAdd
     let listener = ListenerSpec {
         name: "mqtt".into(),
         sockets: vec![socket],
-        tls: None,
+        tls: no_tls(),
+        carries: Carries::Plain,
         limits: ListenerLimits::default(),
     };
-    let engine = Engine::start(settings, Arc::new(door), vec![listener]).expect("started");
+    let engine = Engine::start(
+        settings,
+        Arc::new(door),
+        Arc::new(Seen::default()),
+        vec![listener],
+    )
+    .expect("started");
     (engine, address)
 }
 

@@ -104,7 +104,7 @@ impl HandedOverTls {
         if self.end != End::Open {
             return Err(LayerError::Closed);
         }
-        for piece in plain.chunks(TLS_RECORD_PLAINTEXT) {
+        for piece in plain.chunks(usize::from(TLS_RECORD_PLAINTEXT)) {
             match self.connection.writer().write(piece) {
                 Ok(written) if written == piece.len() => self.write_out(raw_out),
                 _ => return Err(LayerError::TooEarly),
@@ -116,7 +116,7 @@ impl HandedOverTls {
     /// Sends `plain` if that is still possible, then close_notify.
     pub(super) fn say_last(&mut self, plain: &[u8], raw_out: &mut Vec<u8>) {
         if self.end == End::Open && !self.connection.is_handshaking() {
-            for piece in plain.chunks(TLS_RECORD_PLAINTEXT) {
+            for piece in plain.chunks(usize::from(TLS_RECORD_PLAINTEXT)) {
                 // It cannot fail for lack of room: nothing is ever left in the buffers.
                 let _ = self.connection.writer().write(piece);
             }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{AlertDescription, Error, ServerConfig};
+use rustls::{AlertDescription, Error, HandshakeKind, ServerConfig};
 
 use super::{LayerError, Received};
+use crate::attempt::{Ending, Stage, TlsFacts};
 use crate::limits::{TLS_RECORD_PLAINTEXT, TLS_UNFINISHED};
 
 pub(super) struct Tls {
@@ -16,7 +17,24 @@ pub(super) struct Tls {
     /// Bytes of a record, or of a handshake message, that is not complete yet. Empty and without
     /// capacity when the connection is idle.
     unfinished: Vec<u8>,
+    /// Until somebody takes them.
+    facts: Option<Box<TlsFacts>>,
+    /// Most plaintext of one record that we send.
+    record: u16,
     end: End,
+    /// How often we have answered during the handshake, up to 2.
+    flights: u8,
+    /// The fatal alert that we sent, if it can be known.
+    alert: Option<u8>,
+    /// Nothing follows its handshake.
+    challenge: bool,
+}
+
+/// What the ClientHello decided.
+pub(super) struct Traits {
+    pub(super) record: u16,
+    pub(super) facts: Box<TlsFacts>,
+    pub(super) challenge: bool,
 }
 
 /// How far the end of a connection has come.
@@ -36,13 +54,65 @@ enum Rest {
 }
 
 impl Tls {
-    pub(super) fn new(config: Arc<ServerConfig>) -> Result<Tls, Error> {
+    pub(super) fn new(config: Arc<ServerConfig>, traits: Traits) -> Result<Tls, Error> {
         let connection = UnbufferedServerConnection::new(config)?;
         Ok(Tls {
             connection,
             unfinished: Vec::new(),
+            facts: Some(traits.facts),
+            record: traits.record,
             end: End::Open,
+            flights: 0,
+            alert: None,
+            challenge: traits.challenge,
         })
+    }
+
+    pub(super) fn is_challenge(&self) -> bool {
+        self.challenge
+    }
+
+    pub(super) fn facts(&self) -> Option<&TlsFacts> {
+        self.facts.as_deref()
+    }
+
+    pub(super) fn take_facts(&mut self) -> Option<Box<TlsFacts>> {
+        self.facts.take()
+    }
+
+    pub(super) fn record_size(&self) -> u16 {
+        self.record
+    }
+
+    pub(super) fn selected_alpn(&self) -> Option<&[u8]> {
+        self.connection.alpn_protocol()
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        // A HelloRetryRequest holds no certificate yet.
+        let retried =
+            self.connection.handshake_kind() == Some(HandshakeKind::FullWithHelloRetryRequest);
+        match self.flights {
+            _ if !self.connection.is_handshaking() => Stage::Finished,
+            0 => Stage::Hello,
+            1 if retried => Stage::Hello,
+            _ => Stage::Certificate,
+        }
+    }
+
+    /// How an attempt ended that ended with this error.
+    pub(super) fn ending(&self, error: &LayerError) -> Ending {
+        match error {
+            LayerError::Tls(Error::AlertReceived(alert)) => Ending::AlertReceived((*alert).into()),
+            LayerError::Tls(error) => Ending::Failed {
+                alert: self.alert,
+                why: error.to_string(),
+            },
+            other => Ending::Failed {
+                alert: None,
+                why: other.to_string(),
+            },
+        }
     }
 
     /// Decrypts all of `raw` into `plain`.
@@ -56,16 +126,27 @@ impl Tls {
             return Ok(Received::Closed);
         }
         self.unfinished.extend_from_slice(raw);
+        let shaking_hands = self.is_handshaking();
+        let said = raw_out.len();
         let rest = self.pump(plain, raw_out);
+        if shaking_hands {
+            self.note_progress(raw_out.len() > said);
+        }
         // The start of a record must not keep the memory of all that came before it.
         if self.unfinished.is_empty()
-            || self.unfinished.capacity() > self.unfinished.len() + TLS_RECORD_PLAINTEXT
+            || self.unfinished.capacity()
+                > self.unfinished.len() + usize::from(TLS_RECORD_PLAINTEXT)
         {
             self.unfinished.shrink_to_fit();
         }
         match rest {
             Ok(Rest::NeedsMore) if self.unfinished.len() > TLS_UNFINISHED => {
                 self.end = End::Over;
+                self.unfinished = Vec::new();
+                if self.flights == 0 {
+                    raw_out.extend_from_slice(&alert_in_clear(AlertDescription::RecordOverflow));
+                    self.alert = Some(AlertDescription::RecordOverflow.into());
+                }
                 Err(Error::General("a handshake message that never ends".into()).into())
             }
             Ok(Rest::NeedsMore) => Ok(Received::Open),
@@ -76,10 +157,27 @@ impl Tls {
                 Ok(Received::Closed)
             }
             Err(error) => {
+                let before = raw_out.len();
                 self.write_alert(raw_out);
+                self.alert = read_alert(&raw_out[before..]);
                 self.end = End::Over;
                 self.unfinished = Vec::new();
                 Err(error.into())
+            }
+        }
+    }
+
+    fn note_progress(&mut self, answered: bool) {
+        if answered {
+            self.flights = 2.min(self.flights + 1);
+        }
+        if let Some(facts) = &mut self.facts {
+            facts.version = self.connection.protocol_version().map(Into::into);
+            let suite = self.connection.negotiated_cipher_suite();
+            facts.suite = suite.map(|suite| suite.suite().into());
+            if self.connection.handshake_kind() == Some(HandshakeKind::Resumed) {
+                facts.resumed = true;
+                facts.served = None;
             }
         }
     }
@@ -102,7 +200,7 @@ impl Tls {
                     }
                 }
                 Ok(ConnectionState::EncodeTlsData(mut message)) => {
-                    append(raw_out, |out| message.encode(out))?;
+                    append(raw_out, 0, |out| message.encode(out))?;
                 }
                 Ok(ConnectionState::TransmitTlsData(message)) => message.done(),
                 Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => {
@@ -132,7 +230,7 @@ impl Tls {
             let Ok(ConnectionState::EncodeTlsData(mut alert)) = state else {
                 return;
             };
-            if append(raw_out, |out| alert.encode(out)).is_err() {
+            if append(raw_out, 0, |out| alert.encode(out)).is_err() {
                 return;
             }
         }
@@ -153,9 +251,10 @@ impl Tls {
         let ConnectionState::WriteTraffic(mut writer) = state else {
             return Err(LayerError::TooEarly);
         };
-        raw_out.reserve(plain.len() + plain.len().div_ceil(TLS_RECORD_PLAINTEXT) * OVERHEAD);
-        for piece in plain.chunks(TLS_RECORD_PLAINTEXT) {
-            append(raw_out, |out| writer.encrypt(piece, out))?;
+        let record = usize::from(self.record);
+        raw_out.reserve(plain.len() + plain.len().div_ceil(record) * OVERHEAD);
+        for piece in plain.chunks(record) {
+            append(raw_out, piece.len(), |out| writer.encrypt(piece, out))?;
         }
         Ok(())
     }
@@ -173,8 +272,17 @@ impl Tls {
             .state
         {
             // The peer needs no goodbye from a connection whose keys are used up.
-            let _ = append(raw_out, |out| writer.queue_close_notify(out));
+            let _ = append(raw_out, 0, |out| writer.queue_close_notify(out));
         }
+    }
+
+    /// Sends `plain` if that is still possible, then close_notify.
+    pub(super) fn say_last(&mut self, plain: &[u8], raw_out: &mut Vec<u8>) {
+        if !plain.is_empty() {
+            // Who has said goodbye already hears no more.
+            let _ = self.send(plain, raw_out);
+        }
+        self.close(raw_out);
     }
 
     pub(super) fn is_handshaking(&self) -> bool {
@@ -193,13 +301,15 @@ impl std::fmt::Debug for Tls {
 /// Header, nonce and tag of a record, at most: 5 + 8 + 16 bytes, or 5 + 1 + 16 in TLS 1.3.
 const OVERHEAD: usize = 29;
 
-/// Lets `write` fill the end of `out`, with as much room as it asks for.
+/// Lets `write` fill the end of `out`, with room for a record of `plain` bytes, or as much as it
+/// asks for.
 fn append<E: Into<Unwritten>>(
     out: &mut Vec<u8>,
+    plain: usize,
     mut write: impl FnMut(&mut [u8]) -> Result<usize, E>,
 ) -> Result<(), Error> {
     let start = out.len();
-    let mut room = TLS_RECORD_PLAINTEXT + OVERHEAD;
+    let mut room = plain + OVERHEAD;
     loop {
         out.resize(start + room, 0);
         match write(&mut out[start..]).map_err(Into::into) {
@@ -239,6 +349,22 @@ impl From<EncryptError> for Unwritten {
         }
     }
 }
+
+/// A fatal alert before there are keys.
+fn alert_in_clear(alert: AlertDescription) -> [u8; 7] {
+    [ALERT, 3, 3, 0, 2, FATAL, alert.into()]
+}
+
+/// The alert that a record holds, unless it is encrypted.
+fn read_alert(record: &[u8]) -> Option<u8> {
+    match *record {
+        [ALERT, _, _, 0, 2, FATAL, alert] => Some(alert),
+        _ => None,
+    }
+}
+
+const ALERT: u8 = 21;
+const FATAL: u8 = 2;
 
 /// The next step for whoever reads the error: what this TLS fault usually means at a device.
 pub(super) fn advice(error: &Error) -> &'static str {

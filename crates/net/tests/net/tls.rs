@@ -1,19 +1,17 @@
 //! [`Layer::tls`] and the TLS profile of [`PrivateCa`].
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use safeport_net::rustls::crypto::aws_lc_rs::{cipher_suite, kx_group};
-use safeport_net::rustls::{
-    AlertDescription, CertificateError, Error, ServerConfig, SignatureScheme,
-};
-use safeport_net::{Layer, LayerError, PrivateCa, Received};
+use safeport_net::rustls::{AlertDescription, CertificateError, Error, SignatureScheme};
+use safeport_net::{Certificates, Layer, LayerError, PrivateCa, Received, TlsProfile, TlsService};
 
 use crate::folder::{Folder, june_2026};
 use crate::peer::{Abilities, Client, Failure, TLS12, TLS13, feed, records};
 
 struct Served {
     ca: PrivateCa,
-    config: Arc<ServerConfig>,
+    service: TlsService,
     _folder: Folder,
 }
 
@@ -22,16 +20,22 @@ static SERVED: LazyLock<Served> = LazyLock::new(|| {
     let mut ca = PrivateCa::open_or_create(folder.path(), june_2026()).unwrap();
     let names = ["safeport.lan".to_owned(), "192.168.1.5".to_owned()];
     ca.ensure_leaf(&names, june_2026()).unwrap();
-    let config = ca.server_config().unwrap();
+    let service = service_of(&ca);
     Served {
         ca,
-        config,
+        service,
         _folder: folder,
     }
 });
 
 fn server() -> Layer {
-    Layer::tls(SERVED.config.clone())
+    Layer::tls(&SERVED.service, None)
+}
+
+fn service_of(ca: &PrivateCa) -> TlsService {
+    let certificates = Certificates::new();
+    certificates.set_private(ca.chains());
+    TlsService::new(&certificates, TlsProfile::default()).unwrap()
 }
 
 fn client(abilities: Abilities) -> Client {
@@ -536,9 +540,10 @@ fn new_certificates_are_served_by_listeners_that_already_run() {
     let mut ca = PrivateCa::open_or_create(folder.path(), june_2026()).unwrap();
     ca.ensure_leaf(&["old.lan".to_owned()], june_2026())
         .unwrap();
-    let config = ca.server_config().unwrap();
+    let service = service_of(&ca);
     ca.ensure_leaf(&["new.lan".to_owned()], june_2026())
         .unwrap();
+    service.certificates().set_private(ca.chains());
     let mut client = Abilities::of(TLS13).connect(&ca, "new.lan");
-    client.shake_hands(&mut Layer::tls(config)).unwrap();
+    client.shake_hands(&mut Layer::tls(&service, None)).unwrap();
 }

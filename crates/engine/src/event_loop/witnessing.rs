@@ -1,0 +1,125 @@
+//! What came of each connection, told to the witness.
+
+use safeport_broker::{ConnectionId, DisconnectCause, Event};
+use safeport_mqtt::{Decoded, Packet, Version, decode};
+use safeport_net::FirstBytes;
+use safeport_net::attempt::{Attempt, Ending, Stage};
+
+use crate::connection::{Arrival, State};
+
+use super::EventLoop;
+
+impl EventLoop {
+    /// The attempt of a connection that has no session yet is over.
+    pub(super) fn report(&mut self, key: usize, ending: Ending) {
+        if let Some(attempt) = self.attempt(key, ending) {
+            self.witness.saw(attempt);
+        }
+    }
+
+    /// What is known of a connection without a session; once: what TLS showed is taken.
+    pub(super) fn attempt(&mut self, key: usize, ending: Ending) -> Option<Attempt> {
+        let connection = self.connections.get_mut(key)?;
+        let (arrival, connect) = match &mut connection.state {
+            State::Connecting(arrival) => (arrival, None),
+            State::Deciding(undecided) => (&mut undecided.arrival, Some(&undecided.connect)),
+            State::Leaving(leaving) => (&mut leaving.arrival, Some(&leaving.connect)),
+            _ => return None,
+        };
+        if arrival.first.is_none() {
+            arrival.first = FirstBytes::of(&connection.tail);
+        }
+        let listener = &self.listeners[usize::from(connection.listener)];
+        let mut attempt = arrival.attempt(&listener.name, ending);
+        if let Some(connect) = connect
+            && let Ok(Decoded::Packet(Packet::Connect(connect), _)) =
+                decode(connect, Version::V311, u32::MAX)
+        {
+            attempt.client_id = Some(connect.client_id.to_owned());
+            attempt.user = connect.username.map(str::to_owned);
+        }
+        if let Some(wrapped) = &mut connection.layer {
+            attempt.tls = wrapped.layer.take_facts();
+        }
+        Some(attempt)
+    }
+
+    /// How far a connection without a session has come.
+    pub(super) fn stage(&self, key: usize) -> Stage {
+        let Some(connection) = self.connections.get(key) else {
+            return Stage::Silent;
+        };
+        match (&connection.layer, &connection.state) {
+            (Some(wrapped), _) => wrapped.layer.stage(),
+            (None, State::Connecting(_)) if connection.tail.is_empty() => Stage::Silent,
+            (None, _) => Stage::Hello,
+        }
+    }
+
+    /// The broker has answered a CONNECT, or ended a connection.
+    pub(super) fn tell_witness(&mut self, event: &Event) {
+        match event {
+            Event::Connected {
+                connection,
+                client_id,
+                user,
+                ..
+            } => {
+                if let Some(mut attempt) = self.answered_attempt(*connection, Ending::Connected) {
+                    attempt.client_id = Some(client_id.clone());
+                    attempt.user.clone_from(user);
+                    self.witness.saw(attempt);
+                }
+            }
+            Event::Refused {
+                connection,
+                client_id,
+                user,
+                reason,
+                why,
+            } => {
+                let ending = Ending::Refused {
+                    reason: *reason as u8,
+                    why: why.to_string(),
+                };
+                if let Some(mut attempt) = self.answered_attempt(*connection, ending) {
+                    attempt.client_id = Some(client_id.clone());
+                    attempt.user.clone_from(user);
+                    self.witness.saw(attempt);
+                }
+            }
+            Event::Disconnected {
+                connection,
+                client_id,
+                cause: DisconnectCause::TakenOver,
+            } => {
+                if let Some(mut attempt) = self.late_attempt(*connection, Ending::TakenOver) {
+                    attempt.client_id = Some(client_id.clone());
+                    self.witness.saw(attempt);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn answered_attempt(&mut self, id: ConnectionId, ending: Ending) -> Option<Attempt> {
+        let place = self.answered.iter().position(|(whose, _)| *whose == id)?;
+        let (_, arrival) = self.answered.swap_remove(place);
+        let connection = self.connections.get_mut(id.0 as usize)?;
+        let listener = &self.listeners[usize::from(connection.listener)];
+        let mut attempt = arrival.attempt(&listener.name, ending);
+        if let Some(wrapped) = &mut connection.layer {
+            attempt.tls = wrapped.layer.take_facts();
+        }
+        Some(attempt)
+    }
+
+    /// Of a connection that had a session: how it came in is forgotten, but for its socket.
+    fn late_attempt(&self, id: ConnectionId, ending: Ending) -> Option<Attempt> {
+        let connection = self.connections.get(id.0 as usize)?;
+        let peer = connection.stream.peer_addr().ok()?;
+        let listener = &self.listeners[usize::from(connection.listener)];
+        let arrival = Arrival::now(peer, self.now);
+        Some(arrival.attempt(&listener.name, ending))
+    }
+}

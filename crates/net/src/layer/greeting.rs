@@ -1,0 +1,78 @@
+//! A TLS connection until its whole ClientHello is there. What a listener presents, and how long
+//! its records may be, is chosen by what the client says in it, so rustls begins only then.
+
+use std::net::IpAddr;
+
+use rustls::Error;
+
+use super::tls::{Tls, Traits};
+use crate::attempt::TlsFacts;
+use crate::hello::ClientHello;
+use crate::limits::{TLS_RECORD_PLAINTEXT, TLS_RECORD_WHOLE};
+use crate::{RecordSize, TlsService};
+
+#[derive(Debug)]
+pub(super) struct Greeting {
+    service: TlsService,
+    reached: Option<IpAddr>,
+    bytes: Vec<u8>,
+}
+
+impl Greeting {
+    pub(super) fn new(service: &TlsService, reached: Option<IpAddr>) -> Greeting {
+        Greeting {
+            service: service.clone(),
+            reached,
+            bytes: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_silent(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Takes bytes from the socket; the connection and all bytes so far once it can begin. A
+    /// ClientHello that nobody can read goes to rustls, too, which knows the alert for it.
+    pub(super) fn receive(&mut self, raw: &[u8]) -> Option<Result<(Tls, Vec<u8>), Error>> {
+        self.bytes.extend_from_slice(raw);
+        let hello = match ClientHello::read(&self.bytes) {
+            Ok(Some(hello)) => Some(hello),
+            Ok(None) => return None,
+            Err(_) => None,
+        };
+        let begun = self.service.begin(hello.as_ref(), self.reached);
+        let record = record_size(begun.record_size, hello.as_ref());
+        let facts = Box::new(TlsFacts {
+            hello,
+            served: begun.served,
+            record_size: record,
+            ..TlsFacts::default()
+        });
+        let tls = Tls::new(
+            begun.config,
+            Traits {
+                record,
+                facts,
+                challenge: begun.is_challenge,
+            },
+        );
+        Some(tls.map(|tls| (tls, std::mem::take(&mut self.bytes))))
+    }
+}
+
+/// Most plaintext of one record that we send.
+fn record_size(wanted: RecordSize, hello: Option<&ClientHello>) -> u16 {
+    let size = match wanted {
+        RecordSize::Fixed(size) => size,
+        RecordSize::Auto if hello.is_some_and(|hello| hello.stack().has_large_buffers()) => {
+            TLS_RECORD_WHOLE
+        }
+        RecordSize::Auto => TLS_RECORD_PLAINTEXT,
+    };
+    let asked = hello.and_then(ClientHello::fragment);
+    let asked = asked.map_or(u16::MAX, |asked| u16::try_from(asked).unwrap_or(u16::MAX));
+    size.min(asked).clamp(SMALLEST_RECORD, TLS_RECORD_WHOLE)
+}
+
+/// The smallest limit that a client may ask for (RFC 8449).
+const SMALLEST_RECORD: u16 = 64;
