@@ -16,7 +16,7 @@
 struct options options_from(int argc, char **argv)
 {
 	enum { HOST, PORT, NAME, NO_SNI, CA, FINGERPRINT, TIME, ECDSA, IN, OUT, MAX_FRAGMENT, NO_TICKETS, ALPN, AGAIN,
-	       ID, USER, PASSWORD, TOPIC, TIMEOUT, NO_FRAGMENTS };
+	       ID, USER, PASSWORD, TOPIC, TIMEOUT, NO_FRAGMENTS, SOURCE };
 	static const struct option words[] = {
 		{"host", required_argument, 0, HOST}, {"port", required_argument, 0, PORT},
 		{"name", required_argument, 0, NAME}, {"no-sni", no_argument, 0, NO_SNI},
@@ -27,7 +27,8 @@ struct options options_from(int argc, char **argv)
 		{"alpn", required_argument, 0, ALPN}, {"again", no_argument, 0, AGAIN},
 		{"id", required_argument, 0, ID}, {"user", required_argument, 0, USER},
 		{"password", required_argument, 0, PASSWORD}, {"topic", required_argument, 0, TOPIC},
-		{"timeout", required_argument, 0, TIMEOUT}, {"no-fragments", no_argument, 0, NO_FRAGMENTS}, {0, 0, 0, 0},
+		{"timeout", required_argument, 0, TIMEOUT}, {"no-fragments", no_argument, 0, NO_FRAGMENTS},
+		{"source", required_argument, 0, SOURCE}, {0, 0, 0, 0},
 	};
 	struct options options = {
 		.host = "127.0.0.1", .name = "localhost", .sni = true, .time = -1, .in = 1024, .out = 1024, .tickets = true,
@@ -57,6 +58,7 @@ struct options options_from(int argc, char **argv)
 		case USER: options.user = optarg; break;
 		case PASSWORD: options.password = optarg; break;
 		case TOPIC: options.topic = optarg; break;
+		case SOURCE: options.source = optarg; break;
 		case NO_FRAGMENTS: options.fragments = false; break;
 		case TIMEOUT: options.timeout = atoi(optarg); break;
 		default: exit(64);
@@ -82,7 +84,9 @@ int wait_for(int fd, bool readable, int milliseconds)
 int dial(const struct options *options)
 {
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)options->port)};
-	if (inet_pton(AF_INET, options->host, &to.sin_addr) != 1)
+	struct sockaddr_in from = {.sin_family = AF_INET};
+	if (inet_pton(AF_INET, options->host, &to.sin_addr) != 1
+	    || (options->source && inet_pton(AF_INET, options->source, &from.sin_addr) != 1))
 		return -1;
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), one = 1;
 	if (fd < 0)
@@ -90,9 +94,10 @@ int dial(const struct options *options)
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 	int failed = 0;
 	socklen_t length = sizeof failed;
-	if (connect(fd, (struct sockaddr *)&to, sizeof to) < 0
+	if (bind(fd, (struct sockaddr *)&from, sizeof from) < 0
+	    || (connect(fd, (struct sockaddr *)&to, sizeof to) < 0
 	    && (errno != EINPROGRESS || !wait_for(fd, false, options->timeout)
-		|| getsockopt(fd, SOL_SOCKET, SO_ERROR, &failed, &length) < 0 || failed)) {
+		|| getsockopt(fd, SOL_SOCKET, SO_ERROR, &failed, &length) < 0 || failed))) {
 		close(fd);
 		return -1;
 	}

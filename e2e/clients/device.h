@@ -14,6 +14,7 @@ enum { MOST_PROTOCOLS = 4 };
 struct options {
 	const char *host;            /* numeric address to dial */
 	int port;
+	const char *source;          /* numeric address to dial from, or NULL */
 	const char *name;            /* MqttHost: sent as SNI and compared with the certificate */
 	bool sni;                    /* --no-sni: neither sent nor compared */
 	const char *ca;              /* PEM file of trust anchors */
