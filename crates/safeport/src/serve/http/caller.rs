@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Transport;
 use super::room::Place;
+use super::visit::Visit;
 
 /// Who asks; every request carries one as an extension.
 #[derive(Debug, Clone)]
@@ -13,7 +14,11 @@ pub(super) struct Caller {
     pub(super) peer: SocketAddr,
     /// Our end.
     pub(super) local: Option<SocketAddr>,
+    /// Where it came in.
+    pub(super) listener: Transport,
+    /// How it is carried, which need not be what the listener is for.
     pub(super) transport: Transport,
     /// Held until the last that came of this connection is done, or the engine counts it.
     pub(super) place: Arc<Place>,
+    pub(super) visit: Arc<Visit>,
 }

@@ -1,210 +1,448 @@
 //! One connection of HTTP, from its first bytes until it ends or becomes the engine's.
 
+use std::convert::Infallible;
+use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
 
 use axum::Router;
-use axum::http::Request;
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use safeport_net::rustls::server::Acceptor;
-use safeport_net::rustls::{self, ServerConfig};
-use safeport_net::{FirstBytes, LayerError};
+use safeport_net::attempt::{Ending, Limit, Stage, Witness};
+use safeport_net::{FirstBytes, Handshakes, Layer, TlsService, Turn, holder};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
-use tokio_rustls::LazyConfigAcceptor;
-use tokio_rustls::server::TlsStream;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::Transport;
 use super::caller::Caller;
 use super::room::Place;
+use super::stranger::{NO_TLS_HERE, Opening, Refusal, say_last, where_mqtt_is};
+use super::tls_socket::{Broken, TlsSocket};
+use super::visit::Visit;
+use super::{Site, Transport};
 use crate::limits::{
     FIRST_BYTES_PAUSE, HTTP_CONNECTION_LIFETIME, HTTP_HEADER_BYTES, HTTP_HEADER_TIMEOUT,
-    HTTP_HEADERS, HTTPS_HANDSHAKE_TIMEOUT, SHUTDOWN_GRACE,
+    HTTP_HEADERS, HTTP_STRANGER_BYTES, SHUTDOWN_GRACE,
 };
 use crate::throttle::Throttle;
 
 /// What every connection is served with.
 pub(super) struct Answers {
+    pub(super) site: Arc<Site>,
     pub(super) router: Router,
     /// Answers plain HTTP on the port of HTTPS.
     pub(super) wrong_port: Router,
-    /// TLS handshakes that may go on at once.
-    pub(super) handshakes: Semaphore,
-    pub(super) certificates: RwLock<Option<Arc<ServerConfig>>>,
+    /// Each connection begins with those of its moment.
+    pub(super) live: RwLock<Live>,
     pub(super) throttle: Throttle,
 }
 
+/// What may change while serving.
+#[derive(Clone)]
+pub(super) struct Live {
+    /// `None` before there are certificates.
+    pub(super) tls: Option<TlsService>,
+    pub(super) handshakes: Handshakes,
+    pub(super) witness: Arc<dyn Witness>,
+}
+
 impl Answers {
-    fn certificates(&self) -> Option<Arc<ServerConfig>> {
-        self.certificates
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    pub(super) fn live(&self) -> Live {
+        let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
+        live.clone()
     }
 
-    /// Logs `line` unless `cause` was logged a short while ago.
+    /// Logs `line` unless `cause` was logged a short while ago. For what concerns us all; what
+    /// happens to one peer is the witness's.
     pub(super) fn warn(&self, cause: &str, line: impl FnOnce() -> String) {
-        if let Some(left_out) = self.throttle.admit(cause, Instant::now()) {
+        if let Some(left_out) = self.throttle.admit(cause, std::time::Instant::now()) {
             tracing::warn!(target: "safeport::http", left_out, "{}", line());
         }
     }
 }
 
-/// Serves an accepted connection until it ends or `end` changes.
-pub(super) async fn serve(
-    answers: &Answers,
-    transport: Transport,
-    stream: TcpStream,
-    peer: SocketAddr,
-    place: Place,
-    mut end: watch::Receiver<()>,
-) {
-    let local = stream.local_addr().ok();
-    let caller = Caller {
-        local,
+/// A connection that was accepted.
+pub(super) struct Accepted {
+    pub(super) listener: Transport,
+    /// Whether it may come in the clear and inside TLS alike.
+    pub(super) takes_both: bool,
+    pub(super) stream: TcpStream,
+    pub(super) peer: SocketAddr,
+    pub(super) place: Place,
+    pub(super) visit: Visit,
+}
+
+/// Serves a connection until it ends or `end` changes.
+pub(super) async fn serve(answers: &Answers, accepted: Accepted, mut end: watch::Receiver<()>) {
+    let Accepted {
+        listener,
+        takes_both,
+        stream,
         peer,
-        transport,
+        place,
+        visit,
+    } = accepted;
+    // Answers are written in large pieces; the last one must not wait for an acknowledgement.
+    let _ = stream.set_nodelay(true);
+    let mut caller = Caller {
+        local: stream.local_addr().ok(),
+        peer,
+        listener,
+        transport: Transport::Plain,
         place: Arc::new(place),
+        visit: Arc::new(visit),
+    };
+    let greeting = Greeting {
+        answers,
+        live: answers.live(),
+        caller: &caller,
+        takes_both,
     };
     let begun = tokio::select! {
-        begun = begin(answers, &caller, stream) => begun,
+        begun = greeting.begin(stream) => begun,
         _ = end.changed() => return,
     };
     match begun {
-        None => {}
-        Some(Begun::Plain(stream)) => drive(stream, caller, answers.router.clone(), end).await,
-        Some(Begun::WrongPort(stream)) => {
-            drive(stream, caller, answers.wrong_port.clone(), end).await;
+        Ok(Begun::Plain(stream)) => drive(stream, caller, Role::Site, answers, end).await,
+        Ok(Begun::WrongPort(stream)) => drive(stream, caller, Role::WrongPort, answers, end).await,
+        Ok(Begun::Tls(stream)) => {
+            caller.transport = Transport::Tls;
+            drive(stream, caller, Role::Site, answers, end).await;
         }
-        Some(Begun::Tls(stream)) => drive(stream, caller, answers.router.clone(), end).await,
+        Err(over) => {
+            caller.visit.tell(over.ending);
+            if let Some(stream) = over.stream {
+                say_last(stream, &over.words).await;
+            }
+        }
     }
 }
 
+/// A connection of which it is not known yet what it speaks.
+struct Greeting<'a> {
+    answers: &'a Answers,
+    live: Live,
+    caller: &'a Caller,
+    takes_both: bool,
+}
+
+/// A connection that goes on.
 enum Begun {
     Plain(TcpStream),
     /// HTTP where TLS is spoken.
     WrongPort(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsSocket<TcpStream>>),
 }
 
-/// Finds out what the peer speaks, and shakes hands.
-async fn begin(answers: &Answers, caller: &Caller, stream: TcpStream) -> Option<Begun> {
-    let first = tokio::time::timeout(HTTP_HEADER_TIMEOUT, first_bytes(&stream)).await;
-    let (name, peer) = (caller.transport.listener(), caller.peer);
-    let named = name.to_uppercase();
-    match (first.ok()?.ok()?, caller.transport) {
-        (FirstBytes::Http | FirstBytes::Unknown, Transport::Plain) => Some(Begun::Plain(stream)),
-        (FirstBytes::Tls, Transport::Tls) => shake_hands(answers, peer, stream).await,
-        (FirstBytes::Http, Transport::Tls) => {
-            answers.warn(&format!("plain {}", peer.ip()), || {
-                format!(
-                    "https: {peer} speaks plain HTTP to the HTTPS port; use https:// or wss:// in the client's address"
-                )
-            });
-            Some(Begun::WrongPort(stream))
+/// A connection that does not.
+struct Over {
+    ending: Ending,
+    /// Where the last words go; without, it is closed at once.
+    stream: Option<TcpStream>,
+    words: Vec<u8>,
+}
+
+/// A handshake that counts among those that are open.
+struct Handshake {
+    turn: Turn,
+    pushed_out: Arc<Notify>,
+    deadline: Instant,
+}
+
+impl Greeting<'_> {
+    /// Finds out what the peer speaks, and shakes hands.
+    async fn begin(&self, stream: TcpStream) -> Result<Begun, Over> {
+        let handshake = match self.caller.listener {
+            Transport::Tls => Some(self.enter()?),
+            Transport::Plain => None,
+        };
+        let deadline = match &handshake {
+            Some(handshake) => handshake.deadline,
+            None => Instant::now() + HTTP_HEADER_TIMEOUT,
+        };
+        let where_to = where_mqtt_is(&self.answers.site.seen.addresses());
+        let mut stage = Stage::Silent;
+        let looked = tokio::select! {
+            looked = timeout_at(deadline, opening(&stream, &where_to, &mut stage)) => looked,
+            () = pushed_out(handshake.as_ref()) => {
+                return Err(Over::silently(Ending::TurnedAway(Limit::PushedOut)));
+            }
+        };
+        let opening = match looked {
+            Ok(Ok(opening)) => opening,
+            Ok(Err(error)) => return Err(Over::silently(ending(&error, stage))),
+            Err(_) => {
+                return Err(Over::silently(Ending::TimedOut {
+                    stage,
+                    unacknowledged: None,
+                }));
+            }
+        };
+        let visit = &self.caller.visit;
+        visit.speaks(opening.first_bytes());
+        match (opening, self.caller.listener) {
+            (Opening::Http(_), Transport::Plain) => Ok(Begun::Plain(stream)),
+            (Opening::Http(_), Transport::Tls) if self.takes_both => Ok(Begun::Plain(stream)),
+            (Opening::Http(FirstBytes::Http), Transport::Tls) => Ok(Begun::WrongPort(stream)),
+            (Opening::Tls, Transport::Tls) => match handshake {
+                Some(handshake) => self.shake_hands(stream, handshake, &where_to).await,
+                None => self.shake_hands(stream, self.enter()?, &where_to).await,
+            },
+            (Opening::Tls, Transport::Plain) if self.takes_both => {
+                self.shake_hands(stream, self.enter()?, &where_to).await
+            }
+            (Opening::Tls, Transport::Plain) => {
+                Err(Over::wrong_protocol(stream, NO_TLS_HERE.into()))
+            }
+            (Opening::Mqtt(refusal), _) => {
+                visit.names(refusal.client_id, refusal.user);
+                Err(Over::wrong_protocol(stream, refusal.words))
+            }
+            (Opening::Garbage | Opening::Http(_), _) => {
+                Err(Over::wrong_protocol(stream, Vec::new()))
+            }
         }
-        (FirstBytes::Mqtt, _) => {
-            answers.warn(&format!("mqtt {name} {}", peer.ip()), || {
-                format!(
-                    "{name}: {peer} speaks MQTT to the {named} port; set the client's port to that of mqtt.bind or mqtts.bind"
-                )
+    }
+
+    /// Counts a handshake from now on.
+    fn enter(&self) -> Result<Handshake, Over> {
+        let pushed_out = Arc::new(Notify::new());
+        let push_out = pushed_out.clone();
+        let handshakes = &self.live.handshakes;
+        let turn = handshakes
+            .enter(self.caller.peer.ip(), move |_| push_out.notify_one())
+            .map_err(|limit| Over::silently(Ending::TurnedAway(limit)))?;
+        Ok(Handshake {
+            turn,
+            pushed_out,
+            deadline: Instant::now() + handshakes.limits().timeout,
+        })
+    }
+
+    async fn shake_hands(
+        &self,
+        stream: TcpStream,
+        handshake: Handshake,
+        where_to: &str,
+    ) -> Result<Begun, Over> {
+        let Some(service) = &self.live.tls else {
+            self.answers.warn("certificates", || {
+                let (name, peer) = (self.caller.listener.listener(), self.caller.peer);
+                format!("{name}: there are no certificates yet; {peer} was closed")
             });
-            None
+            let why = "there are no certificates yet".to_owned();
+            return Err(Over::silently(Ending::Failed { alert: None, why }));
+        };
+        let reached = self.caller.local.map(|local| local.ip().to_canonical());
+        let mut socket = TlsSocket::new(stream, Layer::tls(service, reached));
+        let heard = |layer: &Layer| {
+            handshake.turn.heard();
+            if layer.facts().is_some() {
+                handshake.turn.said_hello();
+            }
+        };
+        let shaken = tokio::select! {
+            shaken = timeout_at(handshake.deadline, socket.shake_hands(heard)) => Some(shaken),
+            () = handshake.pushed_out.notified() => None,
+        };
+        self.caller.visit.showed(socket.layer().facts());
+        let stage = socket.layer().stage();
+        match shaken {
+            Some(Ok(Ok(()))) => {}
+            Some(Ok(Err(error))) => return Err(Over::broken(socket, ending(&error, stage))),
+            Some(Err(_)) => {
+                return Err(Over::silently(Ending::TimedOut {
+                    stage,
+                    unacknowledged: self.unacknowledged(stage).await,
+                }));
+            }
+            None => return Err(Over::silently(Ending::TurnedAway(Limit::PushedOut))),
         }
-        (FirstBytes::Tls, Transport::Plain) => {
-            answers.warn(&format!("tls {}", peer.ip()), || {
-                format!(
-                    "http: {peer} speaks TLS to the plain HTTP port; use http:// or ws:// in the client's address, or the port of https.bind"
-                )
-            });
-            None
+        drop(handshake);
+        if socket.layer().is_challenge() {
+            return Err(Over::inside(socket, Ending::Connected, &[]));
         }
-        (FirstBytes::Unknown, Transport::Tls) => {
-            tracing::debug!(target: "safeport::http", %peer, "https: neither TLS nor HTTP");
-            None
+        self.look_inside(socket, where_to).await
+    }
+
+    /// Whether HTTP is spoken inside TLS, too.
+    async fn look_inside(
+        &self,
+        mut socket: TlsSocket<TcpStream>,
+        where_to: &str,
+    ) -> Result<Begun, Over> {
+        let ahead = socket.ahead(|bytes| Opening::of(bytes, where_to));
+        let (stage, reset) = (Stage::Finished, false);
+        let opening = match timeout(HTTP_HEADER_TIMEOUT, ahead).await {
+            Ok(Ok(Some(opening))) => opening,
+            Ok(Ok(None)) => return Err(Over::broken(socket, Ending::Closed { stage, reset })),
+            Ok(Err(error)) => return Err(Over::broken(socket, ending(&error, stage))),
+            Err(_) => {
+                let unacknowledged = None;
+                let ending = Ending::TimedOut {
+                    stage,
+                    unacknowledged,
+                };
+                return Err(Over::inside(socket, ending, &[]));
+            }
+        };
+        let words = match opening {
+            Opening::Http(_) => return Ok(Begun::Tls(Box::new(socket))),
+            Opening::Mqtt(Refusal {
+                words,
+                client_id,
+                user,
+            }) => {
+                self.caller.visit.speaks(FirstBytes::Mqtt);
+                self.caller.visit.names(client_id, user);
+                words
+            }
+            Opening::Tls | Opening::Garbage => {
+                self.caller.visit.speaks(FirstBytes::Unknown);
+                Vec::new()
+            }
+        };
+        Err(Over::inside(socket, Ending::WrongProtocol, &words))
+    }
+
+    /// What the peer's kernel never acknowledged, where that says something.
+    async fn unacknowledged(&self, stage: Stage) -> Option<u32> {
+        let (local, peer) = (self.caller.local?, self.caller.peer);
+        if stage != Stage::Certificate {
+            return None;
+        }
+        let ask = move || holder::unacknowledged(local, peer);
+        tokio::task::spawn_blocking(ask).await.ok().flatten()
+    }
+}
+
+impl Over {
+    fn silently(ending: Ending) -> Over {
+        Over {
+            ending,
+            stream: None,
+            words: Vec::new(),
+        }
+    }
+
+    fn wrong_protocol(stream: TcpStream, words: Vec<u8>) -> Over {
+        Over {
+            ending: Ending::WrongProtocol,
+            stream: Some(stream),
+            words,
+        }
+    }
+
+    /// TLS has said its last word itself.
+    fn broken(socket: TlsSocket<TcpStream>, ending: Ending) -> Over {
+        let (stream, ..) = socket.into_parts();
+        Over {
+            ending,
+            stream: Some(stream),
+            words: Vec::new(),
+        }
+    }
+
+    /// `said` inside TLS, and goodbye.
+    fn inside(socket: TlsSocket<TcpStream>, ending: Ending, said: &[u8]) -> Over {
+        let (stream, mut layer, _) = socket.into_parts();
+        let mut words = Vec::new();
+        // Who has closed already hears no more.
+        let _ = layer.send(said, &mut words);
+        layer.close(&mut words);
+        Over {
+            ending,
+            stream: Some(stream),
+            words,
         }
     }
 }
 
-/// What the peer speaks. Leaves the bytes in the socket.
-async fn first_bytes(stream: &TcpStream) -> io::Result<FirstBytes> {
-    let mut bytes = [0; FirstBytes::ENOUGH];
+async fn pushed_out(handshake: Option<&Handshake>) {
+    match handshake {
+        Some(handshake) => handshake.pushed_out.notified().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What the peer speaks. Leaves the bytes in the socket. `stage` tells how far it came meanwhile.
+async fn opening(stream: &TcpStream, where_to: &str, stage: &mut Stage) -> io::Result<Opening> {
+    // On the heap, or every connection would be as large for good.
+    let mut bytes = vec![0; HTTP_STRANGER_BYTES];
     loop {
         let count = stream.peek(&mut bytes).await?;
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        if let Some(first) = FirstBytes::of(&bytes[..count]) {
-            return Ok(first);
+        *stage = Stage::Hello;
+        if let Some(opening) = Opening::of(&bytes[..count], where_to) {
+            return Ok(opening);
         }
         tokio::time::sleep(FIRST_BYTES_PAUSE).await;
     }
 }
 
-async fn shake_hands(answers: &Answers, peer: SocketAddr, stream: TcpStream) -> Option<Begun> {
-    let Some(config) = answers.certificates() else {
-        answers.warn("certificates", || {
-            format!("https: there are no certificates yet; {peer} was closed")
-        });
-        return None;
-    };
-    let shaken = tokio::time::timeout(HTTPS_HANDSHAKE_TIMEOUT, handshake(answers, config, stream));
-    match shaken.await {
-        Ok(Ok(stream)) => Some(Begun::Tls(Box::new(stream))),
-        Ok(Err(error)) => {
-            answers.warn(&format!("handshake {}", peer.ip()), || {
-                format!("https: {peer}: {}", in_words(&error))
-            });
-            None
-        }
-        Err(_) => {
-            tracing::debug!(target: "safeport::http", %peer, "https: the handshake took too long");
-            None
-        }
+/// How a connection ended with this error at this stage.
+fn ending(error: &io::Error, stage: Stage) -> Ending {
+    let broken = error.get_ref().and_then(|inner| inner.downcast_ref());
+    match broken {
+        Some(Broken(ending)) => ending.clone(),
+        None => Ending::Closed {
+            stage,
+            reset: error.kind() == io::ErrorKind::ConnectionReset,
+        },
     }
 }
 
-/// Shakes hands. Only from the whole ClientHello on does it take one of the turns, so that peers
-/// who connect and say no more keep nobody waiting.
-async fn handshake(
-    answers: &Answers,
-    config: Arc<ServerConfig>,
-    stream: TcpStream,
-) -> io::Result<TlsStream<TcpStream>> {
-    let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-    let _turn = answers.handshakes.acquire().await;
-    hello.into_stream(config).await
-}
-
-/// The error with the advice that belongs to it.
-fn in_words(error: &io::Error) -> String {
-    let tls = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match tls {
-        Some(tls) => LayerError::Tls(tls.clone()).to_string(),
-        None => format!("the TLS handshake was broken off: {error}"),
-    }
+/// What a connection is answered with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Site,
+    WrongPort,
 }
 
 /// Answers requests until the connection ends, at the latest after [`HTTP_CONNECTION_LIFETIME`].
-async fn drive<S>(stream: S, caller: Caller, router: Router, mut end: watch::Receiver<()>)
-where
+async fn drive<S>(
+    stream: S,
+    caller: Caller,
+    role: Role,
+    answers: &Answers,
+    mut end: watch::Receiver<()>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let peer = caller.peer;
-    let answers = TowerToHyperService::new(router);
+    let visit = caller.visit.clone();
+    let stage = match caller.transport {
+        Transport::Plain => Stage::Hello,
+        Transport::Tls => Stage::Finished,
+    };
+    let router = match role {
+        Role::Site => answers.router.clone(),
+        Role::WrongPort => answers.wrong_port.clone(),
+    };
+    let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
+        if role == Role::WrongPort && asks_websocket(&request) {
+            caller.visit.asks_websocket();
+        }
+        let visit = caller.visit.clone();
         request.extensions_mut().insert(caller.clone());
-        answers.call(request)
+        let answer = router.call(request);
+        async move {
+            let answer: Result<Response<Body>, Infallible> = answer.await;
+            if let Ok(response) = &answer {
+                tell_answered(&visit, role, response.status());
+            }
+            answer
+        }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -227,7 +465,53 @@ where
             }
         }
     };
-    if let Err(error) = served {
-        tracing::debug!(target: "safeport::http", %peer, "connection ended: {error}");
+    visit.tell(match &served {
+        Ok(()) => Ending::Closed {
+            stage,
+            reset: false,
+        },
+        Err(error) => ending_of_http(error, stage, visit.first_bytes()),
+    });
+}
+
+fn asks_websocket(request: &Request<Incoming>) -> bool {
+    let asked = request.headers().get(header::UPGRADE);
+    asked.is_some_and(|what| what.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// Tells of the first answer. What becomes of an upgrade is told by who does it.
+fn tell_answered(visit: &Visit, role: Role, status: StatusCode) {
+    match role {
+        Role::WrongPort => visit.tell(Ending::WrongProtocol),
+        Role::Site if status == StatusCode::SWITCHING_PROTOCOLS => {}
+        Role::Site => visit.tell(Ending::Connected),
+    }
+}
+
+/// How a connection ended that was never answered by a page.
+fn ending_of_http(error: &hyper::Error, stage: Stage, first: Option<FirstBytes>) -> Ending {
+    if error.is_timeout() {
+        return Ending::TimedOut {
+            stage,
+            unacknowledged: None,
+        };
+    }
+    if error.is_parse() {
+        return match first {
+            Some(FirstBytes::Http | FirstBytes::Tls) => Ending::Refused {
+                // Malformed packet, as MQTT calls it.
+                reason: 0x81,
+                why: format!("this is no request of HTTP/1: {error}"),
+            },
+            _ => Ending::WrongProtocol,
+        };
+    }
+    let of_socket = error.source().and_then(|source| source.downcast_ref());
+    match of_socket {
+        Some(error) => ending(error, stage),
+        None => Ending::Closed {
+            stage,
+            reset: false,
+        },
     }
 }

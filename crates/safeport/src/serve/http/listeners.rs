@@ -4,19 +4,22 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
-use safeport_net::rustls::ServerConfig;
+use safeport_net::attempt::{Attempt, Ending, Limit, Witness};
+use safeport_net::{Handshakes, TlsService};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
-use super::connection::{self, Answers};
+use super::connection::{self, Accepted, Answers, Live};
 use super::room::Room;
+use super::visit::Visit;
 use super::{Site, Transport, pages};
-use crate::limits::{ACCEPT_PAUSE, HTTP_SWAP_PATIENCE, HTTPS_HANDSHAKES};
+use crate::limits::{ACCEPT_PAUSE, HTTP_SWAP_PATIENCE};
 use crate::tasks::Tasks;
 use crate::throttle::Throttle;
 
@@ -39,6 +42,7 @@ struct Shared {
 struct Side {
     sockets: Mutex<Vec<Socket>>,
     room: Arc<Room>,
+    takes_both: AtomicBool,
     /// Changes when all connections are to end.
     end: watch::Sender<()>,
 }
@@ -61,15 +65,20 @@ impl HttpListeners {
         let side = || Side {
             sockets: Mutex::new(Vec::new()),
             room: Room::closed(),
+            takes_both: AtomicBool::new(false),
             end: watch::Sender::new(()),
         };
         HttpListeners(Arc::new(Shared {
             answers: Arc::new(Answers {
+                site: site.clone(),
                 router: pages::router(site.clone()),
                 wrong_port: pages::wrong_port(),
                 throttle: Throttle::default(),
-                handshakes: Semaphore::new(HTTPS_HANDSHAKES),
-                certificates: RwLock::new(None),
+                live: RwLock::new(Live {
+                    tls: None,
+                    handshakes: Handshakes::default(),
+                    witness: Arc::new(Nobody),
+                }),
             }),
             site,
             plain: side(),
@@ -143,16 +152,28 @@ impl HttpListeners {
         self.0.side(transport).room.set_limit(connections);
     }
 
-    /// Certificates for TLS handshakes from now on; connections stay. Before the first call,
-    /// connections to `https` are closed with a line in the log.
-    pub fn set_tls(&self, config: Arc<ServerConfig>) {
-        let mut certificates = self
-            .0
-            .answers
-            .certificates
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        *certificates = Some(config);
+    /// What TLS handshakes are made with from now on; connections stay. Before the first call,
+    /// connections that need it are closed with a line in the log.
+    pub fn set_tls(&self, service: TlsService) {
+        self.0.live(|live| live.tls = Some(service));
+    }
+
+    /// Where handshakes are counted from now on, and limited; those that are open stay counted
+    /// where they are.
+    pub fn set_handshakes(&self, handshakes: Handshakes) {
+        self.0.live(|live| live.handshakes = handshakes);
+    }
+
+    /// Who is told of connections from now on, each once. Before the first call, nobody is.
+    pub fn set_witness(&self, witness: Arc<dyn Witness>) {
+        self.0.live(|live| live.witness = witness);
+    }
+
+    /// Whether a listener serves connections in the clear and inside TLS alike from now on. If
+    /// not, which is so at first, the other kind is told that it is wrong there.
+    pub fn set_accept_both(&self, transport: Transport, both: bool) {
+        let side = self.0.side(transport);
+        side.takes_both.store(both, Ordering::Relaxed);
     }
 
     /// Ends every connection of a listener that was switched off: answers that are under way are
@@ -223,22 +244,40 @@ impl Shared {
         }
     }
 
+    fn live(&self, change: impl FnOnce(&mut Live)) {
+        let live = self.answers.live.write();
+        change(&mut live.unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// Gives an accepted connection a task of its own, if there is room.
     fn admit(self: &Arc<Shared>, transport: Transport, stream: TcpStream, peer: SocketAddr) {
         let side = self.side(transport);
         let name = transport.listener();
+        let visit = Visit::new(self.answers.live().witness, name, peer);
         let Some(place) = side.room.enter(self.site.engine.open_connections(name)) else {
-            return self.answers.warn(&format!("room {name}"), || {
-                let limit = side.room.limit();
-                format!("{name}: {limit} connections are open; {peer} was closed ({name}.max_connections)")
-            });
+            return visit.tell(Ending::TurnedAway(Limit::TooManyConnections));
         };
         let end = side.end.subscribe();
         let answers = self.answers.clone();
+        let accepted = Accepted {
+            listener: transport,
+            takes_both: side.takes_both.load(Ordering::Relaxed),
+            stream,
+            peer,
+            place,
+            visit,
+        };
         tokio::spawn(async move {
-            connection::serve(&answers, transport, stream, peer, place, end).await;
+            connection::serve(&answers, accepted, end).await;
         });
     }
+}
+
+/// Is told and says nothing.
+struct Nobody;
+
+impl Witness for Nobody {
+    fn saw(&self, _: Attempt) {}
 }
 
 impl Side {

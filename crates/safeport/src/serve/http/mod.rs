@@ -14,8 +14,11 @@ mod page;
 mod pages;
 mod room;
 mod site;
+mod stranger;
+mod tls_socket;
 mod transport;
 mod vantage;
+mod visit;
 mod websocket;
 
 #[cfg(test)]

@@ -6,25 +6,29 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use safeport_engine::{Engine, EngineSettings, ListenerLimits, ListenerSpec};
-use safeport_net::PrivateCa;
+use safeport_engine::{Carries, Engine, EngineSettings, ListenerLimits, ListenerSpec};
+use safeport_net::attempt::{Attempt, Witness};
 use safeport_net::rustls::crypto::aws_lc_rs;
 use safeport_net::rustls::pki_types::pem::PemObject;
 use safeport_net::rustls::pki_types::{CertificateDer, ServerName};
 use safeport_net::rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned,
+    ALL_VERSIONS, ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    SupportedProtocolVersion,
 };
+use safeport_net::{Certificates, Layer, PrivateCa, TlsProfile, TlsService};
 use safeport_settings::AdvertisedAddress;
 use safeport_store::{DataFolder, Registry};
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::limits::{HTTPS_HANDSHAKE_TIMEOUT, HTTPS_HANDSHAKES};
 use crate::probe::{Proofs, proof};
 use crate::reading::Asked;
 use crate::serve::access::Access;
+use crate::serve::attempts::Attempts;
 use crate::serve::metrics::Metrics;
 use crate::tasks;
+
+mod door;
 
 const KEY: [u8; 32] = [7; 32];
 const UPGRADE: &str = "GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
@@ -35,25 +39,60 @@ const CONNECT: &[u8] = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x3c\x00\x00";
 /// CONNACK without a session, in one frame.
 const CONNACK: [u8; 6] = [0x82, 4, 0x20, 2, 0, 0];
 
+/// What the server shows of itself, and the root that clients trust.
+pub(super) struct Authority {
+    pub(super) certificates: Certificates,
+    server: TlsService,
+    roots: Arc<RootCertStore>,
+}
+
+impl Authority {
+    /// The server's side of a connection.
+    pub(super) fn layer(&self) -> Layer {
+        Layer::tls(&self.server, None)
+    }
+}
+
+/// Remembers what was told.
+#[derive(Default)]
+struct Ledger(Mutex<Vec<Attempt>>);
+
+impl Witness for Ledger {
+    fn saw(&self, attempt: Attempt) {
+        self.0.lock().unwrap().push(attempt);
+    }
+}
+
 /// One certificate authority for all tests: its keys take a while.
-fn authority() -> &'static (Arc<ServerConfig>, Arc<ClientConfig>) {
-    static AUTHORITY: OnceLock<(Arc<ServerConfig>, Arc<ClientConfig>)> = OnceLock::new();
+pub(super) fn authority() -> &'static Authority {
+    static AUTHORITY: OnceLock<Authority> = OnceLock::new();
     AUTHORITY.get_or_init(|| {
         let folder = Folder::new();
         let now = SystemTime::now();
         let mut ca = PrivateCa::open_or_create(&folder.0, now).expect("an authority");
         ca.ensure_leaf(&["localhost".to_owned()], now)
             .expect("certificates");
+        let certificates = Certificates::new();
+        certificates.set_private(ca.chains());
         let mut roots = RootCertStore::empty();
         let root = CertificateDer::from_pem_slice(ca.ca_pem().as_bytes()).expect("a certificate");
         roots.add(root).expect("a root");
-        let client = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
-            .with_safe_default_protocol_versions()
-            .expect("TLS 1.2 and 1.3")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        (ca.server_config().expect("certificates"), client.into())
+        Authority {
+            server: TlsService::new(&certificates, TlsProfile::default()).expect("a service"),
+            certificates,
+            roots: roots.into(),
+        }
     })
+}
+
+/// A client that trusts the authority and speaks these versions.
+pub(super) fn client_config(versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
+    ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+        .with_protocol_versions(versions)
+        .expect("TLS 1.2 and 1.3")
+        .with_root_certificates(authority().roots.clone())
+        .with_no_client_auth()
+        .into()
 }
 
 struct Folder(std::path::PathBuf);
@@ -110,6 +149,7 @@ struct Hub {
     listeners: HttpListeners,
     site: Arc<Site>,
     ears: Arc<Ears>,
+    ledger: Arc<Ledger>,
     proofs: Arc<Proofs>,
     engine: Option<Engine>,
     runtime: Runtime,
@@ -139,14 +179,24 @@ impl Hub {
         let specs = Transport::ALL.map(|transport| ListenerSpec {
             name: transport.listener().to_owned(),
             sockets: Vec::new(),
-            tls: None,
+            tls: authority().server.clone(),
+            carries: Carries::Plain,
             limits: ListenerLimits {
                 max_connections: 100,
                 max_packet: 1024,
+                ..ListenerLimits::default()
             },
         });
-        let engine = Engine::start(EngineSettings::default(), access.clone(), specs.into())
-            .expect("an engine");
+        let ledger = Arc::new(Ledger::default());
+        let engine = Engine::start(
+            EngineSettings::default(),
+            access.clone(),
+            ledger.clone(),
+            specs.into(),
+        )
+        .expect("an engine");
+        let kept = Registry::open(&folder.0.join("registry")).expect("a registry");
+        let attempts = Attempts::start(kept, &tasks).expect("a thread");
         let parse = |text: &&str| AdvertisedAddress::parse(text).expect("an address");
         let ears = Arc::new(Ears {
             addresses: addresses.iter().map(parse).collect(),
@@ -161,20 +211,24 @@ impl Hub {
                 proofs: proofs.clone(),
                 seen: ears.clone(),
                 confirm: ears.clone(),
+                challenges: crate::acme::Challenges::new(),
                 api: Api::new(
                     Asked::default(),
                     DataFolder::open(folder.0.join("data")).expect("a data folder"),
+                    attempts,
                 ),
             },
         ));
         let listeners = HttpListeners::new(site.clone(), tasks);
         listeners.set_room(100, 100);
-        listeners.set_tls(authority().0.clone());
+        listeners.set_tls(authority().server.clone());
+        listeners.set_witness(ledger.clone());
         drop(inside);
         Hub {
             listeners,
             site,
             ears,
+            ledger,
             proofs,
             engine: Some(engine),
             runtime,
@@ -229,7 +283,8 @@ fn plain(address: SocketAddr) -> TcpStream {
 
 fn tls(address: SocketAddr) -> StreamOwned<ClientConnection, TcpStream> {
     let name = ServerName::try_from("localhost").expect("a name");
-    let client = ClientConnection::new(authority().1.clone(), name).expect("a client");
+    let config = client_config(ALL_VERSIONS);
+    let client = ClientConnection::new(config, name).expect("a client");
     StreamOwned::new(client, plain(address))
 }
 
@@ -315,59 +370,6 @@ fn https_answers_what_http_answers() {
     }
     let page = ask(&mut tls(https), "GET", "/", "");
     assert!(page.contains("hub &lt;1&gt;"), "{page}");
-}
-
-#[test]
-fn plain_http_on_the_port_of_https_is_told_so() {
-    let hub = Hub::new();
-    let https = hub.listen(Transport::Tls);
-    let mut stream = plain(https);
-    let said = ask(&mut stream, "GET", "/healthz", "");
-    assert!(said.starts_with("HTTP/1.1 400 "), "{said}");
-    assert!(
-        said.contains("https://") && said.contains("wss://"),
-        "{said}"
-    );
-    assert_eq!(stream.read(&mut [0]).expect("an end"), 0);
-    let chinese = ask(&mut plain(https), "GET", "/", "Accept-Language: zh-CN\r\n");
-    assert!(chinese.contains("此端口"), "{chinese}");
-    // What is no HTTP gets nothing, and the next one is served all the same.
-    let mut mqtt = plain(https);
-    mqtt.write_all(CONNECT).expect("sent");
-    assert_eq!(mqtt.read(&mut [0]).unwrap_or(0), 0);
-    assert!(ask(&mut tls(https), "GET", "/healthz", "").contains("ok"));
-}
-
-#[test]
-fn a_client_that_distrusts_the_certificate_or_speaks_no_tls_is_let_go() {
-    let hub = Hub::new();
-    let https = hub.listen(Transport::Tls);
-    let mut garbage = plain(https);
-    garbage
-        .write_all(b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00")
-        .expect("sent");
-    let mut alert = Vec::new();
-    let _ = garbage.read_to_end(&mut alert);
-    assert_eq!(alert.first(), Some(&0x15), "a TLS alert: {alert:?}");
-}
-
-#[test]
-fn peers_that_never_finish_their_hello_keep_no_handshake_of_others_waiting() {
-    let hub = Hub::new();
-    let https = hub.listen(Transport::Tls);
-    hub.listeners.set_room(0, 2 * HTTPS_HANDSHAKES);
-    let silent: Vec<TcpStream> = (0..=HTTPS_HANDSHAKES)
-        .map(|_| {
-            let mut stream = plain(https);
-            stream.write_all(b"\x16\x03\x01\x02\x00").expect("sent");
-            stream
-        })
-        .collect();
-    let start = Instant::now();
-    assert!(ask(&mut tls(https), "GET", "/healthz", "").contains("ok"));
-    let took = start.elapsed();
-    assert!(took < HTTPS_HANDSHAKE_TIMEOUT / 2, "{took:?}");
-    drop(silent);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `/mqtt`: the upgrade to a WebSocket, after which the socket leaves HTTP for good.
 
+use std::io;
 use std::sync::Arc;
 
 use axum::Extension;
@@ -12,14 +13,16 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use safeport_engine::EngineHandle;
 use safeport_net::Layer;
+use safeport_net::attempt::{Ending, Stage};
 use safeport_net::upgrade::{self, MQTT_SUBPROTOCOLS};
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 
 use super::caller::Caller;
 use super::origin::is_home;
+use super::tls_socket::TlsSocket;
+use super::visit::Untold;
 use super::{Site, Transport};
 use crate::lan;
 use crate::limits::VANTAGE_GOODBYE;
@@ -84,14 +87,16 @@ pub(super) async fn open(
         }
         (_, nonce) => {
             if let Some(nonce) = nonce {
-                let listener = caller.transport.listener();
+                let listener = caller.listener.listener();
                 // A nonce of another process is no reason to refuse a client.
                 let _ = site.proofs.arrived(&nonce, listener, caller.peer);
             }
             After::HandOver(site.engine.clone())
         }
     };
-    tokio::spawn(proceed(hyper::upgrade::on(&mut request), caller, after));
+    let untold = caller.visit.take();
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(proceed(upgrade, caller, untold, after));
     response
 }
 
@@ -125,17 +130,44 @@ enum After {
     Prove(String),
 }
 
-async fn proceed(upgraded: hyper::upgrade::OnUpgrade, caller: Caller, after: After) {
-    let upgraded = match upgraded.await {
+/// What comes of the connection is told by the engine, to which it brings what is known of its
+/// TLS; `untold` is for those that never get there.
+async fn proceed(
+    upgrade: hyper::upgrade::OnUpgrade,
+    caller: Caller,
+    untold: Option<Untold>,
+    after: After,
+) {
+    let tell = |ending| {
+        if let Some(untold) = untold {
+            untold.tell(ending);
+        }
+    };
+    let upgraded = match upgrade.await {
         Ok(upgraded) => upgraded,
         Err(error) => {
             tracing::debug!(target: "safeport::http", "upgrade failed: {error}");
-            return;
+            return tell(Ending::Closed {
+                stage: Stage::Established,
+                reset: false,
+            });
         }
     };
     match after {
-        After::HandOver(engine) => hand_over(upgraded, caller.transport, &engine),
+        After::HandOver(engine) => {
+            if let Err(error) = hand_over(upgraded, &caller, &engine).await {
+                tracing::debug!(
+                    target: "safeport::http",
+                    "a WebSocket could not join the engine: {error}"
+                );
+                tell(Ending::Closed {
+                    stage: Stage::Established,
+                    reset: error.kind() == io::ErrorKind::ConnectionReset,
+                });
+            }
+        }
         After::Prove(proof) => {
+            tell(Ending::Connected);
             let said = tokio::time::timeout(VANTAGE_GOODBYE, say_proof(upgraded, &proof));
             if let Ok(Err(error)) = said.await {
                 tracing::debug!(target: "safeport::http", "a proof was not said: {error}");
@@ -148,51 +180,45 @@ async fn proceed(upgraded: hyper::upgrade::OnUpgrade, caller: Caller, after: Aft
 
 /// Gives the socket behind an upgraded connection to the engine, with what came right behind the
 /// request: bytes of the socket, or what TLS had made of them.
-fn hand_over(upgraded: Upgraded, transport: Transport, engine: &EngineHandle) {
+async fn hand_over(upgraded: Upgraded, caller: &Caller, engine: &EngineHandle) -> io::Result<()> {
     // Our own accept loop wrapped it, so its type is known.
-    let (socket, layer, early) = match transport {
+    let (socket, layer, early) = match caller.transport {
         Transport::Plain => {
-            let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
-                return strange_socket();
-            };
-            (
-                parts.io.into_inner(),
-                Layer::websocket(),
-                parts.read_buf.to_vec(),
-            )
+            let parts = upgraded
+                .downcast::<TokioIo<TcpStream>>()
+                .map_err(strange_socket)?;
+            let early = parts.read_buf.to_vec();
+            (parts.io.into_inner(), Layer::websocket(), early)
         }
         Transport::Tls => {
-            let Ok(parts) = upgraded.downcast::<TokioIo<Box<TlsStream<TcpStream>>>>() else {
-                return strange_socket();
-            };
-            let (socket, connection) = parts.io.into_inner().into_inner();
-            let layer = Layer::websocket_over_tls(connection, parts.read_buf.to_vec());
-            (socket, layer, Vec::new())
+            let parts = upgraded
+                .downcast::<TokioIo<Box<TlsSocket<TcpStream>>>>()
+                .map_err(strange_socket)?;
+            let mut early = parts.read_buf.to_vec();
+            let mut socket = parts.io.into_inner();
+            socket.flush().await?;
+            let (socket, tls, unread) = socket.into_parts();
+            early.extend(unread);
+            (socket, Layer::websocket_over(tls), early)
         }
     };
-    // Small packets must not wait for the peer's delayed acknowledgement.
-    let _ = socket.set_nodelay(true);
-    let adopted = socket
-        .into_std()
-        .and_then(|socket| engine.adopt(socket, layer, early, transport.listener()));
-    if let Err(error) = adopted {
-        tracing::error!(target: "safeport::http", "a WebSocket could not join the engine: {error}");
-    }
+    let socket = socket.into_std()?;
+    engine.adopt(socket, layer, early, caller.listener.listener())
 }
 
-fn strange_socket() {
-    tracing::error!(target: "safeport::http", "an upgraded connection is no socket of ours");
+fn strange_socket(_: Upgraded) -> io::Error {
+    io::Error::other("an upgraded connection is no socket of ours")
 }
 
 /// One binary message, `safeport` and the proof, then the end of the WebSocket.
-async fn say_proof(upgraded: Upgraded, proof: &str) -> std::io::Result<()> {
+async fn say_proof(upgraded: Upgraded, proof: &str) -> io::Result<()> {
     let mut socket = TokioIo::new(upgraded);
     let mut layer = Layer::websocket();
     let mut out = Vec::new();
     let message = format!("{} {proof}", proof::ANSWER_WORD);
     layer
         .send(message.as_bytes(), &mut out)
-        .map_err(std::io::Error::other)?;
+        .map_err(io::Error::other)?;
     layer.close(&mut out);
     socket.write_all(&out).await?;
     socket.flush().await?;
