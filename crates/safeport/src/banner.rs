@@ -14,7 +14,7 @@ use crate::{lan, say};
 /// One bound listener.
 #[derive(Clone, Debug)]
 pub struct Listening {
-    /// `mqtt`, `mqtts` or `http`.
+    /// `mqtt`, `mqtts`, `http`, `https` or `ntp`.
     pub name: &'static str,
     /// Where it is bound; a port of 0 in the settings has become a real one.
     pub address: SocketAddr,
@@ -49,6 +49,7 @@ impl Banner {
                 "mqtt" => say!(texts, "banner-mqtt"),
                 "mqtts" => say!(texts, "banner-mqtts"),
                 "https" => say!(texts, "banner-https"),
+                "ntp" => say!(texts, "banner-ntp"),
                 _ => say!(texts, "banner-http"),
             };
             let (name, address) = (listening.name, listening.address.to_string());

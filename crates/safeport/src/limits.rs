@@ -51,6 +51,13 @@ pub const LOOK_PAUSE: Duration = Duration::from_millis(50);
 /// the machine has got another name or address.
 pub const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
+/// How often it is looked whether the wall clock was set, files of certificates were replaced, or
+/// somebody wants something of them.
+pub const CERTIFICATE_LOOK: Duration = Duration::from_secs(2);
+
+/// From when on it is said every day that a certificate from files is about to end.
+pub const EXPIRY_WARNING: Duration = Duration::from_secs(21 * 24 * 3600);
+
 /// Time from accepting an HTTP connection (or the end of the last answer) to the end of the next
 /// request's headers.
 pub const HTTP_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -205,6 +212,8 @@ pub const ATTEMPTS_RECENT: usize = 4096;
 pub const ATTEMPTS_PAUSE: Duration = Duration::from_millis(50);
 /// Attempts are written into the registry so often at most.
 pub const ATTEMPTS_FLUSH: Duration = Duration::from_secs(1);
+/// How long a server that stops waits until the last attempts are written down.
+pub const ATTEMPTS_GOODBYE: Duration = Duration::from_secs(2);
 /// Rows of attempts that are gathered between two writings; more are counted as dropped.
 pub const ATTEMPT_ROWS: usize = 8192;
 /// One log line per cause and address in this time; the rest are counted, and told at its end.

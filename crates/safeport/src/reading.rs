@@ -432,7 +432,9 @@ fn managed_value(row: &ManagedRow) -> ManagedValue<'_> {
 
 /// What only a look at the disk can say about values: reported like every other problem.
 fn outside_problems(settings: &Settings) -> Vec<Problem> {
-    crate::trust::problem(settings).into_iter().collect()
+    let mut problems = crate::certificates::client_ca_problems(settings);
+    problems.extend(crate::trust::problem(settings));
+    problems
 }
 
 /// Addresses of the names in bind settings, as this machine knows them now.

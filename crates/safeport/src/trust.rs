@@ -1,5 +1,5 @@
 //! Whose certificates the probes of advertised addresses believe: ours, the system's, and those of
-//! `advertise.ca_file`.
+//! `advertise.ca_file`, `tls.ca_file` and `acme.ca_file`.
 
 use std::path::Path;
 
@@ -17,8 +17,18 @@ const KEY: &str = "advertise.ca_file";
 /// # Errors
 /// If our own authority's certificate cannot be used.
 pub fn load(settings: &Settings, own: &str) -> Result<Trust, TrustError> {
-    let further = std::fs::read_to_string(&settings.advertise.ca_file).unwrap_or_default();
-    Trust::with(own, &further)
+    // A chain of ours may end at any of them, and then devices that know it get here.
+    let files = [
+        &settings.advertise.ca_file,
+        &settings.tls.ca_file,
+        &settings.acme.ca_file,
+    ];
+    let further: Vec<String> = files
+        .into_iter()
+        .filter(|file| !file.is_empty())
+        .filter_map(|file| std::fs::read_to_string(file).ok())
+        .collect();
+    Trust::with(own, &further.join("\n"))
 }
 
 /// What is wrong with the file, if one is named.

@@ -1,7 +1,6 @@
 //! The data folder and what is in it: registry, certificates, the lock of a running server.
 
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use safeport_net::PrivateCa;
 use safeport_settings::Settings;
@@ -10,7 +9,7 @@ use safeport_store::{DataFolder, FolderLock, ManagedRow, Registry, Snapshot, Sto
 use crate::console::Failure;
 use crate::reading::Read;
 use crate::text::Texts;
-use crate::{lan, say};
+use crate::say;
 
 /// Opens the data folder at `path`; shared with the commands that work beside a running server.
 ///
@@ -38,15 +37,8 @@ pub fn certificates(
     managed: &[ManagedRow],
     texts: &Texts,
 ) -> Result<PrivateCa, Failure> {
-    let now = SystemTime::now();
-    let failed = |error: safeport_net::PkiError| {
-        Failure::new(say!(texts, "certificates-failed")).detail(error)
-    };
-    let mut ca = PrivateCa::open_or_create(&folder.pki(), now).map_err(failed)?;
-    let told = lan::told_names(settings, managed);
-    ca.ensure_leaf(&lan::certificate_names(&told), now)
-        .map_err(failed)?;
-    Ok(ca)
+    crate::certificates::private(folder, settings, managed)
+        .map_err(|error| Failure::new(say!(texts, "certificates-failed")).detail(error))
 }
 
 /// The failure for an error of the registry.

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use safeport_engine::EngineHandle;
+use safeport_net::Handshakes;
 use safeport_net::surroundings::Surroundings;
 use safeport_settings::Listener;
 use safeport_store::{
@@ -23,6 +24,8 @@ use safeport_store::{
 };
 
 use super::sockets::Bound;
+use crate::acme::AcmeHandle;
+use crate::certificates::{KeeperHandle, Presented};
 use crate::console::Failure;
 use crate::descriptors::Descriptors;
 use crate::limits::{MET_INTERVAL, SETTINGS_INTERVAL, SURROUNDINGS_INTERVAL};
@@ -31,6 +34,7 @@ use crate::say;
 use crate::serve::access::{Access, unix_now};
 use crate::serve::gate::GateDriver;
 use crate::serve::http::{Confirmed, HttpListeners, Site, Transport};
+use crate::serve::ntp::NtpListeners;
 use crate::text::Texts;
 
 use swap::Proofs;
@@ -55,6 +59,7 @@ pub(crate) struct Live {
     pub(crate) registry: Registry,
     pub(crate) engine: EngineHandle,
     pub(crate) http: HttpListeners,
+    pub(crate) ntp: NtpListeners,
     pub(crate) site: Arc<Site>,
     pub(crate) access: Arc<Access>,
     pub(crate) gate: Arc<GateDriver>,
@@ -67,8 +72,14 @@ pub(crate) struct Live {
     pub(crate) awaited: Awaited,
     /// Our own CA's certificate.
     pub(crate) ca_pem: String,
-    /// The names in our certificates.
-    pub(crate) certified: super::Certified,
+    /// Keeps our certificates good.
+    pub(crate) keeper: KeeperHandle,
+    /// What listeners present.
+    pub(crate) presented: Presented,
+    /// Asks the ACME authority.
+    pub(crate) acme: AcmeHandle,
+    /// Bounds of TLS handshakes.
+    pub(crate) handshakes: Handshakes,
     /// Who logged in by which listener, as written down already.
     pub(crate) met: HashSet<(String, String, u16)>,
 }
@@ -159,6 +170,7 @@ impl Live {
             settings.http.max_connections as usize,
             settings.https.max_connections as usize,
         );
+        self.set_accept();
         self.hand_over(Listener::Http)?;
         self.hand_over(Listener::Https)
     }

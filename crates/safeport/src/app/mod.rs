@@ -11,14 +11,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
-use safeport_engine::Engine;
-use safeport_settings::{BoundSocket, LogFormat, Settings};
-use safeport_store::{By, DataFolder, Draft, FolderLock, RevisionKind, RevisionState};
+use safeport_engine::{Engine, EngineSettings};
+use safeport_net::pki::Certificates;
+use safeport_net::{Handshakes, PrivateCa};
+use safeport_settings::{BoundSocket, Listener, LogFormat, Settings};
+use safeport_store::{By, DataFolder, Draft, FolderLock, Registry, RevisionKind, RevisionState};
 use tokio::runtime::Runtime;
-use tokio::sync::Notify;
 
 pub use house::{certificates, data_folder, registry_failed};
 pub use live::Event;
@@ -28,25 +29,29 @@ pub(crate) use words::holding_text;
 
 use house::House;
 use live::{Awaited, CONFIRM_REPLY, Live};
-use plan::{engine_settings, listener_specs, wanted_connections};
+use plan::{engine_settings, handshake_limits, listener_specs, wanted_connections};
 use sockets::{Binder, Bound};
 
+use crate::acme::{Acme, AcmeConfig, Challenges};
 use crate::banner::{Banner, Listening};
+use crate::certificates::{Keeper, Prepared, Presented, pinned, server_keys};
 use crate::console::{Console, Failure};
 use crate::descriptors::Descriptors;
-use crate::limits::{CERTIFICATE_INTERVAL, FIRST_PROOFS, SHUTDOWN_GRACE};
+use crate::limits::{ATTEMPTS_GOODBYE, FIRST_PROOFS, SHUTDOWN_GRACE};
 use crate::log;
 use crate::probe::Proofs;
 use crate::reading::{Gathered, Read, put_back};
 use crate::serve::access::{Access, unix_now};
+use crate::serve::attempts::Attempts;
 use crate::serve::gate::GateDriver;
 use crate::serve::http::{Api, Confirm, Confirmed, HttpListeners, Services, Site, SiteSettings};
 use crate::serve::metrics::Metrics;
+use crate::serve::ntp::NtpListeners;
 use crate::serve::revocation;
 use crate::service_manager;
 use crate::tasks::{self, Ends, Tasks};
 use crate::text::Texts;
-use crate::{lan, say, serve, trust};
+use crate::{lan, say, trust};
 
 /// Runs a server until a signal ends it. `strand` names devices that may lose the address they
 /// hold when a listener has to move.
@@ -210,32 +215,6 @@ fn runtime(texts: &Texts) -> Result<(Runtime, Tasks, Ends), Failure> {
     Ok((runtime, tasks, ends))
 }
 
-/// The names in the certificates, beside the machine's own: those that devices are told.
-#[derive(Clone)]
-pub(crate) struct Certified {
-    names: Arc<RwLock<Vec<String>>>,
-    wake: Arc<Notify>,
-}
-
-impl Certified {
-    fn new(read: &Read) -> Certified {
-        Certified {
-            names: Arc::new(RwLock::new(lan::told_names(&read.settings, &read.managed))),
-            wake: Arc::default(),
-        }
-    }
-
-    /// Has the certificates issued again if devices are told other names now; keys stay.
-    pub(crate) fn set(&self, read: &Read) {
-        let told = lan::told_names(&read.settings, &read.managed);
-        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
-        if *names != told {
-            *names = told;
-            self.wake.notify_one();
-        }
-    }
-}
-
 /// What a server is made of.
 struct Parts {
     read: Read,
@@ -249,6 +228,7 @@ struct Parts {
 struct Server {
     engine: Engine,
     access: Arc<Access>,
+    attempts: Arc<Attempts>,
     stopping: Arc<AtomicBool>,
     listening: Vec<Listening>,
     data: PathBuf,
@@ -291,8 +271,20 @@ impl Server {
         let key = registry.instance_key().map_err(registry_failed)?;
         let proofs = Arc::new(Proofs::new(*key.expose()));
         let ca = certificates(&folder, settings, &read.managed, texts)?;
-        let certified = Certified::new(&read);
-        let specs = listener_specs(settings, &ca, &bound, texts)?;
+        let ca_pem = ca.ca_pem().to_owned();
+        let own = Certificates::new();
+        own.set_private(ca.chains());
+        let challenges = Challenges::new();
+        let (acme, acme_handle) = Acme::new(
+            AcmeConfig::of(settings),
+            server_keys(&ca),
+            &folder.pki().join("acme"),
+            Arc::new(own.clone()),
+            challenges.clone(),
+        );
+        let presented = present(own, &read, &ca, &registry, texts)?;
+        let handshakes = Handshakes::new(handshake_limits(settings));
+        let specs = listener_specs(settings, &presented, &bound, texts)?;
         let version = snapshot.version;
         let access = Access::start(
             snapshot,
@@ -302,9 +294,16 @@ impl Server {
             tasks,
         )
         .map_err(threads)?;
+        let notes = folder.registry().map_err(registry_failed)?;
+        let notes = notes.without_waiting().map_err(registry_failed)?;
+        let attempts = Attempts::start(notes, tasks).map_err(threads)?;
         let engine = Engine::start(
-            engine_settings(settings, folder.log(), descriptors),
+            EngineSettings {
+                handshakes: handshakes.clone(),
+                ..engine_settings(settings, folder.log(), descriptors)
+            },
             access.clone(),
+            attempts.clone(),
             specs,
         )
         .map_err(|error| Failure::new(say!(texts, "engine-failed")).detail(error))?;
@@ -329,11 +328,12 @@ impl Server {
             },
         ));
         let stopping = Arc::new(AtomicBool::new(false));
+        let ntp = NtpListeners::new(tasks.clone());
         let site = Arc::new(Site::new(
             site_settings(&read),
             Services {
                 engine: engine.handle(),
-                metrics: Metrics::new(engine.handle(), access.clone()),
+                metrics: Metrics::new(engine.handle(), access.clone()).with(ntp.metrics()).with(attempts.metrics()),
                 stopping: stopping.clone(),
                 proofs,
                 seen: gate.clone(),
@@ -341,20 +341,35 @@ impl Server {
                     awaited: awaited.clone(),
                     events: Mutex::new(events.clone()),
                 }),
-                api: Api::new(read.asked.clone(), folder.clone()),
+                challenges,
+                api: Api::new(read.asked.clone(), folder.clone(), attempts.clone()),
             },
         ));
         site.set_degraded(degraded_word(&read));
         let http = HttpListeners::new(site.clone(), tasks.clone());
-        http.set_tls(
-            ca.server_config()
-                .map_err(|error| Failure::new(say!(texts, "certificates-failed")).detail(error))?,
-        );
+        http.set_tls(presented.service(Listener::Https));
+        http.set_handshakes(handshakes.clone());
+        http.set_witness(attempts.clone());
+        let keeper = Keeper {
+            ca,
+            presented: presented.clone(),
+            registry: folder.registry().map_err(registry_failed)?,
+            acme: acme_handle.clone(),
+            done: {
+                let (gate, attempts) = (gate.clone(), attempts.clone());
+                Box::new(move || {
+                    attempts.certificates_changed(unix_now());
+                    gate.recheck();
+                })
+            },
+        };
+        let (keeper, keeping) = keeper.start(lan::told_names(settings, &read.managed));
         let live = Live {
             bound,
             registry: folder.registry().map_err(registry_failed)?,
             engine: engine.handle(),
             http,
+            ntp,
             site,
             access: access.clone(),
             gate: gate.clone(),
@@ -365,12 +380,16 @@ impl Server {
             unconfirmed: None,
             awaited,
             met: std::collections::HashSet::new(),
-            ca_pem: ca.ca_pem().to_owned(),
-            certified: certified.clone(),
+            ca_pem,
+            keeper,
+            presented,
+            acme: acme_handle,
+            handshakes,
             read,
         };
         let server = Server {
             access: access.clone(),
+            attempts,
             stopping,
             listening,
             data: folder.path().to_path_buf(),
@@ -391,17 +410,10 @@ impl Server {
             })
             .map_err(threads)?;
         tasks.spawn("address gate", gate.run());
-        let (names, wake) = (certified.names.clone(), certified.wake.clone());
-        let names = move || {
-            let told = names.read().unwrap_or_else(PoisonError::into_inner);
-            lan::certificate_names(&told)
-        };
-        let proved_with = server.gate.clone();
-        let renewal =
-            serve::certificates::renew(ca, CERTIFICATE_INTERVAL, wake, names, move || {
-                proved_with.recheck();
-            });
-        tasks.spawn("certificate renewal", renewal);
+        tasks
+            .spawn_thread("certificates", keeping)
+            .map_err(threads)?;
+        tasks.spawn("ACME", acme.run());
         tasks.spawn("watchdog", service_manager::watch(server.engine.handle()));
         Ok(server)
     }
@@ -415,6 +427,7 @@ impl Server {
         texts: &Texts,
     ) -> Result<(), Failure> {
         live.open_http()?;
+        live.hand_over(Listener::Ntp)?;
         live.show_candidates();
         // Until the first probes are back, those of the last run must not pass for this one's.
         live.write_addresses();
@@ -503,6 +516,7 @@ impl Server {
             );
         }
         let drained = self.engine.shutdown(SHUTDOWN_GRACE);
+        self.attempts.finish(ATTEMPTS_GOODBYE);
         tracing::info!(
             target: "safeport::serve",
             connections = drained.connections,
@@ -533,6 +547,38 @@ fn suggests_standard(settings: &Settings) -> bool {
                         SocketAddr::new(bind.ip(), 80),
                     )
             })
+}
+
+/// What listeners present. Chains that cannot be served, and those that would strand devices, keep
+/// nobody from starting: the private certificates stand in for them, and it is said loudly.
+fn present(
+    own: Certificates,
+    read: &Read,
+    ca: &PrivateCa,
+    registry: &Registry,
+    texts: &Texts,
+) -> Result<Presented, Failure> {
+    let failed =
+        |error: &dyn std::fmt::Display| Failure::new(say!(texts, "certificates-failed")).detail(error);
+    let pinned = pinned(registry).map_err(|error| registry_failed(texts, &error))?;
+    let prepared = Prepared::new(&read.settings, ca.ca_der(), SystemTime::now())
+        .map_err(|error| failed(&error))?;
+    let presented = Presented::start(own, prepared, &pinned).map_err(|error| failed(&error))?;
+    for refused in presented.refused() {
+        tracing::error!(
+            target: "safeport::certificates",
+            "the private certificates are presented in place of a chain of tls.chain_files: {}",
+            refused.why.en
+        );
+    }
+    if let Some(held_back) = presented.held_back() {
+        tracing::error!(
+            target: "safeport::certificates",
+            "tls.chain_files bring another key than the one by which devices know this server, and wait: {}. Give them the new fingerprint, then run `safeport cert accept --strand NAME` for each",
+            held_back.devices.join(", ")
+        );
+    }
+    Ok(presented)
 }
 
 /// Writes down the files that this start went well with, if they are others than the last time: a

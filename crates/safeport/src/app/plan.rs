@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use safeport_engine::{Durability, EngineSettings, ListenerLimits, ListenerSpec, LogSettings};
-use safeport_net::PrivateCa;
-use safeport_settings::{Listener, Settings};
+use safeport_engine::{
+    Carries, Durability, EngineSettings, ListenerLimits, ListenerSpec, LogSettings,
+};
+use safeport_net::HandshakeLimits;
+use safeport_settings::{Accept, Listener, Settings};
 
 use super::sockets::Bound;
+use crate::certificates::Presented;
 use crate::console::Failure;
 use crate::descriptors::Descriptors;
 use crate::say;
@@ -27,7 +30,7 @@ pub(super) fn wanted_connections(settings: &Settings) -> u64 {
 /// serving. Those of HTTP have none of its sockets: their connections come after their upgrade.
 pub(super) fn listener_specs(
     settings: &Settings,
-    certificates: &PrivateCa,
+    presented: &Presented,
     bound: &[Bound],
     texts: &Texts,
 ) -> Result<Vec<ListenerSpec>, Failure> {
@@ -47,19 +50,16 @@ pub(super) fn listener_specs(
                     })?,
                 _ => Vec::new(),
             };
-            let tls = match listener {
-                // HTTPS never gets sockets here; what it hands over is known to have come inside TLS.
-                Listener::Mqtts | Listener::Https => {
-                    Some(certificates.server_config().map_err(|error| {
-                        Failure::new(say!(texts, "certificates-failed")).detail(error)
-                    })?)
-                }
-                _ => None,
+            let carries = match listener {
+                Listener::Mqtts => Carries::Tls,
+                // What HTTPS hands over brings its TLS along.
+                _ => Carries::Plain,
             };
             Ok(ListenerSpec {
                 name: listener.name().to_owned(),
                 sockets,
-                tls,
+                tls: presented.service(listener),
+                carries,
                 limits,
             })
         })
@@ -78,7 +78,29 @@ pub(super) fn listener_limits(settings: &Settings, listener: Listener) -> Option
     Some(ListenerLimits {
         max_connections: max_connections as usize,
         max_packet: u32::try_from(max_packet.0).unwrap_or(u32::MAX),
+        accept_both: accepts_both(settings, listener),
     })
+}
+
+/// Whether a listener takes its protocol both in the clear and inside TLS.
+pub(super) fn accepts_both(settings: &Settings, listener: Listener) -> bool {
+    let accept = match listener {
+        Listener::Mqtt => settings.mqtt.accept,
+        Listener::Mqtts => settings.mqtts.accept,
+        Listener::Http => settings.http.accept,
+        Listener::Https => settings.https.accept,
+        Listener::Ntp => Accept::Own,
+    };
+    accept == Accept::Both
+}
+
+/// The bounds of TLS handshakes.
+pub(super) fn handshake_limits(settings: &Settings) -> HandshakeLimits {
+    HandshakeLimits {
+        timeout: settings.tls.handshake_timeout,
+        most: settings.tls.max_handshakes as usize,
+        most_per_address: settings.tls.max_handshakes_per_address as usize,
+    }
 }
 
 fn log_settings(settings: &Settings, folder: PathBuf) -> Option<LogSettings> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use safeport_net::pki::{AnchorKind, Chain, ChainError, Roots};
+use safeport_net::pki::{AnchorKind, Chain, ChainError, Roots, authorities};
 use safeport_settings::{Problem, Said, Settings, Source};
 
 use super::untranslated;
@@ -95,6 +95,31 @@ impl Refused {
             why: untranslated(error),
         }
     }
+}
+
+/// What is wrong with the files of authorities for client certificates. A listener that could not
+/// ask for them would let everybody in, so nothing starts with them.
+pub fn client_ca_problems(settings: &Settings) -> Vec<Problem> {
+    let listeners = [
+        ("mqtts.client_ca_file", &settings.mqtts.client_ca_file),
+        ("https.client_ca_file", &settings.https.client_ca_file),
+    ];
+    let named = listeners.into_iter().filter(|(_, file)| !file.is_empty());
+    named
+        .filter_map(|(key, file)| {
+            let error = authorities(Path::new(file)).err()?;
+            Some(Problem {
+                source: settings.source(key).cloned().unwrap_or(Source::Default),
+                key: Some(key.to_owned()),
+                what: untranslated(error),
+                help: Said::new(
+                    "name a PEM file with the root of the authority that issued the clients' certificates",
+                    "请指明 PEM 文件，其中是签发客户端证书的机构的根证书",
+                ),
+                related: None,
+            })
+        })
+        .collect()
 }
 
 /// What `check` says of the files that the settings name.

@@ -15,7 +15,7 @@ use safeport_net::pki::{Certificates, PkiError, ServerKey};
 use safeport_settings::{Said, Settings};
 use safeport_store::{DataFolder, ManagedRow};
 
-pub use files::{ChainFiles, Refused, chain_problems};
+pub use files::{ChainFiles, Refused, chain_problems, client_ca_problems};
 pub use keeper::{Keeper, KeeperHandle};
 pub use pins::{pinned, stranded};
 pub use presented::{HeldBack, Prepared, Presented, choice};

@@ -1,14 +1,19 @@
 //! `safeport check`: settings, port plan, data folder, ports of this machine, certificates for
 //! probes: everything that is wrong, at once, and nothing is started.
 
+use std::time::SystemTime;
+
 use safeport_net::holder::{Holding, holder_of};
-use safeport_settings::{PlannedBind, Protocol};
+use safeport_net::rustls::pki_types::CertificateDer;
+use safeport_net::rustls::pki_types::pem::PemObject;
+use safeport_settings::{PlannedBind, Problem, Protocol};
 use safeport_store::{DataFolder, RunningServer, StoreError};
 
 use super::{colored, failure, speak};
 use crate::app::{holding_text, port_range};
+use crate::certificates::chain_problems;
 use crate::console::{Console, Exit, Failure};
-use crate::reading::{Asked, Read, problem_json, show_note};
+use crate::reading::{Asked, Read, problem_json, show, show_note};
 use crate::say;
 use crate::shown::ports::holder_json;
 use crate::text::{Language, Texts};
@@ -34,7 +39,8 @@ pub(super) fn check(
     let data = read.data_folder();
     let (server, folder_trouble) = look_at_folder(&read);
     let held = held_ports(&read, server);
-    let fine = held.iter().all(|held| held.moves) && folder_trouble.is_none();
+    let chains = chain_troubles(&read);
+    let fine = held.iter().all(|held| held.moves) && folder_trouble.is_none() && chains.is_empty();
     let notes = &read.settings.notes;
     if console.json {
         console.json(&serde_json::json!({
@@ -44,6 +50,7 @@ pub(super) fn check(
             "data": data,
             "server": server.map(|server| server.pid),
             "problems": held.iter().map(|held| held.json(texts)).collect::<Vec<_>>(),
+            "certificate_problems": chains.iter().map(|chain| problem_json(chain, texts)).collect::<Vec<_>>(),
             "data_problem": folder_trouble.as_ref().map(ToString::to_string),
             "notes": notes.iter().map(|note| problem_json(note, texts)).collect::<Vec<_>>(),
             "listeners": read.settings.plan.binds().iter().map(|planned| serde_json::json!({
@@ -60,7 +67,7 @@ pub(super) fn check(
         return if fine {
             Ok(())
         } else {
-            Err(trouble(&read, &held, folder_trouble.as_ref(), texts))
+            Err(trouble(&read, &held, &chains, folder_trouble.as_ref(), texts))
         };
     }
     for note in notes {
@@ -68,7 +75,11 @@ pub(super) fn check(
         console.talk(&text);
     }
     if !fine {
-        return Err(trouble(&read, &held, folder_trouble.as_ref(), texts));
+        for chain in &chains {
+            let text = show(chain, &read.files, texts.language().into(), colored(console));
+            console.talk(&text);
+        }
+        return Err(trouble(&read, &held, &chains, folder_trouble.as_ref(), texts));
     }
     let mut text = match read.file() {
         Some(file) => say!(texts, "check-fine-file", path = file.display()),
@@ -101,6 +112,16 @@ fn pid_text(server: RunningServer) -> String {
     server
         .pid
         .map_or_else(|| "?".to_owned(), |pid| pid.to_string())
+}
+
+/// Chains of the settings that no listener could present.
+fn chain_troubles(read: &Read) -> Vec<Problem> {
+    let root = read
+        .data_folder()
+        .and_then(|data| std::fs::read(data.join("pki").join("ca.pem")).ok())
+        .and_then(|pem| CertificateDer::from_pem_slice(&pem).ok());
+    let root = root.as_deref().unwrap_or_default();
+    chain_problems(&read.settings, root, SystemTime::now())
 }
 
 /// The server on the data folder, and what keeps one from using it.
@@ -194,9 +215,20 @@ fn held_ports(read: &Read, server: Option<RunningServer>) -> Vec<Held> {
         .collect()
 }
 
-fn trouble(read: &Read, held: &[Held], folder: Option<&StoreError>, texts: &Texts) -> Failure {
+fn trouble(
+    read: &Read,
+    held: &[Held],
+    chains: &[Problem],
+    folder: Option<&StoreError>,
+    texts: &Texts,
+) -> Failure {
     let mut lines: Vec<String> = held.iter().map(|held| held.words(texts)).collect();
     lines.extend(folder.map(ToString::to_string));
+    if lines.is_empty() {
+        // Mistakes of the settings, since other files would cure them.
+        let count = chains.len();
+        return Failure::usage(say!(texts, "check-chains", count = count));
+    }
     let headline = match folder {
         Some(_) if held.is_empty() => say!(
             texts,

@@ -2,7 +2,6 @@
 
 pub mod access;
 pub mod attempts;
-pub mod certificates;
 pub mod gate;
 pub mod http;
 pub mod metrics;

@@ -2,18 +2,25 @@
 //! that a setting reaches.
 
 use std::collections::HashSet;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
+use std::time::SystemTime;
 
+use safeport_net::rustls::pki_types::CertificateDer;
+use safeport_net::rustls::pki_types::pem::PemObject;
 use safeport_settings::{BoundSocket, Listener, PlannedBind, Settings};
 
 use super::Live;
-use crate::app::plan::{broker_limits, listener_limits, wanted_connections};
+use crate::acme::AcmeConfig;
+use crate::app::plan::{
+    accepts_both, broker_limits, handshake_limits, listener_limits, wanted_connections,
+};
 use crate::app::sockets::{Binder, Bound};
+use crate::certificates::{Prepared, pinned};
 use crate::console::Failure;
 use crate::reading::Read;
 use crate::serve::http::Transport;
 use crate::text::Texts;
-use crate::{app, log, say, trust};
+use crate::{app, lan, log, say, trust};
 
 /// Whether the addresses of a change must be proved where those of before were.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,6 +59,7 @@ impl Live {
             .filter(|key| safeport_settings::key_info(key).is_some_and(|info| !info.live))
             .cloned()
             .collect();
+        let prepared = self.prepare_certificates(&next)?;
         let fresh = self.bind_new(&next)?;
         let moved: Vec<String> = fresh
             .sockets
@@ -71,6 +79,9 @@ impl Live {
         self.bound = keep;
         self.bound.extend(fresh.sockets);
         self.read = next;
+        if let Err(error) = self.presented.apply(prepared) {
+            tracing::error!(target: "safeport::certificates", "{error}");
+        }
         self.use_values();
         self.show_candidates();
         Ok(Applied {
@@ -177,6 +188,35 @@ impl Live {
         }
     }
 
+    /// What the certificates of the new settings are; a change that listeners could not present, or
+    /// by which devices would no longer recognise the server, is refused.
+    fn prepare_certificates(&self, next: &Read) -> Result<Prepared, Failure> {
+        let texts = &self.texts;
+        let failed = || Failure::new(say!(texts, "certificates-failed"));
+        let root = CertificateDer::from_pem_slice(self.ca_pem.as_bytes())
+            .map_err(|error| failed().detail(error))?;
+        let prepared = Prepared::new(&next.settings, &root, SystemTime::now())
+            .map_err(|error| failed().detail(error))?;
+        let pinned = pinned(&self.registry).map_err(|error| failed().detail(error))?;
+        // What was refused before stays refused; only new mistakes stop a change.
+        let before = self.presented.refused();
+        let news: Vec<&str> = prepared
+            .refused
+            .iter()
+            .filter(|refused| !before.contains(refused))
+            .map(|refused| refused.why.in_language(texts.language().into()))
+            .collect();
+        if !news.is_empty() {
+            return Err(failed().detail(news.join("\n")));
+        }
+        let stranded = self.presented.would_strand(&prepared, &pinned);
+        if stranded.is_empty() {
+            return Ok(prepared);
+        }
+        let devices = stranded.join(", ");
+        Err(Failure::new(say!(texts, "cert-stranded", devices = devices)))
+    }
+
     fn binder<'a>(&'a mut self, settings: &'a Settings) -> Binder<'a> {
         Binder::new(settings, &mut self.registry, &self.texts, &self.strand)
     }
@@ -191,6 +231,9 @@ impl Live {
                 self.add(listener, sockets)?;
             }
         }
+        datagram_shares(fresh)
+            .and_then(|sockets| self.ntp.add(sockets))
+            .map_err(|error| self.sockets_failed(Listener::Ntp, error))?;
         if proofs == Proofs::Spared {
             return Ok(());
         }
@@ -242,7 +285,8 @@ impl Live {
         self.let_go(old);
         for listener in listeners {
             self.hand_over(listener)?;
-            if !self.bound.iter().any(|bound| bound.listener == listener) {
+            let has_connections = Listener::CONNECTED.contains(&listener);
+            if has_connections && !self.bound.iter().any(|bound| bound.listener == listener) {
                 if let Some(transport) = Transport::of(listener) {
                     self.http.end_connections(transport);
                 }
@@ -264,7 +308,12 @@ impl Live {
     }
 
     /// Gives an acceptor exactly the sockets that are bound for it.
-    pub(super) fn hand_over(&self, listener: Listener) -> Result<(), Failure> {
+    pub(crate) fn hand_over(&self, listener: Listener) -> Result<(), Failure> {
+        if listener == Listener::Ntp {
+            return datagram_shares(&self.bound)
+                .and_then(|sockets| self.ntp.set(sockets))
+                .map_err(|error| self.sockets_failed(listener, error));
+        }
         let sockets = shares(self.bound.iter().filter(|bound| bound.listener == listener))
             .map_err(|error| self.sockets_failed(listener, error))?;
         let handed = match Transport::of(listener) {
@@ -297,6 +346,16 @@ impl Live {
         .detail(error)
     }
 
+    /// Whether HTTP is taken in the clear and inside TLS on one port.
+    pub(crate) fn set_accept(&self) {
+        for listener in [Listener::Http, Listener::Https] {
+            if let Some(transport) = Transport::of(listener) {
+                let both = accepts_both(&self.read.settings, listener);
+                self.http.set_accept_both(transport, both);
+            }
+        }
+    }
+
     /// Everything but sockets that a setting reaches while serving.
     pub(super) fn use_values(&self) {
         let settings = &self.read.settings;
@@ -324,7 +383,12 @@ impl Live {
         );
         self.site.set(app::site_settings(&self.read));
         self.site.set_degraded(app::degraded_word(&self.read));
-        self.certified.set(&self.read);
+        let names = lan::told_names(settings, &self.read.managed);
+        self.keeper.tell_names(names);
+        self.keeper.wake();
+        self.acme.apply(AcmeConfig::of(settings));
+        self.handshakes.set(handshake_limits(settings));
+        self.set_accept();
         match trust::load(settings, &self.ca_pem) {
             Ok(trust) => self.gate.set_trust(trust),
             Err(error) => tracing::warn!(target: "safeport::gate", "{error}"),
@@ -370,4 +434,9 @@ impl Applied {
 
 fn shares<'a>(bound: impl Iterator<Item = &'a Bound>) -> std::io::Result<Vec<TcpListener>> {
     bound.filter_map(Bound::share).collect()
+}
+
+/// The sockets of `ntp`, the one listener of UDP.
+fn datagram_shares(bound: &[Bound]) -> std::io::Result<Vec<UdpSocket>> {
+    bound.iter().filter_map(Bound::share_datagrams).collect()
 }

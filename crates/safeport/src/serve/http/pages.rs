@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
@@ -12,6 +12,7 @@ use blake2::{Blake2s256, Digest};
 
 use super::page::{Page, texts};
 use super::{Site, api, confirm, vantage, websocket};
+use crate::acme::CHALLENGE_PATH;
 use crate::probe::proof;
 use crate::say;
 use crate::serve::metrics;
@@ -35,6 +36,7 @@ pub(super) fn router(site: Arc<Site>) -> Router {
             &format!("{}{{token}}", confirm::PATH),
             get(confirm::ask).post(confirm::keep),
         )
+        .route(&format!("{CHALLENGE_PATH}{{token}}"), get(challenge))
         .nest("/api/v1", api::router())
         .fallback(nothing_here)
         .with_state(site)
@@ -50,6 +52,11 @@ async fn speaks_tls(headers: HeaderMap) -> Response {
     // The next request comes by another port.
     let close = [(header::CONNECTION, "close")];
     (StatusCode::BAD_REQUEST, close, text).into_response()
+}
+
+/// What an ACME authority fetches to see that a name leads here.
+async fn challenge(State(site): State<Arc<Site>>, Path(token): Path<String>) -> Response {
+    site.challenges.response(&token)
 }
 
 async fn front(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {

@@ -10,6 +10,7 @@ use safeport_settings::AdvertisedAddress;
 
 use super::api::Api;
 use super::vantage::Questions;
+use crate::acme::Challenges;
 use crate::probe::Proofs;
 use crate::serve::metrics::Metrics;
 
@@ -39,6 +40,8 @@ pub struct Services {
     pub seen: Arc<dyn Seen>,
     /// Who holds the change that waits for a confirmation.
     pub confirm: Arc<dyn Confirm>,
+    /// Tokens that an ACME authority may fetch.
+    pub challenges: Challenges,
     /// What `/api/v1` is answered from.
     pub api: Api,
 }
@@ -86,6 +89,7 @@ pub struct Site {
     pub(super) seen: Arc<dyn Seen>,
     pub(super) confirm: Arc<dyn Confirm>,
     pub(super) questions: Questions,
+    pub(super) challenges: Challenges,
     pub(super) api: Api,
 }
 
@@ -102,6 +106,7 @@ impl Site {
             seen: services.seen,
             confirm: services.confirm,
             questions: Questions::default(),
+            challenges: services.challenges,
             api: services.api,
         }
     }
