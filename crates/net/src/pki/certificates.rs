@@ -93,28 +93,7 @@ impl Certificates {
         if let Some(chain) = sources.challenge(offer) {
             return Some(chain.clone());
         }
-        let reached = match offer.server_name {
-            None => offer.reached.map(|address| address.to_string()),
-            Some(_) => None,
-        };
-        let wanted = offer.server_name.or(reached.as_deref());
-        // Of those that are alike, `min_by_key` takes the first.
-        let rank = |chain: &Arc<Chain>| {
-            let matches = wanted.is_some_and(|name| chain.matches(name));
-            let ability = if chain.can_verify(offer).is_ok() {
-                Ability::Everything
-            } else if offer.takes_key(chain.key()).is_ok() {
-                Ability::Key
-            } else {
-                Ability::Nothing
-            };
-            let last_resort = *chain.origin() == Origin::Private && chain.is_rsa();
-            match ability {
-                Ability::Nothing => (ability, !last_resort),
-                _ => (ability, !matches),
-            }
-        };
-        sources.candidates(choice).min_by_key(|c| rank(c)).cloned()
+        best(sources.candidates(choice), offer).cloned()
     }
 
     /// All that a listener with `choice` may present, in its order.
@@ -166,6 +145,35 @@ impl Sources {
         let mut challenges = self.challenges.iter();
         challenges.find_map(|(known, chain)| fits(known, name).then_some(chain))
     }
+}
+
+/// The best of `candidates` for one client, as [`Certificates::choose`] says.
+pub(super) fn best<'a>(
+    candidates: impl Iterator<Item = &'a Arc<Chain>>,
+    offer: &Offer<'_>,
+) -> Option<&'a Arc<Chain>> {
+    let reached = match offer.server_name {
+        None => offer.reached.map(|address| address.to_string()),
+        Some(_) => None,
+    };
+    let wanted = offer.server_name.or(reached.as_deref());
+    let rank = |chain: &Arc<Chain>| {
+        let matches = wanted.is_some_and(|name| chain.matches(name));
+        let ability = if chain.can_verify(offer).is_ok() {
+            Ability::Everything
+        } else if offer.takes_key(chain.key()).is_ok() {
+            Ability::Key
+        } else {
+            Ability::Nothing
+        };
+        let last_resort = *chain.origin() == Origin::Private && chain.is_rsa();
+        match ability {
+            Ability::Nothing => (ability, !last_resort),
+            _ => (ability, !matches),
+        }
+    };
+    // Of those that are alike, `min_by_key` takes the first.
+    candidates.min_by_key(|chain| rank(chain))
 }
 
 fn sorted(chains: impl IntoIterator<Item: Into<Arc<Chain>>>) -> Vec<Arc<Chain>> {

@@ -230,7 +230,7 @@ impl Chain {
     /// The first thing that it cannot check.
     pub fn can_verify(&self, offer: &Offer<'_>) -> Result<(), WhyNot> {
         offer.takes_key(self.key())?;
-        offer.takes_signatures(self)
+        offer.takes_signatures(self, self.certificates.len())
     }
 
     pub(super) fn is_rsa(&self) -> bool {

@@ -136,10 +136,11 @@ impl Offer<'_> {
         self.takes_curve(key, 0)
     }
 
-    /// Whether it can check every signature of the chain as it is sent.
-    pub(super) fn takes_signatures(&self, chain: &Chain) -> Result<(), WhyNot> {
+    /// Whether it can check the signatures of the first `length` certificates of the chain as it
+    /// is sent.
+    pub(super) fn takes_signatures(&self, chain: &Chain, length: usize) -> Result<(), WhyNot> {
         let known = self.certificate_signatures.unwrap_or(self.signatures);
-        for (position, certificate) in chain.certificates().iter().enumerate() {
+        for (position, certificate) in chain.certificates()[..length].iter().enumerate() {
             let signature = certificate.signature;
             if !signature.schemes().iter().any(|s| known.contains(s)) {
                 return Err(WhyNot::Signature {

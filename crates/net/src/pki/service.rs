@@ -169,7 +169,7 @@ impl TlsService {
         }
         // rustls ends the handshake of a client whose protocols are all unknown. That is right
         // where protocols must not be mixed up; here the port has settled it.
-        let known = |name: &String| ALPN.iter().any(|own| *own == name.as_bytes());
+        let known = |name: &String| ALPN.contains(&name.as_bytes());
         let with_alpn = offer.alpn.iter().any(known);
         let prepared = state.prepared(&chain);
         Begun {
