@@ -6,7 +6,9 @@
 
 pub mod address;
 pub mod broker;
+pub mod hello;
 pub mod log;
 pub mod mqtt;
+pub mod ntp;
 pub mod packets;
 pub mod source;

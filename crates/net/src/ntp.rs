@@ -17,10 +17,6 @@ pub use turns::{Turn, Turns};
 
 /// Bytes of a packet without extension fields and without an authenticator.
 pub const PACKET: usize = 48;
-/// Longest packet that is looked at, in bytes. A question is 48; with the extensions in use today
-/// it stays below 1100.
-pub const LONGEST_PACKET: usize = 2048;
-
 /// A clock that stands before this was never set: 2026-01-01, when this server did not exist yet.
 pub const NEVER_BEFORE: Duration = Duration::from_secs(1_767_225_600);
 

@@ -43,6 +43,12 @@ impl Metrics {
         Metrics { registry }
     }
 
+    /// These, too.
+    pub fn with(mut self, others: impl Collector) -> Metrics {
+        self.registry.register_collector(Box::new(others));
+        self
+    }
+
     /// The answer to a scrape.
     ///
     /// # Errors
