@@ -221,8 +221,9 @@ fn nothing_in_common(hello: &ClientHello, tls: Option<&TlsFacts>) -> Option<Caus
     }
     let chain = tls.and_then(|tls| tls.served.as_deref())?;
     match chain.can_verify(&Offer::from(hello)).err()? {
-        WhyNot::Key(_) => Some(Cause::NoCommonSignature),
-        WhyNot::Suites(_) => Some(Cause::NoCommonCipher),
+        // In TLS 1.2 the suite names the kind of key.
+        WhyNot::Key(_) if tls13 => Some(Cause::NoCommonSignature),
+        WhyNot::Key(_) | WhyNot::Suites(_) => Some(Cause::NoCommonCipher),
         WhyNot::Curve { .. } => Some(Cause::NoCommonGroup),
         WhyNot::Signature { .. } => None,
     }

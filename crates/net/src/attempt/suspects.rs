@@ -136,6 +136,10 @@ impl<'a> Suspects<'a> {
         match chain.can_verify(&Offer::from(hello)).err()? {
             WhyNot::Key(_) | WhyNot::Suites(_) => Some(Cause::NoCommonCipher),
             WhyNot::Curve { .. } => Some(Cause::ChainUnsupportedCurve),
+            // Another hash would not help a client that lacks the signer's curve.
+            WhyNot::Signature { position, .. } if lacks_curve(hello, chain, position) => {
+                Some(Cause::ChainUnsupportedCurve)
+            }
             WhyNot::Signature { signature, .. } => Some(match signature.hash() {
                 Some(Hash::Md5 | Hash::Sha1) => Cause::HashWeak,
                 _ => Cause::HashUnsupported,
@@ -200,6 +204,16 @@ impl<'a> Suspects<'a> {
         };
         self.chain.is_some_and(private)
     }
+}
+
+fn lacks_curve(hello: &ClientHello, chain: &Chain, position: usize) -> bool {
+    let group = match chain.certificates()[position].signed_by {
+        Some(KeyKind::P256) => 0x0017,
+        Some(KeyKind::P384) => 0x0018,
+        Some(KeyKind::P521) => 0x0019,
+        Some(KeyKind::Rsa(_) | KeyKind::Ed25519) | None => return false,
+    };
+    !hello.groups.is_empty() && !hello.groups.contains(&group)
 }
 
 /// The roots in the images of Tasmota and ESPEasy.

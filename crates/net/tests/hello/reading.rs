@@ -8,6 +8,8 @@ use crate::captured::{all, captured};
 use crate::hello::{cut, message, read, record, round_trip};
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
     #[test]
     fn a_hello_reads_back_as_itself_however_it_is_cut(data in prop::collection::vec(any::<u8>(), 0..600)) {
         round_trip(&data);
