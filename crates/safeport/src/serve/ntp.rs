@@ -182,7 +182,7 @@ impl Shared {
             match received {
                 Ok(_) => self.answer_all(socket, state, &buffer, &meta[0]),
                 Err(error) => {
-                    self.warn("receive", &format!("ntp: no question can be read: {error}"));
+                    self.warn("receive", &format!("no question can be read: {error}"));
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -243,7 +243,7 @@ impl Shared {
                 count(&counts.not_set);
                 self.warn(
                     "clock",
-                    "ntp: this machine's clock was never set (it stands before 2026), and devices \
+                    "this machine's clock was never set (it stands before 2026), and devices \
                      that ask are told so; set it, or let it reach a time server (timedatectl)",
                 );
                 Some(request.answer(received, since_1970(SystemTime::now())))
