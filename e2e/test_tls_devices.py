@@ -46,6 +46,11 @@ def test_a_buffer_of_512_bytes_is_served_because_the_client_asks_for_short_recor
     assert seen.has(LARGE), seen
 
 
+def test_a_small_client_that_does_not_ask_gets_short_records_too(server, pin):
+    """As a modem does: 1024 bytes are what every stack gets that is not known to have more room."""
+    assert devices.bearssl(server.mqtts_port, topic=TOPIC, fingerprint=pin, no_fragments=True).has(LARGE)
+
+
 def test_a_tasmota_that_knows_ecdsa_gets_the_p256_certificate(server):
     """SetOption165 offers c02b beside c02f."""
     seen = devices.bearssl(server.mqtts_port, topic=TOPIC, ca=server.ca, ecdsa=True)
