@@ -1,4 +1,4 @@
-"""bench/mqtt.py: the tables say what the reports say, and the command measures what it names and leaves nothing behind."""
+"""bench/mqtt.py and bench/tls.py: the tables say what the reports say, and the command measures what it names and leaves nothing behind."""
 
 import json
 import os
@@ -13,6 +13,7 @@ import server as servers
 BENCH = servers.ROOT / "bench"
 sys.path.insert(0, str(BENCH))
 import mqtt  # noqa: E402
+import tls as tls_bench  # noqa: E402
 
 
 def row(*, exact=True, others=0.0, generator=0.2, theirs=20.0):
@@ -55,8 +56,8 @@ def test_the_cost_of_durability_is_told_beside_the_row_without_it():
     assert any("1.40 times" in text for text in mqtt.against_itself([plain, durable]))
 
 
-def run(*arguments, temporary="/tmp", seconds=120):
-    return subprocess.run([sys.executable, str(BENCH / "mqtt.py"), "--safeport", str(servers.BINARY), *arguments],
+def run(*arguments, temporary="/tmp", seconds=120, program="mqtt.py"):
+    return subprocess.run([sys.executable, str(BENCH / program), "--safeport", str(servers.BINARY), *arguments],
                           capture_output=True, text=True, timeout=seconds, env={**os.environ, "TMPDIR": str(temporary)})
 
 
@@ -77,6 +78,23 @@ def test_the_command_fills_a_table_and_stops_what_it_started(tmp_path: pathlib.P
     assert {path.name for path in tmp_path.iterdir()} == {reports.name, text.name}, "files are left behind"
     left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True).stdout
     assert not left, "still running"
+
+
+def test_the_cost_of_tls_is_measured_for_each_kind_of_handshake(tmp_path: pathlib.Path):
+    reports = tmp_path / "reports.json"
+    done = run("--only=full-12,resumed-12,resumed-13,rsa-12,storm", "--runs=1", "--seconds=0.1", f"--json={reports}", temporary=tmp_path,
+               program="tls.py")
+    assert done.returncode == 0, done.stderr
+    rows = {row["key"]: row for row in json.loads(reports.read_text())["rows"]}
+    for key, made in rows.items():
+        assert not made["notes"] and set(made["runs"]) == {"safeport", "mosquitto"}, (key, made["notes"])
+        for report, in made["runs"].values():
+            if key == "storm":
+                assert 200 < report["handshakes_per_second"] <= tls_bench.STORM_RATE + 5 and report["quiet"]["p99"] > 0
+            else:
+                assert report["resumed"] == (report["connects"] if key.startswith("resumed") else 0), (key, report)
+    assert "resumed-12: mosquitto resumed 100% of the connections" in done.stdout
+    assert {path.name for path in tmp_path.iterdir()} == {reports.name}, "files are left behind"
 
 
 @pytest.mark.parametrize("wrong, says", [
