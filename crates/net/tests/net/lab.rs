@@ -8,12 +8,11 @@ use rcgen::{
     PKCS_RSA_SHA256, PKCS_RSA_SHA384, RsaKeySize, SignatureAlgorithm,
 };
 use safeport_net::Chain;
-use safeport_net::rustls::RootCertStore;
 use safeport_net::rustls::client::WebPkiServerVerifier;
 use safeport_net::rustls::client::danger::ServerCertVerifier;
 use safeport_net::rustls::crypto::aws_lc_rs;
 use safeport_net::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use safeport_net::rustls::{self};
+use safeport_net::rustls::{self, RootCertStore};
 
 use crate::folder::{DAY, june_2026};
 
@@ -110,6 +109,11 @@ impl Authority {
             pem: params.signed_by(&key, &self.issuer()).unwrap().pem(),
             key: key.serialize_pem(),
         }
+    }
+
+    /// The PEM of a server certificate for a key that exists.
+    pub(crate) fn leaf_for(&self, name: &str, key: &KeyPair) -> String {
+        leaf(name).signed_by(key, &self.issuer()).unwrap().pem()
     }
 
     fn issuer(&self) -> Issuer<'_, &KeyPair> {

@@ -48,7 +48,10 @@ fn each_server_certificate_is_renewed_when_less_than_a_third_of_825_days_is_left
         assert!(!is_renewed(threshold - SECOND), "{file} before");
         assert!(!is_renewed(threshold), "{file} at");
         assert!(is_renewed(threshold + SECOND), "{file} after");
-        assert!(!is_renewed(threshold + 2 * SECOND), "{file}: once is enough");
+        assert!(
+            !is_renewed(threshold + 2 * SECOND),
+            "{file}: once is enough"
+        );
         assert_eq!(end(&folder.text(file)), threshold + SECOND + life * DAY);
     }
 }
@@ -60,7 +63,10 @@ fn renewal_keeps_keys_fingerprint_and_root_and_takes_a_new_serial_number() {
     let before = contents(folder.path());
     let renewed = issued(&folder, june_2026() + 800 * DAY);
     let after = contents(folder.path());
-    assert_eq!(changed(&before, &after), ["server-p256.pem", "server-rsa.pem"]);
+    assert_eq!(
+        changed(&before, &after),
+        ["server-p256.pem", "server-rsa.pem"]
+    );
     assert_eq!(renewed.tasmota_fingerprint(), first);
     for file in LEAVES {
         let of = |text: &str| {
@@ -110,7 +116,13 @@ fn before_2036_a_new_root_ends_before_32_bit_clocks_do() {
     let folder = Folder::with_authority();
     let ca = issued(&folder, june_2026());
     assert_eq!(ca.ca_until(), UNIX_EPOCH + ROOT_END);
-    assert!(!Renewed { root: Some(ca.ca_until()), leaves: Vec::new() }.outlives_32_bit_clocks());
+    assert!(
+        !Renewed {
+            root: Some(ca.ca_until()),
+            leaves: Vec::new()
+        }
+        .outlives_32_bit_clocks()
+    );
 }
 
 #[test]
@@ -144,7 +156,10 @@ fn an_unset_clock_makes_what_is_missing_and_renews_nothing() {
     assert_eq!(kinds(&made), [ServerKey::Rsa, ServerKey::P256]);
     for file in LEAVES {
         // Good once the clock is set, for a year at least: nobody starts this before 2026.
-        assert!(end(&folder.text(file)) > UNIX_EPOCH + 56 * 365 * DAY + 400 * DAY, "{file}");
+        assert!(
+            end(&folder.text(file)) > UNIX_EPOCH + 56 * 365 * DAY + 400 * DAY,
+            "{file}"
+        );
     }
     // A machine without a battery for its clock, ten years on, starts in 1970 and then asks.
     let late = root_threshold() + DAY;
@@ -174,7 +189,9 @@ fn a_root_of_the_owners_making_is_never_replaced_and_leaves_end_with_it() {
     let folder = Folder::with_authority();
     let key = KeyPair::from_pem(&folder.text("ca.key")).unwrap();
     let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, "Our house");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "Our house");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.not_before = UNIX_EPOCH.into();
     let last_day = june_2026() + 300 * DAY;
@@ -211,13 +228,19 @@ fn a_planned_key_is_known_beforehand_and_taken_on_demand_with_the_old_one_kept()
     // Prepared twice is prepared once, also after a restart; and nothing is served differently.
     let mut ca = issued(&folder, june_2026() + DAY);
     ca.prepare_next(ServerKey::Rsa).unwrap();
-    assert_eq!((ca.next_fingerprints(), ca.fingerprints()), (Some(next), first));
+    assert_eq!(
+        (ca.next_fingerprints(), ca.fingerprints()),
+        (Some(next), first)
+    );
 
     let old_key = folder.text("server-rsa.key");
     ca.rotate(ServerKey::Rsa, june_2026() + 2 * DAY).unwrap();
     assert_eq!((ca.next_fingerprints(), ca.fingerprints()), (None, next));
     let served = ca.chains();
-    let rsa = served.iter().find(|c| c.key() == KeyKind::Rsa(2048)).unwrap();
+    let rsa = served
+        .iter()
+        .find(|c| c.key() == KeyKind::Rsa(2048))
+        .unwrap();
     assert_eq!(rsa.tasmota_fingerprints(), Some(next));
     assert_eq!(rsa.names(), ["safeport.lan"]);
     assert!(folder.text("server-rsa.previous.key") == old_key);
@@ -237,7 +260,11 @@ fn a_p256_key_is_changed_the_same_way_and_leaves_the_fingerprint_alone() {
     assert_eq!(ca.fingerprints(), fingerprint);
     assert_eq!(
         changed(&before, &contents(folder.path())),
-        ["server-p256.key", "server-p256.pem", "server-p256.previous.key"]
+        [
+            "server-p256.key",
+            "server-p256.pem",
+            "server-p256.previous.key"
+        ]
     );
 }
 
@@ -248,7 +275,11 @@ fn a_power_cut_in_the_middle_of_a_change_leaves_a_key_and_a_certificate_that_fol
     ca.prepare_next(ServerKey::Rsa).unwrap();
     let next = ca.next_fingerprints().unwrap();
     // The new key has its place, its certificate was not written any more.
-    std::fs::rename(folder.file("server-rsa.next.key"), folder.file("server-rsa.key")).unwrap();
+    std::fs::rename(
+        folder.file("server-rsa.next.key"),
+        folder.file("server-rsa.key"),
+    )
+    .unwrap();
     let ca = issued(&folder, june_2026());
     assert_eq!(ca.fingerprints(), next);
     assert_eq!(ca.chains().len(), 2);
@@ -275,13 +306,22 @@ fn no_key_file_is_ever_readable_by_others_and_no_key_is_ever_printed() {
         ca.key(ServerKey::P256),
     );
     let files = contents(folder.path());
-    let keys: Vec<_> = files.iter().filter(|(name, _)| name.ends_with(".key")).collect();
+    let keys: Vec<_> = files
+        .iter()
+        .filter(|(name, _)| name.ends_with(".key"))
+        .collect();
     assert_eq!(keys.len(), 7);
     for (name, pem) in keys {
-        let mode = std::fs::metadata(folder.file(name)).unwrap().permissions().mode();
+        let mode = std::fs::metadata(folder.file(name))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
         for line in pem.lines().filter(|line| line.len() > 20) {
-            assert!(!printed.contains(line) || line.starts_with("-----"), "{name} is printed");
+            assert!(
+                !printed.contains(line) || line.starts_with("-----"),
+                "{name} is printed"
+            );
         }
         // Nor as a list of bytes.
         let der = safeport_net::rustls::pki_types::PrivateKeyDer::from_pem_slice(pem.as_bytes());
@@ -294,7 +334,10 @@ fn no_key_file_is_ever_readable_by_others_and_no_key_is_ever_printed() {
         };
         let list = format!("{secret:?}");
         let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert!(!printed.contains(list.trim_matches(['[', ']'])), "{name} is printed");
+        assert!(
+            !printed.contains(list.trim_matches(['[', ']'])),
+            "{name} is printed"
+        );
         assert!(!printed.to_lowercase().contains(&hex), "{name} is printed");
     }
     assert!(!printed.contains("PRIVATE KEY"));
@@ -314,7 +357,9 @@ fn a_request_for_a_certificate_carries_the_key_that_devices_pin_and_the_names() 
     let folder = Folder::with_authority();
     let ca = issued(&folder, june_2026());
     for (chain, which) in ca.chains().iter().zip([ServerKey::P256, ServerKey::Rsa]) {
-        let request = ca.key(which).request(&names(&["Home.example.com", "*.home.example.com"]));
+        let request = ca
+            .key(which)
+            .request(&names(&["Home.example.com", "*.home.example.com"]));
         let request = request.unwrap();
         let (_, request) = X509CertificationRequest::from_der(&request).unwrap();
         request.verify_signature().unwrap();
@@ -322,10 +367,17 @@ fn a_request_for_a_certificate_carries_the_key_that_devices_pin_and_the_names() 
         parse_der(&chain.der()[0], |served| {
             assert!(info.subject_pki.raw == served.public_key().raw);
         });
-        let text = format!("{:?}", request.requested_extensions().unwrap().collect::<Vec<_>>());
+        let text = format!(
+            "{:?}",
+            request.requested_extensions().unwrap().collect::<Vec<_>>()
+        );
         assert!(text.contains("\"home.example.com\"") && text.contains("*.home.example.com"));
     }
-    assert!(ca.key(ServerKey::Rsa).request(&names(&["no url/"])).is_err());
+    assert!(
+        ca.key(ServerKey::Rsa)
+            .request(&names(&["no url/"]))
+            .is_err()
+    );
 }
 
 fn parse_der(der: &[u8], look: impl FnOnce(&x509_parser::prelude::X509Certificate<'_>)) {
