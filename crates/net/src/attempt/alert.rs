@@ -71,7 +71,7 @@ pub(super) fn from_client(alert: u8, attempt: &Attempt, known: &Circumstances) -
     }
 }
 
-/// 42. mbedTLS and rustls mean the name. OpenSSL means the name too, or a date before the
+/// Alert 42: mbedTLS and rustls mean the name. OpenSSL means the name too, or a date before the
 /// beginning, or a weak hash. Go, GnuTLS and others mean anything.
 fn bad_certificate(suspects: &Suspects<'_>) -> Judgement {
     let evident = suspects.evident();
@@ -91,7 +91,7 @@ fn bad_certificate(suspects: &Suspects<'_>) -> Judgement {
     }
 }
 
-/// 45. Only rustls and a few others mean a date before the beginning as well.
+/// Alert 45: only rustls and a few others mean a date before the beginning as well.
 fn expired(suspects: &Suspects<'_>) -> Judgement {
     let evident = suspects.evident();
     for cause in [Cause::CertificateExpired, Cause::NotYetValid] {
@@ -107,7 +107,7 @@ fn expired(suspects: &Suspects<'_>) -> Judgement {
     }
 }
 
-/// 46. mbedTLS means a beginning in the future or a hash that its profile forbids; browsers and
+/// Alert 46: mbedTLS means a beginning in the future or a hash that its profile forbids; browsers and
 /// Java mean whatever they show to the person in front of them.
 fn certificate_unknown(suspects: &Suspects<'_>) -> Judgement {
     match suspects.stack() {
@@ -120,7 +120,7 @@ fn certificate_unknown(suspects: &Suspects<'_>) -> Judgement {
     }
 }
 
-/// 48.
+/// Alert 48.
 fn unknown_ca(suspects: &Suspects<'_>) -> Judgement {
     let evident = suspects.evident();
     let known = [
