@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use safeport_fleet::{Device, DeviceName, Family, Grant, MacAddress, Setup};
-use safeport_store::{DeviceRecord, Rights};
+use safeport_store::{AttemptQuery, AttemptRow, DeviceRecord, Pin, Rights};
 
 use super::Place;
 use super::reach::{Reach, Route};
@@ -12,6 +12,7 @@ use super::user::changed;
 use crate::console::{Console, Failure};
 use crate::say;
 use crate::serve::access::device;
+use crate::shown::attempts;
 use crate::text::{Language, Texts};
 
 #[derive(Debug, Subcommand)]
@@ -217,7 +218,13 @@ fn show(args: &NameArgs, console: &mut Console, lang: Option<Language>) -> Resul
         .registry
         .device_tags(&args.name)
         .map_err(|error| failed(texts, &error))?;
+    let seen = last_attempts(&open, &device, texts)?;
+    let pin = pin_of(&open, &device, texts)?;
     if console.json {
+        let values: Vec<_> = seen
+            .iter()
+            .map(|row| attempts::row_json(row, texts))
+            .collect();
         return console.json(&serde_json::json!({
             "name": device.name.as_str(),
             "family": device.family.to_string(),
@@ -225,6 +232,9 @@ fn show(args: &NameArgs, console: &mut Console, lang: Option<Language>) -> Resul
             "client_id": device.client_id,
             "username": device.username,
             "mac": mac,
+            "fingerprint": pin.as_ref().map(|pin| &pin.fingerprint),
+            "fingerprint_stranded": pin.as_ref().and_then(|pin| pin.stranded),
+            "attempts": values,
             "tags": tags,
             "publish": rights.publish,
             "subscribe": rights.subscribe,
@@ -248,8 +258,39 @@ fn show(args: &NameArgs, console: &mut Console, lang: Option<Language>) -> Resul
         rights.publish.join(" "),
         rights.subscribe.join(" "),
     ))?;
+    if let Some(pin) = pin {
+        console.data(&format!("checks     {}", pin.fingerprint))?;
+        if pin.stranded.is_some() {
+            console.talk(&say!(texts, "device-stranded", name = device.name));
+        }
+    }
+    if !seen.is_empty() {
+        console.data(&format!("\n{}", attempts::table(&seen, texts)))?;
+    }
     console.talk(&say!(texts, "device-show-next", name = device.name));
     Ok(())
+}
+
+/// The newest attempts of a device to connect.
+fn last_attempts(open: &Open, device: &Device, texts: &Texts) -> Result<Vec<AttemptRow>, Failure> {
+    let newest = AttemptQuery {
+        limit: SHOWN_ATTEMPTS,
+        ..AttemptQuery::default()
+    };
+    let who = (device.username.as_str(), device.client_id.as_str());
+    attempts::of_device(&open.registry, who, &newest).map_err(|error| failed(texts, &error))
+}
+
+/// So many of them are shown with a device; `attempts --device` has all.
+const SHOWN_ATTEMPTS: u32 = 5;
+
+/// The fingerprint that a device was told to check.
+fn pin_of(open: &Open, device: &Device, texts: &Texts) -> Result<Option<Pin>, Failure> {
+    let pins = open.registry.pins();
+    let pins = pins.map_err(|error| failed(texts, &error))?;
+    Ok(pins
+        .into_iter()
+        .find(|pin| pin.device == device.name.as_str()))
 }
 
 /// The device of this name.

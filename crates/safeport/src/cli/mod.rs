@@ -1,6 +1,7 @@
 //! What people type: one module per command, each a few questions to the crates below and an
 //! answer on stdout.
 
+mod attempts;
 mod bench;
 mod cert;
 mod check;
@@ -63,6 +64,8 @@ enum Command {
     },
     /// Every listener and every advertised address, and who holds a port that we cannot have
     Ports(ports::PortsArgs),
+    /// Who tried to connect, what came of it, and what to do about it
+    Attempts(attempts::AttemptsArgs),
     /// Logins of people and programs
     User {
         #[command(subcommand)]
@@ -183,6 +186,7 @@ impl Command {
             Command::Check(place) => check::check(&place.asked(), console, lang),
             Command::Config { command } => command.run(console, lang),
             Command::Ports(args) => args.run(console, lang),
+            Command::Attempts(args) => args.run(console, lang),
             Command::User { command } => command.run(console, lang),
             Command::Device { command } => command.run(console, lang),
             Command::Token { command } => command.run(console, lang),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use safeport_fleet::{Device, Endpoint, Family, Setup, Trust};
+use safeport_net::pki::Fingerprint;
 use safeport_settings::{
     AddressError, AdvertisedAddress, AdvertisedHost, BoundSocket, HostName, Listener,
     Reach as Kind, Scheme, Settings, candidates,
@@ -17,7 +18,7 @@ use crate::limits::PROOF_PATIENCE;
 use crate::serve::access::{is_loopback, unix_now};
 use crate::serve::gate::surroundings;
 use crate::text::{Language, Texts};
-use crate::{app, say};
+use crate::{app, certificates, say};
 
 /// What a person says about the way.
 #[derive(Debug, Args)]
@@ -40,7 +41,14 @@ pub(super) struct Reach {
     listener: Listener,
     /// What a person should know about the address.
     remark: Option<String>,
-    tls: Option<(String, String)>,
+    tls: Option<Recognition>,
+}
+
+/// By what a device recognises this server over TLS.
+struct Recognition {
+    /// Of the RSA key that a Tasmota with this address is shown.
+    fingerprint: Fingerprint,
+    ca_pem: String,
 }
 
 impl Reach {
@@ -71,8 +79,7 @@ impl Reach {
             }
         };
         let tls = if by_tls {
-            let ca = app::certificates(&open.folder, &open.settings, &open.managed, texts)?;
-            Some((ca.tasmota_fingerprint(), ca.ca_pem().to_owned()))
+            Some(recognition(open, &settings, address.host(), texts)?)
         } else {
             None
         };
@@ -102,14 +109,18 @@ impl Reach {
         texts: &Texts,
     ) -> Result<Setup, Failure> {
         let (host, url) = (self.host(), self.address.to_string());
+        let tls = self.tls.as_ref();
+        let fingerprint = tls.map(|tls| tls.fingerprint.to_string());
         let endpoint = Endpoint {
             host: &host,
             port: self.address.port(),
             url: &url,
-            tls: self.tls.as_ref().map(|(fingerprint, ca_pem)| Trust {
-                fingerprint,
-                ca_pem,
-            }),
+            tls: tls
+                .zip(fingerprint.as_deref())
+                .map(|(tls, fingerprint)| Trust {
+                    fingerprint,
+                    ca_pem: &tls.ca_pem,
+                }),
         };
         safeport_fleet::setup(&endpoint, device, password).map_err(|error| {
             Failure::usage(say!(texts, "setup-failed", name = device.name)).detail(error)
@@ -117,7 +128,7 @@ impl Reach {
     }
 
     /// Writes down that the device holds this address now: its port does not move by itself any
-    /// more.
+    /// more; nor does the key change, if the device was told its fingerprint.
     pub(super) fn note(
         &self,
         open: &mut Open,
@@ -133,7 +144,17 @@ impl Reach {
                 url: self.address.to_string(),
                 at: unix_now(),
             })
-            .map_err(|error| failed(texts, &error))
+            .map_err(|error| failed(texts, &error))?;
+        let name = device.name.as_str();
+        let pinned = match &self.tls {
+            // Others are told the CA, or nothing.
+            Some(tls) if device.family == Family::Tasmota => {
+                let fingerprint = tls.fingerprint.hex();
+                open.registry.pin(name, &fingerprint, unix_now())
+            }
+            _ => open.registry.unpin(name).map(drop),
+        };
+        pinned.map_err(|error| failed(texts, &error))
     }
 
     /// Says what a person should know about the address.
@@ -147,6 +168,30 @@ impl Reach {
             console.talk(&say!(console.texts, "setup-loopback", host = ip));
         }
     }
+}
+
+/// What a device with this address finds on `mqtts`.
+fn recognition(
+    open: &Open,
+    settings: &Settings,
+    host: &HostName,
+    texts: &Texts,
+) -> Result<Recognition, Failure> {
+    let ca = app::certificates(&open.folder, &open.settings, &open.managed, texts)?;
+    let (all, _) = certificates::on_disk(&open.folder, settings, &ca);
+    let choice = certificates::choice(settings, Listener::Mqtts);
+    let host = match host {
+        HostName::Ip(ip) => ip.to_string(),
+        HostName::Name(name) => name.to_string(),
+    };
+    let shown = all
+        .for_tasmota(choice, Some(&host))
+        .and_then(|chain| chain.tasmota_fingerprints())
+        .unwrap_or(ca.fingerprints());
+    Ok(Recognition {
+        fingerprint: shown.v2,
+        ca_pem: ca.ca_pem().to_owned(),
+    })
 }
 
 /// The address that a person named.

@@ -86,11 +86,20 @@ impl Open {
         texts: &Texts,
         change: impl FnOnce(&mut Registry, By<'_>) -> Result<T, StoreError>,
     ) -> Result<T, Failure> {
+        self.change_with(change)
+            .map_err(|error| failed(texts, &error))
+    }
+
+    /// The same for a change that touches more than the registry.
+    pub(super) fn change_with<T, E>(
+        &mut self,
+        change: impl FnOnce(&mut Registry, By<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
         let by = By {
             who: &self.who,
             at: self.now,
         };
-        change(&mut self.registry, by).map_err(|error| failed(texts, &error))
+        change(&mut self.registry, by)
     }
 
     /// Stages a revision of the settings.

@@ -50,7 +50,7 @@ pub(super) struct TasmotaArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "fingerprint")]
     ca: Option<PathBuf>,
     /// Fingerprint of the server's key, as `safeport cert fingerprint` prints it; implies --tls
-    #[arg(long)]
+    #[arg(long, value_parser = pasted_fingerprint)]
     fingerprint: Option<Fingerprint>,
     /// Stop after this many seconds. Default: run until Ctrl-C
     #[arg(long)]
@@ -58,6 +58,14 @@ pub(super) struct TasmotaArgs {
     /// Seconds between two telemetry messages of a plug, 10 to 3600; 0 for none
     #[arg(long, default_value_t = 300, value_parser = tele_period)]
     tele_period: u16,
+}
+
+/// A fingerprint with or without the command that sets it in a device.
+fn pasted_fingerprint(text: &str) -> Result<Fingerprint, String> {
+    let bytes = text.strip_prefix("MqttFingerprint1").unwrap_or(text).trim();
+    bytes
+        .parse()
+        .map_err(|error: <Fingerprint as std::str::FromStr>::Err| error.to_string())
 }
 
 fn tele_period(word: &str) -> Result<u16, String> {

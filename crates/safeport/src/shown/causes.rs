@@ -166,6 +166,26 @@ mod tests {
     }
 
     #[test]
+    fn the_page_for_users_lists_every_cause_in_the_words_that_are_shown() {
+        let page = include_str!("../../../../docs/attempts.md");
+        let texts = Texts::new(Language::English);
+        let program = crate::program::name();
+        for cause in Cause::ALL {
+            let words = [meaning(cause, &texts), next(cause, &texts)];
+            let [means, next] = words.map(|text| text.replace(program, "safeport"));
+            let row = format!("| `{}` | {means} | {next} |", cause.code());
+            assert!(page.contains(&row), "docs/attempts.md lacks: {row}");
+        }
+        let rows = page.lines().filter(|line| line.starts_with("| `"));
+        let codes = rows.filter(|line| !line.starts_with("| `--")).count();
+        assert_eq!(
+            codes,
+            Cause::ALL.len(),
+            "docs/attempts.md lists what is not there"
+        );
+    }
+
+    #[test]
     fn causes_are_found_by_their_codes() {
         for cause in Cause::ALL {
             assert_eq!(of_code(cause.code()), Some(cause));

@@ -1,6 +1,9 @@
 //! What commands with `--json` and the HTTP API show alike.
 
+pub mod attempts;
 pub mod causes;
+pub mod certificates;
+pub mod families;
 pub mod ports;
 pub mod revisions;
 pub mod settings;

@@ -7,6 +7,7 @@
 mod gather;
 mod hellos;
 mod known;
+mod metrics;
 mod saw;
 mod seen;
 mod telling;
@@ -24,6 +25,7 @@ use safeport_store::Registry;
 use self::gather::Gathered;
 use self::hellos::Hellos;
 use self::known::Known;
+pub use self::metrics::AttemptMetrics;
 pub use self::seen::{Hello, Seen};
 use self::telling::Telling;
 use crate::limits::{ATTEMPTS_FLUSH, ATTEMPTS_PAUSE, ATTEMPTS_RECENT, ATTEMPTS_WAITING};
@@ -88,6 +90,12 @@ impl Attempts {
         Ok(attempts)
     }
 
+    /// Nobody judges what these see.
+    #[cfg(test)]
+    pub(crate) fn unheard() -> Arc<Attempts> {
+        Arc::new(Attempts::new())
+    }
+
     fn new() -> Attempts {
         Attempts {
             inbox: Mutex::default(),
@@ -121,6 +129,11 @@ impl Attempts {
     /// How many came faster than they could be judged or written down, since the start.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// The same as figures for Prometheus.
+    pub fn metrics(self: &Arc<Attempts>) -> AttemptMetrics {
+        AttemptMetrics(self.clone())
     }
 
     /// Writes down what is left and waits until it is written, for at most `patience`. What comes

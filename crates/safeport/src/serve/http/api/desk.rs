@@ -12,12 +12,14 @@ use super::answer::Refusal;
 use crate::limits::API_REQUESTS;
 use crate::reading::Asked;
 use crate::say;
+use crate::serve::attempts::Attempts;
 use crate::text::Texts;
 
 /// What requests are answered from: a registry of their own beside the server's.
 pub struct Api {
     pub(super) asked: Asked,
     pub(super) folder: DataFolder,
+    pub(super) attempts: Arc<Attempts>,
     /// Open and unused.
     registries: Mutex<Vec<Registry>>,
     pub(super) admission: Admission,
@@ -26,11 +28,12 @@ pub struct Api {
 }
 
 impl Api {
-    /// For a server that was started as `asked`, on its data folder.
-    pub fn new(asked: Asked, folder: DataFolder) -> Api {
+    /// For a server that was started as `asked`, on its data folder, which sees `attempts`.
+    pub fn new(asked: Asked, folder: DataFolder, attempts: Arc<Attempts>) -> Api {
         Api {
             asked,
             folder,
+            attempts,
             registries: Mutex::default(),
             admission: Admission::default(),
             places: Arc::new(Semaphore::new(API_REQUESTS)),

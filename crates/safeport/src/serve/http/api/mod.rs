@@ -1,4 +1,4 @@
-//! `/api/v1/`: settings, their history and ports for programs that hold a token.
+//! `/api/v1/`: settings, their history, ports, attempts to connect and certificates for programs that hold a token.
 //!
 //! Every request carries its token, also on a server that lets MQTT clients in without a login: a
 //! header that no page of another origin can send, so there is nothing to forge. What changes
@@ -6,6 +6,7 @@
 
 mod admission;
 mod answer;
+mod attempts;
 mod change;
 mod desk;
 mod look;
@@ -89,6 +90,26 @@ pub(super) fn router() -> Router<Arc<Site>> {
             "/ports",
             get(async |site, caller, request| {
                 serve(site, caller, request, Read, |desk| desk.ports()).await
+            }),
+        )
+        .route(
+            "/attempts",
+            get(async |site, caller, query: RawQuery, request| {
+                let work = move |desk: &mut Desk<'_>| {
+                    let query = look::query(query.0.as_deref(), &attempts::KNOWN, desk.texts)?;
+                    desk.attempts(&query)
+                };
+                serve(site, caller, request, Read, work).await
+            }),
+        )
+        .route(
+            "/attempts/counted",
+            get(async |site, caller, query: RawQuery, request| {
+                let work = move |desk: &mut Desk<'_>| {
+                    let query = look::query(query.0.as_deref(), &attempts::KNOWN, desk.texts)?;
+                    desk.counted_attempts(&query)
+                };
+                serve(site, caller, request, Read, work).await
             }),
         )
         .fallback(async |site, caller, request| {
