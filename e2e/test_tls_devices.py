@@ -118,6 +118,22 @@ def test_an_esp_idf_device_refuses_a_stranger(server):
     assert devices.mbedtls(server.mqtts_port, ca=server.ca, name="somebody.else.example").error == "-0x2700"
 
 
+# --------------------------------------------------------- the same over HTTPS
+
+@pytest.mark.parametrize("buffer", [1024, 2048])
+@pytest.mark.parametrize("asks", [True, False], ids=["asks for short records", "does not ask"])
+def test_a_small_buffer_takes_a_long_page_over_https(server, pin, buffer, asks):
+    seen = devices.bearssl(server.https_port, fingerprint=pin, get="/metrics", in_=buffer, no_fragments=not asks)
+    assert seen.status == "200" and int(seen.received) > 5000 and seen.error == "0", seen
+
+
+@pytest.mark.parametrize("options", [{}, {"no_sni": True}, {"alpn": "http/1.1"}, {"alpn": "something-else"}, {"max_fragment": 512}],
+                         ids=["plain", "no name", "http/1.1", "foreign protocol", "fragment 512"])
+def test_an_esp_idf_device_takes_a_long_page_over_https(server, options):
+    seen = devices.mbedtls(server.https_port, ca=server.ca, get="/metrics", **options)
+    assert seen.status == "200" and int(seen.received) > 5000, seen
+
+
 # ------------------------------------------------------------ OpenSSL, GnuTLS
 
 @VERSIONS

@@ -16,7 +16,7 @@
 struct options options_from(int argc, char **argv)
 {
 	enum { HOST, PORT, NAME, NO_SNI, CA, FINGERPRINT, TIME, ECDSA, IN, OUT, MAX_FRAGMENT, NO_TICKETS, ALPN, AGAIN,
-	       ID, USER, PASSWORD, TOPIC, TIMEOUT, NO_FRAGMENTS, SOURCE };
+	       ID, USER, PASSWORD, TOPIC, TIMEOUT, NO_FRAGMENTS, SOURCE, GET };
 	static const struct option words[] = {
 		{"host", required_argument, 0, HOST}, {"port", required_argument, 0, PORT},
 		{"name", required_argument, 0, NAME}, {"no-sni", no_argument, 0, NO_SNI},
@@ -28,7 +28,7 @@ struct options options_from(int argc, char **argv)
 		{"id", required_argument, 0, ID}, {"user", required_argument, 0, USER},
 		{"password", required_argument, 0, PASSWORD}, {"topic", required_argument, 0, TOPIC},
 		{"timeout", required_argument, 0, TIMEOUT}, {"no-fragments", no_argument, 0, NO_FRAGMENTS},
-		{"source", required_argument, 0, SOURCE}, {0, 0, 0, 0},
+		{"source", required_argument, 0, SOURCE}, {"get", required_argument, 0, GET}, {0, 0, 0, 0},
 	};
 	struct options options = {
 		.host = "127.0.0.1", .name = "localhost", .sni = true, .time = -1, .in = 1024, .out = 1024, .tickets = true,
@@ -58,6 +58,7 @@ struct options options_from(int argc, char **argv)
 		case USER: options.user = optarg; break;
 		case PASSWORD: options.password = optarg; break;
 		case TOPIC: options.topic = optarg; break;
+		case GET: options.get = optarg; break;
 		case SOURCE: options.source = optarg; break;
 		case NO_FRAGMENTS: options.fragments = false; break;
 		case TIMEOUT: options.timeout = atoi(optarg); break;
@@ -135,6 +136,11 @@ void exchange_begin(struct exchange *exchange, const struct options *options)
 	exchange->options = options;
 	exchange->connack = -1;
 	exchange->crc = 0xffffffff;
+	if (options->get) {
+		exchange->out_length = (size_t)snprintf((char *)exchange->out, sizeof exchange->out,
+			"GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", options->get, options->name);
+		return;
+	}
 	unsigned char flags = 2;
 	size_t body = 10 + 2 + strlen(options->id);
 	if (options->user) {
@@ -163,8 +169,10 @@ void exchange_sent(struct exchange *exchange, size_t count)
 
 static void finish(struct exchange *exchange)
 {
-	put(exchange, (unsigned char[]){0xe0, 0}, 2);
 	exchange->done = true;
+	if (exchange->options->get)
+		return;
+	put(exchange, (unsigned char[]){0xe0, 0}, 2);
 }
 
 static void checked(struct exchange *exchange, const unsigned char *bytes, size_t count)
@@ -183,9 +191,30 @@ static void checked(struct exchange *exchange, const unsigned char *bytes, size_
 	}
 }
 
+/* Judges `head` of an answer to --get: its length, or 0 while more is needed. */
+static size_t answer(struct exchange *exchange)
+{
+	char *head = (char *)exchange->head;
+	if (exchange->head_length < 4 || memcmp(head + exchange->head_length - 4, "\r\n\r\n", 4) != 0)
+		return 0;
+	head[exchange->head_length - 1] = 0;
+	const char *length = strcasestr(head, "\ncontent-length:");
+	if (sscanf(head, "HTTP/1.1 %d", &exchange->connack) != 1 || !length) {
+		exchange->broken = true;
+		return exchange->head_length;
+	}
+	exchange->payload_left = strtoul(length + strlen("\ncontent-length:"), NULL, 10);
+	exchange->in_payload = exchange->payload_left > 0;
+	if (!exchange->in_payload)
+		finish(exchange);
+	return exchange->head_length;
+}
+
 /* Judges `head`: bytes of it that are used up, or 0 while more are needed. */
 static size_t packet(struct exchange *exchange)
 {
+	if (exchange->options->get)
+		return answer(exchange);
 	const unsigned char *head = exchange->head;
 	size_t have = exchange->head_length, length = 0, at = 1;
 	for (int shift = 0;; shift += 7, at++) {
@@ -258,7 +287,7 @@ void exchange_feed(struct exchange *exchange, const unsigned char *bytes, size_t
 void exchange_report(const struct exchange *exchange)
 {
 	if (exchange->connack >= 0)
-		printf("connack %d\n", exchange->connack);
+		printf("%s %d\n", exchange->options->get ? "status" : "connack", exchange->connack);
 	if (exchange->payload_received > 0 || exchange->received)
 		printf("received %zu\n", exchange->payload_received);
 	if (exchange->received)

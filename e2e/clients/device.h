@@ -1,6 +1,7 @@
-/* What the test clients share: their options, the TCP connection, and one MQTT 3.1.1 exchange.
+/* What the test clients share: their options, the TCP connection, and one exchange.
  *
- * The exchange is what a device does first: CONNECT, SUBSCRIBE to one topic, take one retained message.
+ * The exchange is what a device does first: CONNECT, SUBSCRIBE to one topic, take one retained message (MQTT 3.1.1); or
+ * with --get, one HTTP GET of a page that tells its length.
  * Everything that is seen is printed as `word value` lines, which the Python tests read. */
 #ifndef SAFEPORT_E2E_DEVICE_H
 #define SAFEPORT_E2E_DEVICE_H
@@ -29,6 +30,7 @@ struct options {
 	int protocol_count;
 	int rounds;                  /* --again: a second connection that resumes the first */
 	const char *id, *user, *password, *topic;
+	const char *get;             /* path to GET in place of MQTT */
 	int timeout;                 /* milliseconds without a byte until the device gives up */
 };
 
@@ -45,12 +47,12 @@ struct exchange {
 	const struct options *options;
 	unsigned char out[1024];     /* bytes to send, which the engine takes from the front */
 	size_t out_length;
-	unsigned char head[512];     /* start of the packet that is being read, without its payload */
+	unsigned char head[2048];    /* start of the packet or answer that is being read, without its payload */
 	size_t head_length;
 	size_t payload_left, payload_received;
 	uint32_t crc;
 	bool in_payload;
-	int connack;                 /* code, -1 before */
+	int connack;                 /* code of the CONNACK or status of the answer, -1 before */
 	bool received, done, broken;
 };
 
