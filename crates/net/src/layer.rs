@@ -3,17 +3,14 @@
 //! what it read and writes what it is given; there is no socket in here.
 
 mod greeting;
-mod handed_over;
 mod tls;
 mod websocket;
 
 use std::net::IpAddr;
 
-use rustls::ServerConnection;
 use thiserror::Error;
 
 use self::greeting::Greeting;
-use self::handed_over::HandedOverTls;
 use self::tls::Tls;
 use self::websocket::WebSocket;
 pub use self::websocket::WebSocketError;
@@ -22,8 +19,7 @@ use crate::attempt::{Ending, Stage, TlsFacts};
 
 /// Transform between socket bytes and protocol bytes of one accepted connection.
 ///
-/// Idle, it holds no buffers: `examples/idle_tls.rs` tells what one costs. Only a WebSocket that was
-/// upgraded inside TLS keeps the 4 KiB buffer of the rustls connection that it was handed.
+/// Idle, it holds no buffers: `examples/idle_tls.rs` tells what one costs.
 #[derive(Debug)]
 pub struct Layer(Kind);
 
@@ -34,7 +30,6 @@ enum Kind {
     Tls(Box<Tls>),
     WebSocket(WebSocket),
     TlsWebSocket(Box<(Tls, WebSocket)>),
-    HandedOver(Box<(HandedOverTls, WebSocket)>),
 }
 
 /// Whether more protocol bytes may come.
@@ -98,19 +93,6 @@ impl Layer {
         }
     }
 
-    /// A WebSocket whose HTTP upgrade has been answered with 101 inside `connection`.
-    ///
-    /// `early_plain` is what the HTTP server had read, and so decrypted, behind the request. It and
-    /// what `connection` has decrypted but nobody read are delivered, in this order, by the next
-    /// [`Layer::receive`], which may be called with no bytes for that purpose.
-    pub fn websocket_over_tls(connection: ServerConnection, early_plain: Vec<u8>) -> Layer {
-        let both = (
-            HandedOverTls::new(connection, early_plain),
-            WebSocket::new(),
-        );
-        Layer(Kind::HandedOver(Box::new(both)))
-    }
-
     /// For a [`Layer::websocket_over`]: takes bytes that were decrypted behind the request for the
     /// upgrade. To be called before [`Layer::receive`]; otherwise as that. Any other layer takes
     /// them as bytes from the socket.
@@ -167,10 +149,6 @@ impl Layer {
                     _ => Ok(Received::Closed),
                 }
             }
-            Kind::HandedOver(both) => {
-                let (tls, websocket) = &mut **both;
-                receive_both(tls, websocket, raw, plain, raw_out)
-            }
         }
     }
 
@@ -198,12 +176,6 @@ impl Layer {
                 websocket.send(plain, &mut frame)?;
                 tls.send(&frame, raw_out)
             }
-            Kind::HandedOver(both) => {
-                let (tls, websocket) = &mut **both;
-                let mut frame = Vec::new();
-                websocket.send(plain, &mut frame)?;
-                tls.send(&frame, raw_out)
-            }
         }
     }
 
@@ -221,12 +193,6 @@ impl Layer {
                 websocket.close(&mut frame);
                 tls.say_last(&frame, raw_out);
             }
-            Kind::HandedOver(both) => {
-                let (tls, websocket) = &mut **both;
-                let mut frame = Vec::new();
-                websocket.close(&mut frame);
-                tls.say_last(&frame, raw_out);
-            }
         }
     }
 
@@ -235,7 +201,6 @@ impl Layer {
         match &self.0 {
             Kind::Greeting(_) => true,
             Kind::WebSocket(_) => false,
-            Kind::HandedOver(both) => both.0.is_handshaking(),
             Kind::Tls(_) | Kind::TlsWebSocket(_) => self.as_tls().is_some_and(Tls::is_handshaking),
         }
     }
@@ -296,7 +261,7 @@ impl Layer {
         match &self.0 {
             Kind::Tls(tls) => Some(tls),
             Kind::TlsWebSocket(both) => Some(&both.0),
-            Kind::Greeting(_) | Kind::WebSocket(_) | Kind::HandedOver(_) => None,
+            Kind::Greeting(_) | Kind::WebSocket(_) => None,
         }
     }
 
@@ -304,7 +269,7 @@ impl Layer {
         match &mut self.0 {
             Kind::Tls(tls) => Some(tls),
             Kind::TlsWebSocket(both) => Some(&mut both.0),
-            Kind::Greeting(_) | Kind::WebSocket(_) | Kind::HandedOver(_) => None,
+            Kind::Greeting(_) | Kind::WebSocket(_) => None,
         }
     }
 }
@@ -334,38 +299,6 @@ fn inner(
         Err(error) => {
             tls.say_last(&answers, raw_out);
             Err(error.into())
-        }
-    }
-}
-
-fn receive_both(
-    tls: &mut HandedOverTls,
-    websocket: &mut WebSocket,
-    raw: &[u8],
-    plain: &mut Vec<u8>,
-    raw_out: &mut Vec<u8>,
-) -> Result<Received, LayerError> {
-    let mut frames = Vec::new();
-    let mut inner = Received::Open;
-    let outer = tls.receive(raw, raw_out, |chunk| {
-        inner = websocket.receive(chunk, plain, &mut frames)?;
-        Ok(())
-    });
-    match outer {
-        Ok(Received::Open) if inner == Received::Open => {
-            if !frames.is_empty() {
-                tls.send(&frames, raw_out)?;
-            }
-            Ok(Received::Open)
-        }
-        // The close frame, ours or the answer to theirs, is followed by close_notify.
-        Ok(_) => {
-            tls.say_last(&frames, raw_out);
-            Ok(Received::Closed)
-        }
-        Err(error) => {
-            tls.say_last(&frames, raw_out);
-            Err(error)
         }
     }
 }

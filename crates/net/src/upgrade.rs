@@ -1,6 +1,6 @@
 //! The HTTP request that opens a WebSocket, judged without any HTTP server: the binary hands over
 //! method and headers and writes the answer it is given. After the 101 it makes a
-//! [`crate::Layer::websocket`] or [`crate::Layer::websocket_over_tls`].
+//! [`crate::Layer::websocket`] or [`crate::Layer::websocket_over`].
 
 use std::fmt;
 

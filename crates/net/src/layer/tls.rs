@@ -125,6 +125,7 @@ impl Tls {
         if self.end == End::Over {
             return Ok(Received::Closed);
         }
+        let first = self.flights == 0 && self.is_handshaking();
         self.unfinished.extend_from_slice(raw);
         let shaking_hands = self.is_handshaking();
         let said = raw_out.len();
@@ -159,6 +160,10 @@ impl Tls {
             Err(error) => {
                 let before = raw_out.len();
                 self.write_alert(raw_out);
+                // rustls has no word for some first messages that are no ClientHello.
+                if first && raw_out.len() == said && !matches!(error, Error::AlertReceived(_)) {
+                    raw_out.extend_from_slice(&alert_in_clear(AlertDescription::DecodeError));
+                }
                 self.alert = read_alert(&raw_out[before..]);
                 self.end = End::Over;
                 self.unfinished = Vec::new();

@@ -2,9 +2,12 @@
 
 use std::sync::LazyLock;
 
+use safeport_net::attempt::{Ending, Stage};
 use safeport_net::rustls::crypto::aws_lc_rs::{cipher_suite, kx_group};
 use safeport_net::rustls::{AlertDescription, CertificateError, Error, SignatureScheme};
-use safeport_net::{Certificates, Layer, LayerError, PrivateCa, Received, TlsProfile, TlsService};
+use safeport_net::{
+    Certificates, Layer, LayerError, PrivateCa, Received, RecordSize, TlsProfile, TlsService,
+};
 
 use crate::folder::{Folder, june_2026};
 use crate::peer::{Abilities, Client, Failure, TLS12, TLS13, feed, records};
@@ -184,7 +187,10 @@ fn an_ecdsa_signature_without_a_matching_suite_or_curve_leads_to_the_rsa_certifi
         groups: vec![kx_group::X25519],
         ..Abilities::of(TLS12)
     };
-    // Both versions in the hello, but RSA is all that it could do in 1.2.
+    for abilities in [rsa_suite_only, other_curve] {
+        assert!(connected(abilities).0.has_rsa_certificate_of_server());
+    }
+    // Both versions in the hello: 1.3 is what will be spoken, whatever it could do in 1.2.
     let rsa_in_12 = Abilities {
         versions: vec![TLS13, TLS12],
         suites: vec![
@@ -193,9 +199,7 @@ fn an_ecdsa_signature_without_a_matching_suite_or_curve_leads_to_the_rsa_certifi
         ],
         ..Abilities::of(TLS12)
     };
-    for abilities in [rsa_suite_only, other_curve, rsa_in_12] {
-        assert!(connected(abilities).0.has_rsa_certificate_of_server());
-    }
+    assert!(!connected(rsa_in_12).0.has_rsa_certificate_of_server());
 }
 
 #[test]
@@ -209,9 +213,16 @@ fn a_client_that_offers_no_rsa_signature_gets_p256_whatever_its_curves() {
 }
 
 #[test]
-fn a_long_write_leaves_in_records_of_at_most_1024_bytes() {
+fn a_long_write_leaves_in_records_of_the_size_that_was_set_and_whole_to_who_has_room() {
     let plain: Vec<u8> = (0..9000u32).map(|n| n as u8).collect();
-    for (version, overhead) in [(TLS12, 8 + 16), (TLS13, 1 + 16)] {
+    let small = &[1024, 1024, 1024, 1024, 1024, 1024, 1024, 1024, 808][..];
+    for (version, overhead, size, expected) in [
+        (TLS12, 8 + 16, RecordSize::Fixed(1024), small),
+        (TLS13, 1 + 16, RecordSize::Fixed(1024), small),
+        (TLS13, 1 + 16, RecordSize::Fixed(4096), &[4096, 4096, 808]),
+        // rustls is known to have room.
+        (TLS12, 8 + 16, RecordSize::Auto, &[9000]),
+    ] {
         let abilities = Abilities {
             suites: Abilities::of(version)
                 .suites
@@ -220,16 +231,19 @@ fn a_long_write_leaves_in_records_of_at_most_1024_bytes() {
                 .collect(),
             ..Abilities::of(version)
         };
-        let (mut client, mut server) = connected(abilities);
+        let profile = TlsProfile {
+            record_size: size,
+            ..TlsProfile::default()
+        };
+        let service = TlsService::new(SERVED.service.certificates(), profile).unwrap();
+        let (mut client, mut server) = (client(abilities), Layer::tls(&service, None));
+        client.shake_hands(&mut server).unwrap();
         let raw = send(&mut server, &plain);
         let lengths: Vec<usize> = records(&raw)
             .iter()
             .map(|(_, c)| c.len() - overhead)
             .collect();
-        assert_eq!(
-            lengths,
-            [1024, 1024, 1024, 1024, 1024, 1024, 1024, 1024, 808]
-        );
+        assert_eq!(lengths, expected);
         assert_eq!(client.read(&raw).unwrap(), plain);
     }
 }
@@ -282,7 +296,7 @@ fn many_records_in_one_read_are_all_delivered() {
 }
 
 #[test]
-fn alpn_mqtt_and_http_are_agreed_none_is_fine_and_a_foreign_one_is_refused_by_name() {
+fn alpn_mqtt_and_http_are_agreed_and_none_or_a_foreign_one_is_fine() {
     for (offered, agreed) in [
         (vec![b"mqtt".to_vec()], Some(&b"mqtt"[..])),
         (
@@ -290,6 +304,7 @@ fn alpn_mqtt_and_http_are_agreed_none_is_fine_and_a_foreign_one_is_refused_by_na
             Some(&b"http/1.1"[..]),
         ),
         (vec![], None),
+        (vec![b"h2".to_vec()], None),
     ] {
         let (client, _) = connected(Abilities {
             alpn: offered,
@@ -297,19 +312,83 @@ fn alpn_mqtt_and_http_are_agreed_none_is_fine_and_a_foreign_one_is_refused_by_na
         });
         assert_eq!(client.0.alpn_protocol(), agreed);
     }
-    let mut foreign = client(Abilities {
-        alpn: vec![b"h2".to_vec()],
-        ..Abilities::of(TLS12)
-    });
-    let (received, out) = feed(&mut server(), &foreign.flight());
-    assert!(matches!(
-        received,
-        Err(LayerError::Tls(Error::NoApplicationProtocol))
-    ));
-    assert_eq!(records(&out), [(ALERT, &[2, 120][..])]);
+}
+
+#[test]
+fn the_smallest_record_that_a_client_asks_for_goes_before_every_setting() {
+    // The captured hello asks for 1024; with 512 in its place it gets 512.
+    for (asked, code) in [(1024, 2), (512, 1)] {
+        let mut hello = tasmota_client_hello("plug.lan");
+        let at = hello.windows(5).position(|w| w == [0, 1, 0, 1, 2]).unwrap();
+        hello[at + 4] = code;
+        let profile = TlsProfile {
+            record_size: RecordSize::Fixed(16384),
+            ..TlsProfile::default()
+        };
+        let service = TlsService::new(SERVED.service.certificates(), profile).unwrap();
+        let mut server = Layer::tls(&service, None);
+        assert_eq!(server.stage(), Stage::Silent);
+        assert!(feed(&mut server, &hello[..40]).1.is_empty());
+        assert_eq!((server.stage(), server.record_size()), (Stage::Hello, None));
+        feed(&mut server, &hello[40..]).0.unwrap();
+        assert_eq!(server.record_size(), Some(asked));
+        assert_eq!(server.stage(), Stage::Certificate);
+        let facts = server.take_facts().unwrap();
+        assert_eq!(facts.record_size, asked);
+        assert_eq!(facts.suite, Some(0xc02f));
+        let served = facts.served.unwrap();
+        assert!(served.tasmota_fingerprints().is_some());
+    }
+}
+
+#[test]
+fn a_client_that_is_asked_for_another_share_has_seen_no_certificate_yet() {
+    // The share of its first group is for a group that the server does not have first.
+    let provider = Abilities::of(TLS13);
+    let (mut client, mut server) = (client(provider), server());
+    let hello = client.flight();
+    let shares = hello.windows(2).rposition(|w| w == [0, 51]).unwrap();
+    let mut unknown = hello.clone();
+    // Every share is of a group that nobody knows; the groups that are offered stay.
+    let end = shares + 4 + usize::from(u16::from_be_bytes([hello[shares + 2], hello[shares + 3]]));
+    let mut at = shares + 6;
+    while at < end {
+        let length = usize::from(u16::from_be_bytes([hello[at + 2], hello[at + 3]]));
+        unknown[at] = 0x7a;
+        at += 4 + length;
+    }
+    let (received, out) = feed(&mut server, &unknown);
+    received.unwrap();
+    assert_eq!(records(&out)[0].1[0], SERVER_HELLO);
+    assert!(out.len() < 200, "no certificate in {} bytes", out.len());
+    assert_eq!(server.stage(), Stage::Hello);
+    let retried = client.read(&out).is_ok();
+    if retried {
+        feed(&mut server, &client.flight()).0.unwrap();
+        assert_eq!(server.stage(), Stage::Certificate);
+    }
 }
 
 const ALERT: u8 = 21;
+
+#[test]
+fn what_is_no_hello_is_refused_with_an_alert() {
+    // A record that says handshake and holds none; a heartbeat that asks for more than it sends.
+    for (raw, alert) in [
+        (&b"\x16\x03\x01\0\x05hello"[..], 50),
+        (b"\x18\x03\x03\0\x03\x01\x40\0", 50),
+    ] {
+        let mut server = server();
+        let (received, out) = feed(&mut server, raw);
+        let error = received.unwrap_err();
+        assert_eq!(records(&out), [(ALERT, &[2, alert][..])], "{error}");
+        let ending = server.ending(&error);
+        assert!(
+            matches!(ending, Ending::Failed { alert: Some(told), .. } if told == alert),
+            "{ending:?}"
+        );
+    }
+}
 
 #[test]
 fn a_client_without_a_shared_suite_is_told_so_before_the_close() {
@@ -366,10 +445,10 @@ fn damaged_hellos_in_any_pieces_end_in_an_error_or_an_answer_but_never_worse() {
             let (received, out) = feed(&mut server, piece);
             if let Err(error) = received {
                 refused += 1;
-                // The one fault for which rustls prepares no alert.
+                // The one fault for which rustls prepares no alert; we do for a first message.
                 let silent = error.to_string().contains("HandshakePayloadTooLarge");
                 let last = records(&out).last().map(|(kind, _)| *kind);
-                assert_eq!(last, (!silent).then_some(ALERT), "{error}: {raw:x?}");
+                assert!(silent || last == Some(ALERT), "{error}: {raw:x?}");
                 break;
             }
         }

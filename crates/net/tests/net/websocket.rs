@@ -2,7 +2,10 @@
 
 use std::io::{self, Cursor, Read, Write};
 
-use safeport_net::{Layer, LayerError, PrivateCa, Received, WebSocketError, limits, rustls};
+use safeport_net::{
+    Certificates, Layer, LayerError, PrivateCa, Received, RecordSize, TlsProfile, TlsService,
+    WebSocketError, limits,
+};
 use tungstenite::Message;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Role, WebSocket, WebSocketConfig};
@@ -419,33 +422,33 @@ fn a_websocket_inside_tls_starts_with_bytes_already_decrypted_and_ends_with_both
     let mut ca = PrivateCa::open_or_create(folder.path(), june_2026()).unwrap();
     ca.ensure_leaf(&["safeport.lan".to_owned()], june_2026())
         .unwrap();
-    let mut server = rustls::ServerConnection::new(ca.server_config().unwrap()).unwrap();
+    let certificates = Certificates::new();
+    certificates.set_private(ca.chains());
+    let profile = TlsProfile {
+        record_size: RecordSize::Fixed(1024),
+        ..TlsProfile::default()
+    };
+    let service = TlsService::new(&certificates, profile).unwrap();
+    let mut server = Layer::tls(&service, None);
     let mut client = Abilities::of(TLS13).connect(&ca, "safeport.lan");
-    while client.0.is_handshaking() || server.is_handshaking() {
-        server.read_tls(&mut &client.flight()[..]).unwrap();
-        server.process_new_packets().unwrap();
-        let mut out = Vec::new();
-        while server.wants_write() {
-            server.write_tls(&mut out).unwrap();
-        }
-        client.read(&out).unwrap();
-    }
-    // The first frames travel with the upgrade request. One and a half of them were read by the
-    // HTTP server, the rest is decrypted and lies in the connection, cut inside the TLS record too.
+    client.shake_hands(&mut server).unwrap();
+    // The first frames travel with the upgrade request, and the HTTP server has read what of them
+    // could be decrypted; the rest of a record that is cut stays with TLS.
     let behind = [frame(0x82, b"first"), frame(0x82, b"second")].concat();
-    let (read, unread) = behind.split_at(frame(0x82, b"first").len() + 4);
-    let (whole, cut) = (client.write(unread), client.write(&frame(0x82, b"third")));
+    let (whole, cut) = (client.write(&behind), client.write(&frame(0x82, b"third")));
     let (before, after) = cut.split_at(7);
-    server
-        .read_tls(&mut &[whole.as_slice(), before].concat()[..])
-        .unwrap();
-    server.process_new_packets().unwrap();
-    let mut layer = Layer::websocket_over_tls(server, read.to_vec());
-    assert!(!layer.is_handshaking());
+    let (received, _) = feed(&mut server, &[whole.as_slice(), before].concat());
+    let (early, _) = received.unwrap();
+    assert_eq!(early, behind);
+    let mut layer = Layer::websocket_over(server);
+    assert!(!layer.is_handshaking() && layer.is_tls() && layer.facts().is_some());
+    let (mut plain, mut out) = (Vec::new(), Vec::new());
+    let received = layer.receive_early(&early, &mut plain, &mut out).unwrap();
     assert_eq!(
-        feed(&mut layer, b"").0.unwrap(),
-        (b"firstsecond".to_vec(), Received::Open)
+        (&plain[..], received),
+        (&b"firstsecond"[..], Received::Open)
     );
+    assert!(out.is_empty());
     assert_eq!(
         feed(&mut layer, after).0.unwrap(),
         (b"third".to_vec(), Received::Open)
