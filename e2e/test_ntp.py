@@ -121,19 +121,19 @@ def test_who_floods_is_told_to_slow_down_and_then_gets_nothing_while_others_are_
 
 
 def test_a_udp_port_that_another_program_holds_is_refused_and_its_holder_named(home):
-    port = free_udp_port()
-    here = with_time(home, port)
-    with udp_taken(port) as program:
-        for language in ("en", "zh-CN"):
-            done = here.cli("serve", "--lang", language, check=False)
-            assert done.returncode == 1
-            for word in (str(port), "ntp.bind", "safeport.toml:", str(program.pid), "python"):
-                assert word in done.stderr, f"{word} is missing:\n{done.stderr}"
-        row = next(row for row in here.json("ports")["ports"] if row["listener"] == "ntp")
-        assert (row["protocol"], row["state"]) == ("udp", "held"), row
-    # The same number of TCP is another port.
-    here.start()
-    with socket.create_server(("127.0.0.1", port)):
+    # The same number of TCP is another port, and held all the time.
+    with socket.create_server(("127.0.0.1", 0)) as tcp:
+        port = tcp.getsockname()[1]
+        here = with_time(home, port)
+        with udp_taken(port) as program:
+            for language in ("en", "zh-CN"):
+                done = here.cli("serve", "--lang", language, check=False)
+                assert done.returncode == 1
+                for word in (str(port), "ntp.bind", "safeport.toml:", str(program.pid), "python"):
+                    assert word in done.stderr, f"{word} is missing:\n{done.stderr}"
+            row = next(row for row in here.json("ports")["ports"] if row["listener"] == "ntp")
+            assert (row["protocol"], row["state"]) == ("udp", "held"), row
+        here.start()
         assert ask(port, LWIP)
         row = next(row for row in here.json("ports")["ports"] if row["listener"] == "ntp")
         assert (row["protocol"], row["state"]) == ("udp", "bound"), row
