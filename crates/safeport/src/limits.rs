@@ -85,6 +85,10 @@ pub const TLS_SOCKET_UNSENT: usize = 32 * 1024;
 /// Encrypted bytes with which a TLS socket is not read any more: those of an answer, and what a
 /// peer made TLS answer without reading it.
 pub const TLS_SOCKET_UNSENT_MOST: usize = 128 * 1024;
+/// Least time between two looks at the kernel's table of connections, for what a client that fell
+/// silent has not acknowledged; the attempts between say nothing of it. A look takes some
+/// microseconds for each connection of the machine.
+pub const KERNEL_LOOK_PAUSE: Duration = Duration::from_millis(500);
 /// Time that closing a listening socket may take, for what the kernel had queued on it; then it is
 /// reported as not closed.
 pub const HTTP_SWAP_PATIENCE: Duration = Duration::from_secs(5);

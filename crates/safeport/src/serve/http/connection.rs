@@ -5,7 +5,7 @@ use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use axum::Router;
 use axum::body::Body;
@@ -30,7 +30,7 @@ use super::visit::Visit;
 use super::{Site, Transport};
 use crate::limits::{
     FIRST_BYTES_PAUSE, HTTP_CONNECTION_LIFETIME, HTTP_HEADER_BYTES, HTTP_HEADER_TIMEOUT,
-    HTTP_HEADERS, HTTP_STRANGER_BYTES, SHUTDOWN_GRACE,
+    HTTP_HEADERS, HTTP_STRANGER_BYTES, KERNEL_LOOK_PAUSE, SHUTDOWN_GRACE,
 };
 use crate::throttle::Throttle;
 
@@ -43,6 +43,8 @@ pub(super) struct Answers {
     /// Each connection begins with those of its moment.
     pub(super) live: RwLock<Live>,
     pub(super) throttle: Throttle,
+    /// When the kernel's table of connections was read last.
+    pub(super) looked: Mutex<Option<std::time::Instant>>,
 }
 
 /// What may change while serving.
@@ -58,6 +60,18 @@ impl Answers {
     pub(super) fn live(&self) -> Live {
         let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
         live.clone()
+    }
+
+    /// Whether the kernel's table of connections, which may be long, can be read once more.
+    fn may_look(&self) -> bool {
+        let now = std::time::Instant::now();
+        let looked = self.looked.lock();
+        let mut looked = looked.unwrap_or_else(PoisonError::into_inner);
+        if looked.is_some_and(|before| now.duration_since(before) < KERNEL_LOOK_PAUSE) {
+            return false;
+        }
+        *looked = Some(now);
+        true
     }
 
     /// Logs `line` unless `cause` was logged a short while ago. For what concerns us all; what
@@ -168,10 +182,9 @@ impl Greeting<'_> {
             Some(handshake) => handshake.deadline,
             None => Instant::now() + HTTP_HEADER_TIMEOUT,
         };
-        let where_to = where_mqtt_is(&self.answers.site.seen.addresses());
         let mut stage = Stage::Silent;
         let looked = tokio::select! {
-            looked = timeout_at(deadline, opening(&stream, &where_to, &mut stage)) => looked,
+            looked = timeout_at(deadline, self.opening(&stream, &mut stage)) => looked,
             () = pushed_out(handshake.as_ref()) => {
                 return Err(Over::silently(Ending::TurnedAway(Limit::PushedOut)));
             }
@@ -193,11 +206,11 @@ impl Greeting<'_> {
             (Opening::Http(_), Transport::Tls) if self.takes_both => Ok(Begun::Plain(stream)),
             (Opening::Http(FirstBytes::Http), Transport::Tls) => Ok(Begun::WrongPort(stream)),
             (Opening::Tls, Transport::Tls) => match handshake {
-                Some(handshake) => self.shake_hands(stream, handshake, &where_to).await,
-                None => self.shake_hands(stream, self.enter()?, &where_to).await,
+                Some(handshake) => self.shake_hands(stream, handshake).await,
+                None => self.shake_hands(stream, self.enter()?).await,
             },
             (Opening::Tls, Transport::Plain) if self.takes_both => {
-                self.shake_hands(stream, self.enter()?, &where_to).await
+                self.shake_hands(stream, self.enter()?).await
             }
             (Opening::Tls, Transport::Plain) => {
                 Err(Over::wrong_protocol(stream, NO_TLS_HERE.into()))
@@ -210,6 +223,28 @@ impl Greeting<'_> {
                 Err(Over::wrong_protocol(stream, Vec::new()))
             }
         }
+    }
+
+    /// What the peer speaks. Leaves the bytes in the socket. `stage` tells how far it came
+    /// meanwhile.
+    async fn opening(&self, stream: &TcpStream, stage: &mut Stage) -> io::Result<Opening> {
+        // On the heap, or every connection would be as large for good.
+        let mut bytes = vec![0; HTTP_STRANGER_BYTES];
+        loop {
+            let count = stream.peek(&mut bytes).await?;
+            if count == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            *stage = Stage::Hello;
+            if let Some(opening) = Opening::of(&bytes[..count], || self.where_to()) {
+                return Ok(opening);
+            }
+            tokio::time::sleep(FIRST_BYTES_PAUSE).await;
+        }
+    }
+
+    fn where_to(&self) -> String {
+        where_mqtt_is(&self.answers.site.seen.addresses())
     }
 
     /// Counts a handshake from now on.
@@ -227,12 +262,7 @@ impl Greeting<'_> {
         })
     }
 
-    async fn shake_hands(
-        &self,
-        stream: TcpStream,
-        handshake: Handshake,
-        where_to: &str,
-    ) -> Result<Begun, Over> {
+    async fn shake_hands(&self, stream: TcpStream, handshake: Handshake) -> Result<Begun, Over> {
         let Some(service) = &self.live.tls else {
             self.answers.warn("certificates", || {
                 let (name, peer) = (self.caller.listener.listener(), self.caller.peer);
@@ -270,16 +300,12 @@ impl Greeting<'_> {
         if socket.layer().is_challenge() {
             return Err(Over::inside(socket, Ending::Connected, &[]));
         }
-        self.look_inside(socket, where_to).await
+        self.look_inside(socket).await
     }
 
     /// Whether HTTP is spoken inside TLS, too.
-    async fn look_inside(
-        &self,
-        mut socket: TlsSocket<TcpStream>,
-        where_to: &str,
-    ) -> Result<Begun, Over> {
-        let ahead = socket.ahead(|bytes| Opening::of(bytes, where_to));
+    async fn look_inside(&self, mut socket: TlsSocket<TcpStream>) -> Result<Begun, Over> {
+        let ahead = socket.ahead(|bytes| Opening::of(bytes, || self.where_to()));
         let (stage, reset) = (Stage::Finished, false);
         let opening = match timeout(HTTP_HEADER_TIMEOUT, ahead).await {
             Ok(Ok(Some(opening))) => opening,
@@ -316,7 +342,7 @@ impl Greeting<'_> {
     /// What the peer's kernel never acknowledged, where that says something.
     async fn unacknowledged(&self, stage: Stage) -> Option<u32> {
         let (local, peer) = (self.caller.local?, self.caller.peer);
-        if stage != Stage::Certificate {
+        if stage != Stage::Certificate || !self.answers.may_look() {
             return None;
         }
         let ask = move || holder::unacknowledged(local, peer);
@@ -370,23 +396,6 @@ async fn pushed_out(handshake: Option<&Handshake>) {
     match handshake {
         Some(handshake) => handshake.pushed_out.notified().await,
         None => std::future::pending().await,
-    }
-}
-
-/// What the peer speaks. Leaves the bytes in the socket. `stage` tells how far it came meanwhile.
-async fn opening(stream: &TcpStream, where_to: &str, stage: &mut Stage) -> io::Result<Opening> {
-    // On the heap, or every connection would be as large for good.
-    let mut bytes = vec![0; HTTP_STRANGER_BYTES];
-    loop {
-        let count = stream.peek(&mut bytes).await?;
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        *stage = Stage::Hello;
-        if let Some(opening) = Opening::of(&bytes[..count], where_to) {
-            return Ok(opening);
-        }
-        tokio::time::sleep(FIRST_BYTES_PAUSE).await;
     }
 }
 

@@ -74,6 +74,7 @@ impl HttpListeners {
                 router: pages::router(site.clone()),
                 wrong_port: pages::wrong_port(),
                 throttle: Throttle::default(),
+                looked: Mutex::default(),
                 live: RwLock::new(Live {
                     tls: None,
                     handshakes: Handshakes::default(),

@@ -36,8 +36,8 @@ pub(super) struct Refusal {
 
 impl Opening {
     /// Recognises the first bytes of a connection; `None` if more are needed, which can only be
-    /// with fewer than [`HTTP_STRANGER_BYTES`]. `where_to` is for MQTT, see [`where_mqtt_is`].
-    pub(super) fn of(bytes: &[u8], where_to: &str) -> Option<Opening> {
+    /// with fewer than [`HTTP_STRANGER_BYTES`]. `where_to` is asked for MQTT, see [`where_mqtt_is`].
+    pub(super) fn of(bytes: &[u8], where_to: impl Fn() -> String) -> Option<Opening> {
         Some(match FirstBytes::of(bytes)? {
             FirstBytes::Mqtt => Opening::Mqtt(Refusal::of(bytes, where_to)?),
             FirstBytes::Tls => Opening::Tls,
@@ -59,7 +59,7 @@ impl Opening {
 impl Refusal {
     /// 3.1 and 3.1.1 have no better word than code 3, server unavailable; MQTT 5 is told to use
     /// another server (0x9C), with a Reason String.
-    fn of(bytes: &[u8], where_to: &str) -> Option<Refusal> {
+    fn of(bytes: &[u8], where_to: impl Fn() -> String) -> Option<Refusal> {
         let mut refusal = Refusal::default();
         let version = match decode(bytes, Version::V311, u32::MAX) {
             Ok(Decoded::Packet(Packet::Connect(connect), _)) => {
@@ -73,7 +73,7 @@ impl Refusal {
             Err(error) if error.level() > 0 => Version::V311,
             _ => return Some(refusal),
         };
-        refusal.words = connack(version, where_to);
+        refusal.words = connack(version, &where_to());
         Some(refusal)
     }
 }
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     fn refused(bytes: &[u8]) -> Option<Refusal> {
-        Opening::of(bytes, "go").map(|opening| match opening {
+        Opening::of(bytes, || "go".to_owned()).map(|opening| match opening {
             Opening::Mqtt(refusal) => refusal,
             other => panic!("{other:?}"),
         })
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn unknown_methods_are_left_to_http_and_other_bytes_are_garbage() {
-        let of = |bytes: &[u8]| Opening::of(bytes, "go");
+        let of = |bytes: &[u8]| Opening::of(bytes, || "go".to_owned());
         assert_eq!(of(b"GET /"), Some(Opening::Http(FirstBytes::Http)));
         assert_eq!(of(b"PROPFIND /"), Some(Opening::Http(FirstBytes::Unknown)));
         assert_eq!(of(b"\x16\x03\x01"), Some(Opening::Tls));
