@@ -216,21 +216,112 @@ fn every_family_gets_its_own_setup_text() {
 #[test]
 fn a_tls_device_gets_the_fingerprint_that_cert_prints() {
     let folder = Folder::new();
-    let fingerprint = folder.stdout(&["cert", "fingerprint"]);
+    let printed = folder.stdout(&["cert", "fingerprint"]);
+    let current = printed.lines().next().expect("a line");
     let line = folder.stdout(&[
         "device", "add", "tasmota", "--name", "plug-1", "--host", "10.0.0.1", "--tls",
     ]);
-    assert_eq!(fingerprint.split_whitespace().count(), 20, "{fingerprint}");
+    assert_eq!(current.split_whitespace().count(), 21, "{printed}");
+    assert!(current.starts_with("MqttFingerprint1 "), "{printed}");
     assert!(line.contains("MqttPort 8883"), "{line}");
-    assert!(
-        line.contains(&format!("MqttFingerprint1 {}", fingerprint.trim())),
-        "{line}"
-    );
-    assert!(
-        folder
-            .stdout(&["cert", "show"])
-            .starts_with("-----BEGIN CERTIFICATE-----")
-    );
+    assert!(line.contains(current), "{line}");
+    // The same key for images that hash it in the old way.
+    let old = printed.lines().nth(1).expect("a second line");
+    assert!(old.starts_with("MqttFingerprint1 "), "{printed}");
+    assert_ne!(old, current);
+}
+
+#[test]
+fn the_root_is_exported_as_pem_and_der_which_goes_into_files_only() {
+    let folder = Folder::new();
+    let pem = folder.stdout(&["cert", "export"]);
+    assert!(pem.starts_with("-----BEGIN CERTIFICATE-----"), "{pem}");
+    let path = folder.path().join("root.der");
+    let path = path.to_str().expect("a path");
+    folder.stdout(&["cert", "export", "--der", "--output", path]);
+    let der = std::fs::read(path).expect("the file");
+    // SEQUENCE, long form.
+    assert_eq!(der[..2], [0x30, 0x82]);
+    assert!(der.len() < pem.len());
+}
+
+#[test]
+fn cert_show_tells_what_is_presented_and_which_devices_can_connect() {
+    let folder = Folder::new();
+    let shown = folder.json(&["cert", "show"]);
+    let listeners = shown["listeners"].as_array().expect("listeners");
+    let names: Vec<_> = listeners.iter().map(|row| &row["listener"]).collect();
+    assert_eq!(names, ["mqtts", "https"]);
+    let presented = listeners[0]["presents"].as_array().expect("chains");
+    let keys: Vec<_> = presented.iter().map(|chain| &chain["key"]).collect();
+    assert!(keys.contains(&&serde_json::json!("RSA 2048")), "{shown}");
+    assert!(keys.contains(&&serde_json::json!("ECDSA P-256")), "{shown}");
+    let families = listeners[0]["families"].as_array().expect("families");
+    let of = |family: &str| {
+        let mut all = families.iter();
+        all.find(|row| row["family"] == family).expect("a family")
+    };
+    assert_eq!(of("tasmota-esp32-fingerprint")["can"], true, "{shown}");
+    assert_eq!(of("tasmota-esp32-roots")["can"], false, "{shown}");
+    assert_eq!(of("tasmota-esp32-roots")["reason"], "private-root");
+    let text = folder.stdout(&["cert", "show"]);
+    assert!(text.contains("NO: Tasmota (ESP32), built-in roots"), "{text}");
+}
+
+#[test]
+fn a_key_that_a_device_checks_is_not_changed_until_the_device_is_named() {
+    let folder = Folder::new();
+    let print = |folder: &Folder| folder.json(&["cert", "fingerprint"]);
+    let before = print(&folder);
+    folder.stdout(&[
+        "device", "add", "tasmota", "--name", "plug-1", "--host", "10.0.0.1", "--tls",
+    ]);
+    let shown = folder.json(&["device", "show", "plug-1"]);
+    let pin = shown["fingerprint"].as_str().expect("a pin").to_uppercase();
+    let current = before["served"]["v2"].as_str().expect("a fingerprint");
+    assert_eq!(pin, current.replace(' ', ""));
+
+    let refused = folder.run(&["cert", "rotate"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("plug-1") && said.contains("--strand"), "{said}");
+    let unknown = folder.run(&["cert", "rotate", "--strand", "plug-9"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert_eq!(print(&folder), before);
+
+    // The next key can be told before it is used.
+    folder.stdout(&["cert", "rotate", "--prepare"]);
+    let prepared = print(&folder);
+    assert_eq!(prepared["served"], before["served"]);
+    assert!(prepared["next"]["v2"].is_string(), "{prepared}");
+    folder.stdout(&["cert", "rotate", "--strand", "plug-1"]);
+    assert_eq!(print(&folder)["served"], prepared["next"]);
+    let shown = folder.json(&["device", "show", "plug-1"]);
+    assert!(shown["fingerprint_stranded"].is_u64(), "{shown}");
+}
+
+#[test]
+fn new_certificates_keep_the_key() {
+    let folder = Folder::new();
+    let before = folder.json(&["cert", "show"]);
+    folder.stdout(&["cert", "renew"]);
+    let after = folder.json(&["cert", "show"]);
+    let serial = |shown: &serde_json::Value| {
+        shown["listeners"][0]["presents"][0]["certificates"][0]["serial"].clone()
+    };
+    assert_ne!(serial(&before), serial(&after));
+    assert_eq!(before["tasmota_fingerprint"], after["tasmota_fingerprint"]);
+}
+
+#[test]
+fn attempts_can_be_asked_for_without_a_server() {
+    let folder = Folder::new();
+    let none = folder.json(&["attempts", "--failed", "--since", "10m"]);
+    assert_eq!(none, serde_json::json!([]));
+    let bad = folder.run(&["attempts", "--since", "soon"]);
+    assert_eq!(bad.status.code(), Some(64));
+    let unknown = folder.run(&["attempts", "--device", "plug-9"]);
+    assert_eq!(unknown.status.code(), Some(1));
 }
 
 #[test]

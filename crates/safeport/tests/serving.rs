@@ -544,11 +544,12 @@ fn a_pretend_plug_logs_in_with_what_device_add_printed_in_the_clear_and_by_tls()
     ]);
     let password = added["password"].as_str().expect("a password");
     let server = Server::start_with(&folder, &[], &[]);
-    let fingerprint = folder.stdout(&["cert", "fingerprint"]);
+    let printed = folder.stdout(&["cert", "fingerprint"]);
+    let fingerprint = printed.lines().next().expect("a line");
     let (mqtt, mqtts) = (server.port("mqtt"), server.port("mqtts"));
     for route in [
         &["--port", &mqtt][..],
-        &["--port", &mqtts, "--fingerprint", fingerprint.trim()],
+        &["--port", &mqtts, "--fingerprint", fingerprint],
     ] {
         let mut arguments = vec![
             "simulate",

@@ -45,7 +45,7 @@ use crate::serve::access::{Access, unix_now};
 use crate::serve::attempts::Attempts;
 use crate::serve::gate::GateDriver;
 use crate::serve::http::{Api, Confirm, Confirmed, HttpListeners, Services, Site, SiteSettings};
-use crate::serve::metrics::Metrics;
+use crate::serve::metrics::{Metrics, TlsMetrics};
 use crate::serve::ntp::NtpListeners;
 use crate::serve::revocation;
 use crate::service_manager;
@@ -333,7 +333,13 @@ impl Server {
             site_settings(&read),
             Services {
                 engine: engine.handle(),
-                metrics: Metrics::new(engine.handle(), access.clone()).with(ntp.metrics()).with(attempts.metrics()),
+                metrics: Metrics::new(engine.handle(), access.clone())
+                    .with(ntp.metrics())
+                    .with(attempts.metrics())
+                    .with(TlsMetrics::new(
+                        handshakes.clone(),
+                        presented.certificates().clone(),
+                    )),
                 stopping: stopping.clone(),
                 proofs,
                 seen: gate.clone(),
@@ -342,7 +348,8 @@ impl Server {
                     events: Mutex::new(events.clone()),
                 }),
                 challenges,
-                api: Api::new(read.asked.clone(), folder.clone(), attempts.clone()),
+                api: Api::new(read.asked.clone(), folder.clone(), attempts.clone())
+                    .presenting(presented.certificates().clone()),
             },
         ));
         site.set_degraded(degraded_word(&read));

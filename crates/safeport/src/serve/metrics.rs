@@ -1,8 +1,10 @@
 //! `/metrics`: the engine's counters, the logins and the process itself, in the text format of
 //! OpenMetrics, with names by Prometheus's conventions. Read afresh at every scrape.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -13,8 +15,11 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use safeport_broker::Stats;
 use safeport_engine::EngineHandle;
+use safeport_net::pki::Choice;
+use safeport_net::{Certificates, Handshakes};
 
 use super::access::Access;
+use crate::shown::certificates::origin;
 
 /// `Content-Type` for scrapers that ask for OpenMetrics.
 pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -297,6 +302,61 @@ impl Collector for Logins {
         )?;
         let count = i64::try_from(self.0.remembered()).unwrap_or(i64::MAX);
         ConstGauge::new(count).encode(remembered)
+    }
+}
+
+/// The figures of TLS: handshakes that are open, and until when certificates are good.
+#[derive(Debug)]
+pub struct TlsMetrics {
+    handshakes: Handshakes,
+    certificates: Certificates,
+}
+
+impl TlsMetrics {
+    /// Of these.
+    pub fn new(handshakes: Handshakes, certificates: Certificates) -> TlsMetrics {
+        TlsMetrics {
+            handshakes,
+            certificates,
+        }
+    }
+}
+
+impl Collector for TlsMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let open = encoder.encode_descriptor(
+            "safeport_tls_handshakes_open",
+            "TLS handshakes that go on, over all listeners",
+            None,
+            MetricType::Gauge,
+        )?;
+        let count = i64::try_from(self.handshakes.open()).unwrap_or(i64::MAX);
+        ConstGauge::new(count).encode(open)?;
+        let mut ends = encoder.encode_descriptor(
+            "safeport_certificate_not_after_timestamp",
+            "When the first certificate of a chain ends, since 1970",
+            Some(&Unit::Seconds),
+            MetricType::Gauge,
+        )?;
+        // Of several with the same name and key, the one that ends first.
+        let mut all: BTreeMap<[String; 3], u64> = BTreeMap::new();
+        for chain in self.certificates.presented(Choice::Auto) {
+            let until = chain.not_after().duration_since(UNIX_EPOCH);
+            let seconds = until.unwrap_or_default().as_secs();
+            let which = [
+                origin(chain.origin()).to_owned(),
+                chain.key().to_string(),
+                chain.names().first().cloned().unwrap_or_default(),
+            ];
+            let known = all.entry(which).or_insert(seconds);
+            *known = seconds.min(*known);
+        }
+        for ([origin, key, name], seconds) in &all {
+            let labels = [("origin", origin), ("key", key), ("name", name)];
+            let family = ends.encode_family(&labels)?;
+            ConstGauge::new(i64::try_from(*seconds).unwrap_or(i64::MAX)).encode(family)?;
+        }
+        Ok(())
     }
 }
 

@@ -15,7 +15,7 @@ use safeport_store::{AddressRow, ChainRow, DataFolder, RunningServer};
 use serde_json::{Value, json};
 
 use super::families;
-use crate::acme::AcmeState;
+use crate::acme::{AcmeState, Alarm};
 use crate::acme::state::Words;
 use crate::certificates::{Refused, choice};
 use crate::say;
@@ -376,6 +376,11 @@ fn acme_text(acme: &AcmeState, texts: &Texts) -> String {
             }
             None => say!(texts, "cert-acme-none", key = key),
         });
+        match state.alarm {
+            Alarm::Fine => {}
+            Alarm::Warning => text.push_str(" (warning)"),
+            Alarm::Alarm => text.push_str(" (ALARM)"),
+        }
         if let Some(at) = state.next_attempt {
             text.push_str("\n    ");
             text.push_str(&say!(texts, "cert-acme-next", at = stamp(at)));

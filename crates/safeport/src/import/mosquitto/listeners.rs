@@ -129,8 +129,8 @@ impl Listeners {
                 current.tls = true;
                 current.from.push(place.clone());
                 let why = said!(
-                    "its listener becomes one with TLS, with certificates that Safeport makes itself: files cannot be used yet. Devices that know the old CA need the new one (`cert show`)",
-                    "该监听会成为 TLS 监听，但使用 Safeport 自己创建的证书：目前还不能使用文件中的证书。只认识旧 CA 的设备需要新的 CA（`cert show`）"
+                    "its listener becomes one with TLS. Name the file in tls.chain_files and its key in tls.key_files; without that Safeport presents certificates that it makes itself, and devices that know the old CA need the new one (`cert export`)",
+                    "该监听会成为 TLS 监听。请在 tls.chain_files 中指定此文件，在 tls.key_files 中指定其密钥；否则 Safeport 使用自己创建的证书，只认识旧 CA 的设备需要新的 CA（`cert export`）"
                 );
                 out.leave(place, name, Some(value), why);
             }

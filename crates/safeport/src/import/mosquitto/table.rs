@@ -64,8 +64,8 @@ const PLUGIN: Reason = reason(
     "Safeport 不加载插件；登录和权限用 `user add` 与 `device add` 创建",
 );
 const OWN_CERTIFICATES: Reason = reason(
-    "Safeport makes a private CA and its certificates by itself, and cannot yet serve certificates from files; `cert show` prints what devices need to trust it",
-    "Safeport 自行创建私有 CA 和证书，目前还不能使用文件中的证书；`cert show` 会显示设备信任它所需的内容",
+    "Safeport makes a private CA and its certificates by itself; name your own in tls.chain_files and tls.key_files. `cert export` prints what devices need to trust the private CA",
+    "Safeport 自行创建私有 CA 和证书；自己的证书请在 tls.chain_files 和 tls.key_files 中指定。`cert export` 会打印设备信任私有 CA 所需的内容",
 );
 const TLS_CHOICE: Reason = reason(
     "Safeport picks TLS 1.2 and 1.3 with ciphers that small devices know; there is nothing to choose",

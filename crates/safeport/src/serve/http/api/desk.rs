@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Bytes;
 use axum::http::StatusCode;
+use safeport_net::Certificates;
 use safeport_store::{DataFolder, Registry, StoreError};
 use tokio::sync::Semaphore;
 
@@ -20,6 +21,8 @@ pub struct Api {
     pub(super) asked: Asked,
     pub(super) folder: DataFolder,
     pub(super) attempts: Arc<Attempts>,
+    /// What listeners present.
+    pub(super) certificates: Certificates,
     /// Open and unused.
     registries: Mutex<Vec<Registry>>,
     pub(super) admission: Admission,
@@ -34,9 +37,18 @@ impl Api {
             asked,
             folder,
             attempts,
+            certificates: Certificates::new(),
             registries: Mutex::default(),
             admission: Admission::default(),
             places: Arc::new(Semaphore::new(API_REQUESTS)),
+        }
+    }
+
+    /// Answers what listeners present from these.
+    pub fn presenting(self, certificates: Certificates) -> Api {
+        Api {
+            certificates,
+            ..self
         }
     }
 

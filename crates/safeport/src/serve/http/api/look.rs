@@ -129,7 +129,7 @@ impl Desk<'_> {
     }
 
     /// The settings as they are now; those of the last good files where the files have mistakes.
-    fn read(&self) -> Result<Read, Refusal> {
+    pub(super) fn read(&self) -> Result<Read, Refusal> {
         let asked = &self.api.asked;
         Read::new(asked).or_else(|error| {
             let why = error.failure(self.texts, false).one_text();

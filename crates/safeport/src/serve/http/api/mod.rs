@@ -7,6 +7,7 @@
 mod admission;
 mod answer;
 mod attempts;
+mod certificates;
 mod change;
 mod desk;
 mod look;
@@ -110,6 +111,12 @@ pub(super) fn router() -> Router<Arc<Site>> {
                     desk.counted_attempts(&query)
                 };
                 serve(site, caller, request, Read, work).await
+            }),
+        )
+        .route(
+            "/certificates",
+            get(async |site, caller, request| {
+                serve(site, caller, request, Read, |desk| desk.certificates()).await
             }),
         )
         .fallback(async |site, caller, request| {
