@@ -672,7 +672,7 @@ fn confirm_urls(open: &mut Open, revision: &Revision) -> Vec<String> {
     };
     let settings = open.settings_now();
     // What is switched off cannot be asked; then the other way in has to do.
-    let any = Listener::ALL
+    let any = [Listener::Http, Listener::Https]
         .into_iter()
         .any(|listener| moved(listener) && settings.binds(listener).0);
     let sockets: Vec<BoundSocket> = settings
