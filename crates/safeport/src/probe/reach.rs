@@ -125,6 +125,13 @@ pub(super) async fn connect(
                     missed: said_of(&misses),
                 };
             }
+            // That tells of this process, and nothing of the address.
+            Ok(Err(error)) if is_ours(&error) => {
+                return Reached {
+                    stream: Err(no_descriptor(&error)),
+                    missed: said_of(&misses),
+                };
+            }
             Ok(Err(error)) => Miss::of(&error),
             Err(_) => Miss::Silent,
         };
@@ -133,6 +140,25 @@ pub(super) async fn connect(
     Reached {
         stream: Err(judge(address, &misses, &Surroundings::look())),
         missed: said_of(&misses),
+    }
+}
+
+/// Whether this process, or the system, has run out of descriptors.
+fn is_ours(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+    matches!(
+        errno,
+        Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE)
+    )
+}
+
+fn no_descriptor(error: &io::Error) -> Outcome {
+    Outcome::Unverifiable {
+        why: both!(
+            "this server could not look ({error}); raise LimitNOFILE in the systemd unit, or the \
+             hard limit of ulimit -n",
+            "本服务器无法进行探测（{error}）；请提高 systemd 单元中的 LimitNOFILE，或 ulimit -n 的硬限制"
+        ),
     }
 }
 
@@ -305,6 +331,16 @@ mod tests {
                 ..
             }
         )
+    }
+
+    #[test]
+    fn a_process_without_descriptors_blames_no_address() {
+        let error = io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error());
+        assert!(is_ours(&error));
+        let outcome = no_descriptor(&error);
+        assert!(matches!(outcome, Outcome::Unverifiable { .. }), "{outcome:?}");
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert!(!is_ours(&refused));
     }
 
     #[test]
