@@ -33,7 +33,7 @@ use crate::probe::certificates_in;
 #[derive(Clone)]
 pub(super) struct AuthorityClient {
     tls: Arc<ClientConfig>,
-    barred: Arc<Mutex<Option<u64>>>,
+    barred: Arc<Mutex<Option<u32>>>,
 }
 
 /// Why there is no answer that ACME could be in.
@@ -47,12 +47,12 @@ pub(super) enum CallError {
     Strange {
         status: u16,
         place: String,
-        retry_after: Option<u64>,
+        retry_after: Option<u32>,
     },
 }
 
 impl CallError {
-    pub(super) fn retry_after(&self) -> Option<u64> {
+    pub(super) fn retry_after(&self) -> Option<u32> {
         match self {
             CallError::Strange { retry_after, .. } => *retry_after,
             _ => None,
@@ -85,7 +85,7 @@ impl AuthorityClient {
     }
 
     /// For how many seconds the latest refusal wants to hear nothing, if it said so.
-    pub(super) fn retry_after(&self) -> Option<u64> {
+    pub(super) fn retry_after(&self) -> Option<u32> {
         *self.barred.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -218,13 +218,13 @@ pub(super) async fn send(
 }
 
 /// Seconds of `Retry-After`, which may be a date.
-fn seconds(value: &HeaderValue) -> Option<u64> {
+fn seconds(value: &HeaderValue) -> Option<u32> {
     let text = value.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(seconds);
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(u32::try_from(seconds).unwrap_or(u32::MAX));
     }
     let date = PrimitiveDateTime::parse(text, HTTP_DATE).ok()?.assume_utc();
-    u64::try_from((date - OffsetDateTime::now_utc()).whole_seconds()).ok()
+    u32::try_from((date - OffsetDateTime::now_utc()).whole_seconds()).ok()
 }
 
 const HTTP_DATE: &[FormatItem<'static>] = format_description!(

@@ -243,7 +243,10 @@ impl Acme {
         loop {
             let now = clock();
             let next = plan::next(&wanted, &self.standings(), now);
-            self.judge(&wanted, now);
+            // Whether it is urgent shows when an attempt has been made.
+            if !matches!(next, Next::Order(..)) {
+                self.judge(&wanted, now);
+            }
             match next {
                 Next::Order(key, why) => self.order(wish, config, &wanted, key, why).await,
                 Next::Ask(key) => self.ask(wish, config, key).await,
@@ -399,7 +402,7 @@ impl Acme {
         // Without randomness retries are as good, but for meeting those of other servers.
         let random = getrandom::u64().unwrap_or(now);
         let state = self.state.certificate_mut(key);
-        let bar = trouble.retry_after;
+        let bar = trouble.retry_after.map(u64::from);
         let failing = plan::failed(state.failing, wanted.mark, now, random, bar);
         state.failing = Some(failing);
         state.trouble = Some(TroubleState {

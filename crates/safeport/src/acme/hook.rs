@@ -56,7 +56,7 @@ pub(super) async fn run(program: &Path, verb: &str, record: &Record) -> Result<(
             "{seconds} 秒内没有结束，已被终止"
         )));
     };
-    group.is_over();
+    group.let_go();
     // What it left running in the background may hold the streams for ever.
     let said = tokio::time::timeout(LAST_WORDS, words).await;
     let said = said.ok().and_then(Result::ok).unwrap_or_default();
@@ -109,7 +109,7 @@ async fn tail(stream: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
 struct Group(Option<u32>);
 
 impl Group {
-    fn is_over(mut self) {
+    fn let_go(mut self) {
         self.0 = None;
     }
 }
@@ -124,16 +124,26 @@ impl Drop for Group {
     }
 }
 
+/// Makes a program for tests. Another process writes it: what this one has open for writing, a
+/// child that another test starts just then has, too, and what is open for writing is not run.
+#[cfg(test)]
+pub(super) fn write_program(path: &Path, text: &str) {
+    let written = std::process::Command::new("sh")
+        .args(["-c", "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\""])
+        .arg(path)
+        .arg(text)
+        .status();
+    assert!(written.expect("a shell").success(), "{}", path.display());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
 
     fn hook(name: &str, script: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("safeport-{name}-{}.sh", std::process::id()));
-        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("a script");
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("executable");
+        write_program(&path, &format!("#!/bin/sh\n{script}\n"));
         path
     }
 

@@ -145,9 +145,7 @@ impl Pebble {
             server.ip(),
             server.port()
         );
-        std::fs::write(&path, script).expect("a hook");
-        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(&path, executable).expect("executable");
+        super::hook::write_program(&path, &script);
         path
     }
 
@@ -553,4 +551,184 @@ async fn an_authority_that_is_away_or_a_stranger_is_told_and_what_is_there_stays
         })
         .await;
     running.stop().await;
+}
+
+/// An authority that makes accounts, gives no certificates, and suggests renewals.
+async fn busy_authority() -> SocketAddr {
+    use axum::http::{HeaderMap, StatusCode};
+    use axum::response::IntoResponse;
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
+    let address = socket.local_addr().expect("its address");
+    let url = move |path: &str| format!("http://{address}{path}");
+    let nonce = || [("replay-nonce", "bm9uY2U")];
+    let router = axum::Router::new()
+        .route(
+            "/dir",
+            get(move || async move {
+                axum::Json(serde_json::json!({
+                    "newNonce": url("/nonce"),
+                    "newAccount": url("/account"),
+                    "newOrder": url("/order"),
+                    "renewalInfo": url("/ari"),
+                }))
+            }),
+        )
+        .route("/nonce", get(move || async move { nonce() }))
+        .route(
+            "/account",
+            axum::routing::post(move |body: String| async move {
+                assert!(body.contains("signature"), "{body}");
+                let place = [("location", url("/account/1"))];
+                (StatusCode::CREATED, nonce(), place, "{}")
+            }),
+        )
+        .route(
+            "/order",
+            axum::routing::post(move || async move {
+                let problem = serde_json::json!({
+                    "type": "urn:ietf:params:acme:error:rateLimited",
+                    "detail": "too many certificates for hub.example.com",
+                });
+                let headers = [
+                    ("retry-after", "7200"),
+                    ("content-type", "application/problem+json"),
+                ];
+                (
+                    StatusCode::TOO_MANY_REQUESTS,
+                    nonce(),
+                    headers,
+                    problem.to_string(),
+                )
+            }),
+        )
+        .route(
+            "/ari/{certificate}",
+            get(
+                |UrlPath(certificate): UrlPath<String>, headers: HeaderMap| async move {
+                    assert!(certificate.contains('.'), "{certificate}");
+                    let agent = headers["user-agent"].to_str().expect("text");
+                    assert!(agent.starts_with("safeport/"), "{agent}");
+                    let info = serde_json::json!({ "suggestedWindow": {
+                        "start": "2027-01-02T04:00:00Z",
+                        "end": "2027-01-03T04:00:00Z",
+                    }});
+                    ([("retry-after", "21600")], axum::Json(info)).into_response()
+                },
+            ),
+        );
+    tokio::spawn(async move { axum::serve(socket, router).await });
+    address
+}
+
+fn config_at(directory: String, folder: &Path) -> AcmeConfig {
+    AcmeConfig {
+        names: vec!["hub.example.com".to_owned()],
+        keys: vec![Key::P256],
+        directory,
+        contact: None,
+        challenge: Challenge::Http01,
+        dns_hook: Some(folder.join("none")),
+        ca_file: None,
+        eab: None,
+    }
+}
+
+#[tokio::test]
+async fn an_authority_that_counts_is_left_alone_for_as_long_as_it_says() {
+    let folder = std::env::temp_dir().join(format!("safeport-acme-busy-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    let address = busy_authority().await;
+    let config = config_at(format!("http://{address}/dir"), &folder);
+    let desk = Arc::new(Shown::default());
+    let (acme, handle) = Acme::new(
+        Some(config),
+        keys(),
+        &folder,
+        desk.clone(),
+        Challenges::new(),
+    );
+    let task = tokio::spawn(acme.run());
+    let running = Running { handle, desk, task };
+    let failed = running
+        .until("refused", |state| {
+            state
+                .certificate(Key::P256)
+                .is_some_and(|one| one.trouble.is_some())
+        })
+        .await;
+    let one = failed.certificate(Key::P256).expect("one");
+    let trouble = one.trouble.as_ref().expect("trouble");
+    assert_eq!(trouble.code, "rate_limited");
+    assert!(
+        trouble.what.en.contains("too many certificates"),
+        "{trouble:?}"
+    );
+    let wait = one.next_attempt.expect("a next attempt") - trouble.at;
+    assert!((7199..=7201).contains(&wait), "{wait} s");
+    running.stop().await;
+    std::fs::remove_dir_all(&folder).expect("tidy");
+}
+
+#[tokio::test]
+async fn an_authority_is_asked_when_it_would_like_a_renewal() {
+    let folder = std::env::temp_dir().join(format!("safeport-acme-ari-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    let address = busy_authority().await;
+    let config = config_at(format!("http://{address}/dir"), &folder);
+    let keys = keys();
+    // A certificate that came earlier, with the key identifier of its authority in it.
+    let pair = KeyPair::from_pem(&keys.p256).expect("a key");
+    let authority = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
+    let mut params = CertificateParams::new(config.names.clone()).expect("parameters");
+    params.use_authority_key_identifier_extension = true;
+    let now = time::OffsetDateTime::now_utc();
+    params.not_before = now - time::Duration::days(1);
+    params.not_after = now + time::Duration::days(89);
+    let root = CertificateParams::new(Vec::new()).expect("parameters");
+    let issuer = rcgen::Issuer::new(root, authority);
+    let chain = params
+        .signed_by(&pair, &issuer)
+        .expect("a certificate")
+        .pem();
+    std::fs::create_dir_all(&folder).expect("a folder");
+    std::fs::write(folder.join("acme-p256.pem"), &chain).expect("written");
+    let shelf = shelf::Shelf::new(&folder);
+    let client = client::AuthorityClient::new(None).expect("a client");
+    account::open(&shelf, &config, &client)
+        .await
+        .expect("an account");
+
+    let desk = Arc::new(Shown::default());
+    let (acme, handle) = Acme::new(Some(config), keys, &folder, desk.clone(), Challenges::new());
+    assert_eq!(
+        desk.chain(Key::P256),
+        Some(chain),
+        "served from the first moment on"
+    );
+    let task = tokio::spawn(acme.run());
+    let running = Running { handle, desk, task };
+    let state = running
+        .until("told", |state| {
+            let held = state
+                .certificate(Key::P256)
+                .and_then(|one| one.held.as_ref());
+            held.is_some_and(|held| held.suggested.is_some())
+        })
+        .await;
+    let one = state.certificate(Key::P256).expect("one");
+    let window = one
+        .held
+        .as_ref()
+        .and_then(|held| held.suggested)
+        .expect("a window");
+    assert_eq!((window.start, window.end), (1_798_862_400, 1_798_948_800));
+    let at = one.next_attempt.expect("a next attempt");
+    assert!((window.start..window.end).contains(&at), "{at}");
+    let suggestion = one.suggestion.expect("when to ask again");
+    let pause = suggestion.again - suggestion.asked;
+    assert!((21_590..=21_600).contains(&pause), "{pause} s");
+    running.stop().await;
+    std::fs::remove_dir_all(&folder).expect("tidy");
 }

@@ -18,15 +18,15 @@ pub(super) use both;
 
 /// Why an attempt failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
+pub(super) struct Trouble {
     /// A stable word for programs; the list is in `docs/certificates.md`.
-    pub code: &'static str,
+    pub(super) code: &'static str,
     /// What happened.
-    pub what: Said,
+    pub(super) what: Said,
     /// What to do about it.
-    pub next: Said,
+    pub(super) next: Said,
     /// Seconds for which the authority wants to hear nothing.
-    pub retry_after: Option<u64>,
+    pub(super) retry_after: Option<u32>,
 }
 
 /// What was being asked of the authority.
@@ -408,7 +408,7 @@ impl Trouble {
     }
 
     /// With what the authority said about when to come back.
-    pub(super) fn bar(mut self, retry_after: Option<u64>) -> Trouble {
+    pub(super) fn bar(mut self, retry_after: Option<u32>) -> Trouble {
         self.retry_after = self.retry_after.or(retry_after);
         self
     }
