@@ -3,15 +3,15 @@
 use std::io::{self, IoSlice, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use mio::net::TcpStream;
 use safeport_broker::SessionId;
 use safeport_mqtt::Version;
-use safeport_net::attempt::{Attempt, Ending};
+use safeport_net::attempt::{Attempt, Ending, SentRecord};
 use safeport_net::{FirstBytes, Layer};
 
-use crate::limits::{SLICES, WRAP_AT_ONCE};
+use crate::limits::{LARGE_RECORD, LARGE_RECORD_WATCH, SLICES, WRAP_AT_ONCE};
 use crate::out_buffer::OutBuffer;
 use crate::pool::Pool;
 
@@ -47,6 +47,8 @@ pub(crate) struct Connection {
     gate: u32,
     /// the peer will send no more
     pub(crate) read_closed: bool,
+    /// it ended with an error
+    pub(crate) reset: bool,
     /// the broker wants to know when `out` is empty
     pub(crate) watch_drain: bool,
 }
@@ -124,6 +126,10 @@ pub(crate) struct Wrapped {
     sent: usize,
     /// said goodbye in the layer's own way
     closed: bool,
+    /// the longest record of data beyond [`LARGE_RECORD`] that was sent; 0 = none
+    largest: u16,
+    /// when, by the low bits of the loop's clock in milliseconds
+    largest_at: u32,
 }
 
 impl Wrapped {
@@ -138,7 +144,17 @@ impl Wrapped {
             raw,
             sent: 0,
             closed: false,
+            largest: 0,
+            largest_at: 0,
         })
+    }
+
+    /// The largest record of data, if it was large and sent within the last two seconds: a client
+    /// whose buffer it does not fit is gone by then. Told once.
+    pub(crate) fn take_large_record(&mut self, now: u32) -> Option<SentRecord> {
+        let before_end = Duration::from_millis(now.wrapping_sub(self.largest_at).into());
+        let bytes = std::mem::take(&mut self.largest);
+        (bytes > 0 && before_end <= LARGE_RECORD_WATCH).then_some(SentRecord { bytes, before_end })
     }
 }
 
@@ -180,17 +196,19 @@ impl Connection {
             gated: false,
             gate: 0,
             read_closed: false,
+            reset: false,
             watch_drain: false,
         }
     }
 
     /// Writes what waits, as much as the socket takes. Returns the bytes written, too.
-    pub(crate) fn flush(&mut self, pool: &mut Pool) -> io::Result<(Flushed, usize)> {
+    /// `now`: low bits of the loop's clock.
+    pub(crate) fn flush(&mut self, pool: &mut Pool, now: u32) -> io::Result<(Flushed, usize)> {
         let result = match &mut self.layer {
             None => flush_plain(&mut self.stream, &mut self.out),
             Some(wrapped) => {
                 let closing = matches!(self.state, State::Closing(_));
-                wrapped.flush(&mut self.stream, &mut self.out, closing)
+                wrapped.flush(&mut self.stream, &mut self.out, closing, now)
             }
         };
         if let Ok((flushed, _)) = &result {
@@ -213,11 +231,6 @@ impl Connection {
     /// compared here are never 2^31 apart.
     pub(crate) fn waits(&self, safe: u64) -> bool {
         self.gated && (self.gate.wrapping_sub(safe as u32) as i32) > 0
-    }
-
-    /// Whether TLS protects it.
-    pub(crate) fn is_tls(&self) -> bool {
-        self.layer.as_ref().is_some_and(|w| w.layer.is_tls())
     }
 
     /// Bytes that wait, wrapped or not.
@@ -264,6 +277,7 @@ impl Wrapped {
         stream: &mut TcpStream,
         out: &mut OutBuffer,
         closing: bool,
+        now: u32,
     ) -> io::Result<(Flushed, usize)> {
         let mut total = 0;
         loop {
@@ -283,7 +297,7 @@ impl Wrapped {
             self.raw = Vec::new();
             self.sent = 0;
             if !out.is_empty() {
-                self.wrap(out)?;
+                self.wrap(out, now)?;
             } else if closing && !self.closed {
                 self.closed = true;
                 self.layer.close(&mut self.raw);
@@ -294,7 +308,7 @@ impl Wrapped {
     }
 
     /// Wraps the next protocol bytes: as many packets as fit share records and frames.
-    fn wrap(&mut self, out: &mut OutBuffer) -> io::Result<()> {
+    fn wrap(&mut self, out: &mut OutBuffer, now: u32) -> io::Result<()> {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let used = out.gather(&mut slices);
         let taken = if let [only] = &slices[..used] {
@@ -315,6 +329,11 @@ impl Wrapped {
             joined.len()
         };
         out.advance(taken);
+        let longest = self.layer.record_size().unwrap_or(0);
+        let longest = longest.min(u16::try_from(taken).unwrap_or(u16::MAX));
+        if longest > LARGE_RECORD && longest > self.largest {
+            (self.largest, self.largest_at) = (longest, now);
+        }
         Ok(())
     }
 }

@@ -24,6 +24,9 @@ pub(crate) const FIRST_MESSAGE: usize = 4 << 10;
 /// not fit goes at once.
 pub(crate) const LARGE_RECORD: u16 = 1024;
 
+/// For so long: it fails on the first one that it reads.
+pub(crate) const LARGE_RECORD_WATCH: Duration = Duration::from_secs(2);
+
 /// Bytes waiting to be written to one connection at which it counts as congested: QoS 1 and 2
 /// then wait in the session's queue and QoS 0 in its own short one, with the broker's limits.
 pub(crate) const CONGESTED_AT: usize = 256 << 10;

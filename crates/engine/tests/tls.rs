@@ -626,6 +626,42 @@ fn a_client_that_distrusts_us_is_told_by_its_alert() {
 }
 
 #[test]
+fn a_client_that_goes_right_after_its_first_large_record_is_told_with_its_size() {
+    let hub = Hub::new();
+    let mut stream = tls(hub.tls);
+    connect(&mut stream);
+    // SUBSCRIBE to `big`, QoS 0, and its SUBACK.
+    stream
+        .write_all(b"\x82\x08\0\x01\0\x03big\0")
+        .expect("sent");
+    let mut suback = [0; 5];
+    stream.read_exact(&mut suback).expect("SUBACK");
+    let mut publisher = Client::connect(hub.plain, Version::V311, "publisher", true);
+    publisher.publish("big", &[7; 5000], false);
+    let mut large = [0; 5008];
+    stream.read_exact(&mut large).expect("PUBLISH");
+    drop(stream);
+    let attempt = hub.saw(|attempt| matches!(attempt.ending, Ending::Closed { .. }));
+    let Ending::Closed { stage, .. } = attempt.ending else {
+        unreachable!("looked for");
+    };
+    assert_eq!(stage, Stage::Established);
+    assert_eq!(attempt.client_id.as_deref(), Some("plug"));
+    let sent = attempt.tls.expect("facts").largest_sent.expect("a record");
+    assert_eq!(sent.bytes, 5008);
+    // Who goes without that is nobody's concern, and neither is who takes what it was sent.
+    let mut steady = tls(hub.tls);
+    connect(&mut steady);
+    drop(steady);
+    sleep(Duration::from_millis(100));
+    let list = hub.seen.0.lock().expect("a list");
+    assert!(
+        list.iter()
+            .all(|attempt| attempt.ending == Ending::Connected)
+    );
+}
+
+#[test]
 fn a_flood_of_silent_connections_makes_room_for_whoever_speaks() {
     let hub = Hub::with_handshakes(HandshakeLimits {
         most: 50,
@@ -844,9 +880,9 @@ fn sockets_are_swapped_fifty_times_under_tls_and_nobody_is_reset() {
         }
         for _ in 0..50 {
             let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
-            let new = socket.local_addr().expect("bound");
+            // The kernel takes connections to it from now on; the engine accepts them soon.
+            *current.lock().expect("an address") = socket.local_addr().expect("bound");
             handle.set_sockets("mqtts", vec![socket]).expect("replaced");
-            *current.lock().expect("an address") = new;
             answers(&mut steady);
         }
         over.store(true, Ordering::Relaxed);

@@ -144,9 +144,16 @@ impl EventLoop {
             return;
         };
         match (&connection.state, &connection.layer) {
-            (State::Live(_), _) => {
+            (State::Live(_), layer) => {
+                let ending = layer.as_ref().map(|wrapped| wrapped.layer.ending(error));
                 let line = format!("{}: {error}", self.describe(key));
                 self.journal.warn("layer", line, self.now);
+                let id = ConnectionId(key as u32);
+                if let Some(ending) = ending
+                    && let Some(attempt) = self.choked_attempt(id, ending)
+                {
+                    self.witness.saw(attempt);
+                }
             }
             (_, Some(wrapped)) => {
                 let ending = wrapped.layer.ending(error);

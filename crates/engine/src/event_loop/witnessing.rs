@@ -3,7 +3,7 @@
 use safeport_broker::{ConnectionId, DisconnectCause, Event};
 use safeport_mqtt::{Decoded, Packet, Version, decode};
 use safeport_net::FirstBytes;
-use safeport_net::attempt::{Attempt, Ending, Stage};
+use safeport_net::attempt::{Attempt, Ending, Stage, TlsFacts};
 
 use crate::connection::{Arrival, State};
 
@@ -91,6 +91,24 @@ impl EventLoop {
             Event::Disconnected {
                 connection,
                 client_id,
+                cause: DisconnectCause::Lost,
+            } => {
+                let key = connection.0 as usize;
+                let Some(lost) = self.connections.get(key) else {
+                    return;
+                };
+                let ending = Ending::Closed {
+                    stage: Stage::Established,
+                    reset: lost.reset,
+                };
+                if let Some(mut attempt) = self.choked_attempt(*connection, ending) {
+                    attempt.client_id = Some(client_id.clone());
+                    self.witness.saw(attempt);
+                }
+            }
+            Event::Disconnected {
+                connection,
+                client_id,
                 cause: DisconnectCause::TakenOver,
             } => {
                 if let Some(mut attempt) = self.late_attempt(*connection, Ending::TakenOver) {
@@ -111,6 +129,24 @@ impl EventLoop {
         if let Some(wrapped) = &mut connection.layer {
             attempt.tls = wrapped.layer.take_facts();
         }
+        Some(attempt)
+    }
+
+    /// Of an established connection that ended right after the first large record that it was
+    /// sent; of any other that ends there is nothing to tell.
+    pub(super) fn choked_attempt(&mut self, id: ConnectionId, ending: Ending) -> Option<Attempt> {
+        let now = self.time().0 as u32;
+        let connection = self.connections.get_mut(id.0 as usize)?;
+        let wrapped = connection.layer.as_mut()?;
+        let sent = wrapped.take_large_record(now)?;
+        let facts = TlsFacts {
+            record_size: wrapped.layer.record_size()?,
+            largest_sent: Some(sent),
+            ..TlsFacts::default()
+        };
+        let mut attempt = self.late_attempt(id, ending)?;
+        attempt.first = Some(FirstBytes::Tls);
+        attempt.tls = Some(Box::new(facts));
         Some(attempt)
     }
 

@@ -100,7 +100,7 @@ impl EventLoop {
         let may_leave = self.may_leave(key);
         let connection = &mut self.connections[key];
         if !connection.full && may_leave {
-            match connection.flush(&mut self.pool) {
+            match connection.flush(&mut self.pool, self.clock.0 as u32) {
                 Ok((flushed, written)) => {
                     self.io.bytes_sent += written as u64;
                     if flushed == Flushed::Partly {
@@ -171,7 +171,7 @@ impl EventLoop {
             if connection.full || matches!(connection.state, State::Dead) {
                 continue;
             }
-            match connection.flush(&mut self.pool) {
+            match connection.flush(&mut self.pool, self.clock.0 as u32) {
                 Ok((flushed, written)) => {
                     self.io.bytes_sent += written as u64;
                     match flushed {
@@ -289,6 +289,7 @@ impl EventLoop {
         {
             Some(State::Live(session)) => {
                 let (session, now) = (*session, self.time());
+                self.connections[key].reset = reset;
                 self.broker
                     .handle_closed(session, ConnectionId(key as u32), now);
             }
