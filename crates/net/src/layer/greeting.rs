@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use rustls::Error;
 
-use super::tls::{Tls, Traits};
+use super::tls::{Refusal, Tls, Traits};
 use crate::attempt::TlsFacts;
-use crate::hello::ClientHello;
+use crate::hello::{ClientHello, TLS12, TLS13};
 use crate::limits::{TLS_RECORD_PLAINTEXT, TLS_RECORD_WHOLE};
 use crate::{RecordSize, TlsService};
 
@@ -40,6 +40,7 @@ impl Greeting {
             Ok(None) => return None,
             Err(_) => None,
         };
+        let refusal = hello.as_ref().and_then(refusal);
         let begun = self.service.begin(hello.as_ref(), self.reached);
         let record = record_size(begun.record_size, hello.as_ref());
         let facts = Box::new(TlsFacts {
@@ -54,11 +55,26 @@ impl Greeting {
                 record,
                 facts,
                 challenge: begun.is_challenge,
+                refusal,
             },
         );
         Some(tls.map(|tls| (tls, std::mem::take(&mut self.bytes))))
     }
 }
+
+/// Why a client is refused before rustls sees its hello: rustls would name another reason, or none.
+fn refusal(hello: &ClientHello) -> Option<Refusal> {
+    if hello.highest_version() < TLS12 {
+        // Without signature_algorithms, which older versions do not have, rustls says
+        // handshake_failure, and a device then prints that no suite is shared.
+        return Some(Refusal::TooOld);
+    }
+    // The client tries again below what it can do, because it did not get through with that; we
+    // would have answered, so somebody is in between (RFC 7507).
+    (hello.suites.contains(&FALLBACK_SCSV) && !hello.speaks(TLS13)).then_some(Refusal::Fallback)
+}
+
+const FALLBACK_SCSV: u16 = 0x5600;
 
 /// Most plaintext of one record that we send.
 fn record_size(wanted: RecordSize, hello: Option<&ClientHello>) -> u16 {

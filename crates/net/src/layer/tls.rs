@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{AlertDescription, Error, HandshakeKind, ServerConfig};
+use rustls::{AlertDescription, Error, HandshakeKind, PeerIncompatible, ServerConfig};
 
 use super::{LayerError, Received};
 use crate::attempt::{Ending, Stage, TlsFacts};
@@ -28,6 +28,8 @@ pub(super) struct Tls {
     alert: Option<u8>,
     /// Nothing follows its handshake.
     challenge: bool,
+    /// There will be no handshake.
+    refusal: Option<Refusal>,
 }
 
 /// What the ClientHello decided.
@@ -35,6 +37,34 @@ pub(super) struct Traits {
     pub(super) record: u16,
     pub(super) facts: Box<TlsFacts>,
     pub(super) challenge: bool,
+    pub(super) refusal: Option<Refusal>,
+}
+
+/// What no handshake is begun with.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Refusal {
+    /// TLS 1.2 is the oldest that is spoken.
+    TooOld,
+    /// It could do better.
+    Fallback,
+}
+
+impl Refusal {
+    fn alert(self) -> AlertDescription {
+        match self {
+            Refusal::TooOld => AlertDescription::ProtocolVersion,
+            Refusal::Fallback => AlertDescription::InappropriateFallback,
+        }
+    }
+
+    fn error(self) -> Error {
+        match self {
+            Refusal::TooOld => PeerIncompatible::Tls12NotOffered.into(),
+            Refusal::Fallback => Error::General(
+                "the client fell back to TLS 1.2, although both sides know TLS 1.3".into(),
+            ),
+        }
+    }
 }
 
 /// How far the end of a connection has come.
@@ -65,6 +95,7 @@ impl Tls {
             flights: 0,
             alert: None,
             challenge: traits.challenge,
+            refusal: traits.refusal,
         })
     }
 
@@ -124,6 +155,12 @@ impl Tls {
     ) -> Result<Received, LayerError> {
         if self.end == End::Over {
             return Ok(Received::Closed);
+        }
+        if let Some(refusal) = self.refusal {
+            self.end = End::Over;
+            self.alert = Some(refusal.alert().into());
+            raw_out.extend_from_slice(&alert_in_clear(refusal.alert()));
+            return Err(refusal.error().into());
         }
         let first = self.flights == 0 && self.is_handshaking();
         self.unfinished.extend_from_slice(raw);

@@ -372,6 +372,30 @@ fn a_client_that_is_asked_for_another_share_has_seen_no_certificate_yet() {
 const ALERT: u8 = 21;
 
 #[test]
+fn who_knows_no_newer_version_or_hides_it_is_refused_with_the_alert_for_that() {
+    let good = tasmota_client_hello("plug.lan");
+    let suite = good.windows(2).position(|w| w == [0xc0, 0x2f]).unwrap();
+    // TLS 1.1, with and without the extension that only newer versions have.
+    let mut old = good.clone();
+    old[10] = 2;
+    let mut older = old.clone();
+    let signatures = older.windows(4).position(|w| w == [0, 0x0d, 0, 4]).unwrap();
+    older[signatures + 1] = 0x7d;
+    // TLS_FALLBACK_SCSV in place of the suite: it is judged before the suites are.
+    let mut fallen = good.clone();
+    fallen[suite..suite + 2].copy_from_slice(&[0x56, 0]);
+    for (hello, alert) in [(old, 70), (older, 70), (fallen, 86)] {
+        let mut server = server();
+        let (received, out) = feed(&mut server, &hello);
+        let error = received.unwrap_err();
+        assert_eq!(records(&out), [(ALERT, &[2, alert][..])], "{error}");
+        let ending = server.ending(&error);
+        assert!(matches!(ending, Ending::Failed { alert: Some(told), .. } if told == alert));
+        assert!(server.take_facts().unwrap().hello.is_some());
+    }
+}
+
+#[test]
 fn what_is_no_hello_is_refused_with_an_alert() {
     // A record that says handshake and holds none; a heartbeat that asks for more than it sends.
     for (raw, alert) in [
