@@ -314,9 +314,7 @@ impl Running {
     /// What is presented and what is not, for the commands beside the server.
     fn write_down(&mut self) {
         let presented = &self.parts.presented;
-        let chains = presented
-            .certificates()
-            .presented(Choice::Auto);
+        let chains = presented.certificates().presented(Choice::Auto);
         let since = |origin: &str, pem: &str| {
             let known = self
                 .written
@@ -407,7 +405,9 @@ fn tell(renewed: &Renewed) {
 }
 
 fn date(at: SystemTime) -> String {
-    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = at
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     time::stamp(since.as_secs())
 }
 
@@ -422,8 +422,11 @@ fn prepare(ca: &mut PrivateCa) -> Result<String, PkiError> {
 
 /// Whether it is time again. By the wall clock, since that is what certificates end by: one that was
 /// set makes it time, too.
-fn is_due(last: Option<SystemTime>, now: SystemTime, interval: Duration) -> bool {
-    last.is_none_or(|last| now.duration_since(last).map_or(true, |gone| gone >= interval))
+pub(super) fn is_due(last: Option<SystemTime>, now: SystemTime, interval: Duration) -> bool {
+    last.is_none_or(|last| {
+        now.duration_since(last)
+            .map_or(true, |gone| gone >= interval)
+    })
 }
 
 /// As in settings.

@@ -7,6 +7,8 @@ mod keeper;
 mod pins;
 mod presented;
 mod rotation;
+#[cfg(test)]
+mod tests;
 
 use std::time::SystemTime;
 

@@ -84,7 +84,9 @@ impl Prepared {
     fn profile(&self, listener: Listener) -> TlsProfile {
         let mut profiles = self.profiles.iter();
         let found = profiles.find(|(of, _)| *of == listener);
-        found.map(|(_, profile)| profile.clone()).unwrap_or_default()
+        found
+            .map(|(_, profile)| profile.clone())
+            .unwrap_or_default()
     }
 
     /// Leaves out the chains from files.
@@ -324,7 +326,10 @@ pub(super) fn acme_on_disk(
     [(Key::Rsa, &keys.rsa), (Key::P256, &keys.p256)]
         .into_iter()
         .filter_map(|(key, private)| {
-            let path = folder.pki().join("acme").join(format!("acme-{}.pem", key.word()));
+            let path = folder
+                .pki()
+                .join("acme")
+                .join(format!("acme-{}.pem", key.word()));
             let chain = std::fs::read(path).ok()?;
             Chain::from_pem(Origin::Acme, &chain, private.as_bytes(), &roots, now).ok()
         })
