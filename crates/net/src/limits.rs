@@ -31,7 +31,7 @@ pub const HELLO_BYTES: usize = 16 * 1024;
 /// A client with the smallest fragment, 512 bytes, needs 33 for the longest hello.
 pub const HELLO_RECORDS: usize = 64;
 
-/// TLS 1.2 sessions remembered for clients that resume without tickets, per process.
+/// TLS 1.2 sessions remembered for clients that resume without tickets, per listener.
 /// The oldest is forgotten when it is full, and that client pays a full handshake.
 pub const TLS_SESSIONS: usize = 1024;
 

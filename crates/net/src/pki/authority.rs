@@ -6,14 +6,10 @@
 //! use SHA-256, the one hash that a BearSSL profile for small devices has.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{Issuer, KeyPair};
-use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
-use rustls::server::ServerSessionMemoryCache;
 
 use super::certificate::Certificate;
 use super::chain::Chain;
@@ -21,11 +17,10 @@ use super::error::PkiError;
 use super::files::{CA_FIX, Folder, Root};
 use super::fingerprint::Fingerprints;
 use super::issue;
-use super::key::{self, ServerKey};
-use super::leaf::{Leaf, LeafByClientHello};
+use super::key::ServerKey;
+use super::leaf::Leaf;
 use super::secret::SecretKey;
 use super::validity::{CLOCK_JITTER, CLOCK_OVERFLOW, RENEW_BEFORE, RENEW_ROOT_BEFORE, Validity};
-use crate::limits::TLS_SESSIONS;
 
 /// A private authority and the two server certificates it has issued.
 ///
@@ -41,7 +36,6 @@ pub struct PrivateCa {
     issuer: Issuer<'static, KeyPair>,
     rsa: Leaf,
     p256: Leaf,
-    serving: Arc<LeafByClientHello>,
 }
 
 /// What [`PrivateCa::ensure_leaf`] had to make.
@@ -95,16 +89,13 @@ impl PrivateCa {
             .map_err(|e| folder.broken("ca.pem", e.to_string(), CA_FIX))?;
         let rsa = Leaf::open(&folder, ServerKey::Rsa)?;
         let p256 = Leaf::open(&folder, ServerKey::P256)?;
-        let mut ca = PrivateCa {
+        Ok(PrivateCa {
             folder,
             root,
             issuer,
             rsa,
             p256,
-            serving: Arc::default(),
-        };
-        ca.serve()?;
-        Ok(ca)
+        })
     }
 
     /// The root certificate, for devices that are given an authority to trust (ESPHome
@@ -170,7 +161,6 @@ impl PrivateCa {
                 renewed.leaves.push((leaf.kind(), fresh.until));
             }
         }
-        self.serve()?;
         Ok(renewed)
     }
 
@@ -267,7 +257,7 @@ impl PrivateCa {
             };
             leaf.issue(&self.folder, &self.issuer, &names, &fresh)?;
         }
-        self.serve()
+        Ok(())
     }
 
     fn leaf(&self, which: ServerKey) -> &Leaf {
@@ -282,46 +272,6 @@ impl PrivateCa {
             ServerKey::Rsa => &mut self.rsa,
             ServerKey::P256 => &mut self.p256,
         }
-    }
-
-    /// The TLS profile for device listeners.
-    ///
-    /// TLS 1.2 and 1.3; the P-256 certificate for clients that can use it, else RSA, with or
-    /// without SNI; ALPN `mqtt` and `http/1.1`, or none; tickets for 1.2 and one per 1.3
-    /// handshake; handshake records whole; no client certificates.
-    ///
-    /// # Errors
-    ///
-    /// [`PkiError::NoLeaf`] before the first [`PrivateCa::ensure_leaf`].
-    pub fn server_config(&self) -> Result<Arc<ServerConfig>, PkiError> {
-        for leaf in [&self.rsa, &self.p256] {
-            if !leaf.is_issued() {
-                return Err(PkiError::NoLeaf {
-                    path: leaf.certificate_path(&self.folder),
-                });
-            }
-        }
-        let failed = |e: rustls::Error| self.folder.cannot_make("a TLS configuration", e);
-        let mut config = ServerConfig::builder_with_provider(key::provider())
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-            .map_err(failed)?
-            .with_no_client_auth()
-            .with_cert_resolver(self.serving.clone());
-        config.alpn_protocols = vec![b"mqtt".to_vec(), b"http/1.1".to_vec()];
-        config.ticketer = aws_lc_rs::Ticketer::new().map_err(failed)?;
-        config.session_storage = ServerSessionMemoryCache::new(TLS_SESSIONS);
-        // Each ticket costs a write and bytes; a device resumes with the newest one only.
-        config.send_tls13_tickets = 1;
-        Ok(Arc::new(config))
-    }
-
-    fn serve(&mut self) -> Result<(), PkiError> {
-        if self.rsa.is_issued() && self.p256.is_issued() {
-            let rsa = self.rsa.certified(&self.folder)?;
-            let p256 = self.p256.certified(&self.folder)?;
-            self.serving.serve(rsa, p256);
-        }
-        Ok(())
     }
 }
 

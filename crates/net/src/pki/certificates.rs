@@ -21,18 +21,18 @@ struct Sources {
     challenges: Vec<(String, Arc<Chain>)>,
 }
 
-/// Which certificates a listener prefers. The private ones always stand behind them: some
-/// certificate is better than none, and they are the ones with the names of this network.
+/// Which certificates a listener prefers. The private ones always stand behind them, since some
+/// certificate is better than none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Choice {
-    /// Files before ACME before private.
+    /// All of them by name; files before ACME before private where the name does not decide.
     #[default]
     Auto,
     /// Nothing but the private ones.
     Private,
-    /// Files.
+    /// Files; private ones only for clients that can use none of these.
     Files,
-    /// ACME.
+    /// ACME; private ones only for clients that can use none of these.
     Acme,
 }
 
@@ -87,13 +87,15 @@ impl Certificates {
     /// Of the chains that carry the name it asked for, the first that it can verify; else the
     /// first of all that it can verify, which without SNI is the default; else the first whose
     /// key at least it can use, since a client may pin that or not look; else a private RSA one.
-    /// The order is that of `choice`, and within one source that of cost: P-256 before RSA.
+    /// The order is that of `choice`, and within one source that of cost: P-256 before RSA. Where
+    /// `choice` names files or ACME, a private chain counts as worse than all of those that the
+    /// client can use as well, whatever its names.
     pub fn choose(&self, offer: &Offer<'_>, choice: Choice) -> Option<Arc<Chain>> {
         let sources = self.read();
         if let Some(chain) = sources.challenge(offer) {
             return Some(chain.clone());
         }
-        best(sources.candidates(choice), offer).cloned()
+        best(sources.candidates(choice), choice, offer).cloned()
     }
 
     /// All that a listener with `choice` may present, in its order.
@@ -150,6 +152,7 @@ impl Sources {
 /// The best of `candidates` for one client, as [`Certificates::choose`] says.
 pub(super) fn best<'a>(
     candidates: impl Iterator<Item = &'a Arc<Chain>>,
+    choice: Choice,
     offer: &Offer<'_>,
 ) -> Option<&'a Arc<Chain>> {
     let reached = match offer.server_name {
@@ -157,20 +160,19 @@ pub(super) fn best<'a>(
         Some(_) => None,
     };
     let wanted = offer.server_name.or(reached.as_deref());
+    let others_wanted = matches!(choice, Choice::Files | Choice::Acme);
     let rank = |chain: &Arc<Chain>| {
-        let matches = wanted.is_some_and(|name| chain.matches(name));
+        let is_private = *chain.origin() == Origin::Private;
         let ability = if chain.can_verify(offer).is_ok() {
             Ability::Everything
         } else if offer.takes_key(chain.key()).is_ok() {
             Ability::Key
         } else {
-            Ability::Nothing
+            // No handshake will be made of it: the one that a pinned fingerprint knows.
+            return (Ability::Nothing, false, !(is_private && chain.is_rsa()));
         };
-        let last_resort = *chain.origin() == Origin::Private && chain.is_rsa();
-        match ability {
-            Ability::Nothing => (ability, !last_resort),
-            _ => (ability, !matches),
-        }
+        let matches = wanted.is_some_and(|name| chain.matches(name));
+        (ability, is_private && others_wanted, !matches)
     };
     // Of those that are alike, `min_by_key` takes the first.
     candidates.min_by_key(|chain| rank(chain))

@@ -162,7 +162,8 @@ pub enum ChainError {
     },
     /// An issuer is missing. No device fetches it.
     #[error(
-        "{file} is not complete: the certificate of `{missing}`, which issued {last}, is missing; append it{from}, or if `{missing}` is a root of your own, name its file in `tls.ca_file`. Devices do not fetch it (Tasmota error 62, mbedTLS -0x2700)"
+        "{file} is not complete: the certificate of `{missing}`, which issued {last}, is missing; append it{}, or if `{missing}` is a root of your own, name its file in `tls.ca_file`. Devices do not fetch it (Tasmota error 62, mbedTLS -0x2700)",
+        where_from(.address.as_deref())
     )]
     Incomplete {
         /// The file.
@@ -171,8 +172,8 @@ pub enum ChainError {
         last: Place,
         /// The issuer that is missing.
         missing: String,
-        /// Where to get it, in words, if the certificate says so.
-        from: String,
+        /// Where to get it (DER form), if the certificate says so.
+        address: Option<String>,
     },
     /// A certificate is over.
     #[error(
@@ -183,7 +184,7 @@ pub enum ChainError {
         file: String,
         /// The certificate.
         certificate: Place,
-        /// Its last moment.
+        /// Its last moment, as `2026-11-22 17:05:09Z`.
         ended: String,
     },
     /// A certificate has not begun.
@@ -195,7 +196,7 @@ pub enum ChainError {
         file: String,
         /// The certificate.
         certificate: Place,
-        /// Its first moment.
+        /// Its first moment, as `2026-11-22 17:05:09Z`.
         begins: String,
     },
     /// A certificate that signed itself stands for the server.
@@ -252,17 +253,25 @@ pub enum ChainError {
         /// Its key.
         key: KeyKind,
     },
-    /// A key or signature of a kind that nobody here knows.
+    /// A key of a kind that nobody here knows.
     #[error(
-        "{certificate} in {file} has {what} of a kind that TLS clients do not know; have it issued with RSA 2048 or ECDSA P-256, and SHA-256"
+        "{certificate} in {file} has a key of a kind that TLS clients do not know; have it issued with RSA 2048 or ECDSA P-256, and SHA-256"
     )]
-    UnknownKind {
+    UnknownKey {
         /// The file.
         file: String,
         /// The certificate.
         certificate: Place,
-        /// `a key` or `a signature`.
-        what: &'static str,
+    },
+    /// A signature of a kind that nobody here knows.
+    #[error(
+        "{certificate} in {file} has a signature of a kind that TLS clients do not know; have it issued with RSA 2048 or ECDSA P-256, and SHA-256"
+    )]
+    UnknownSignature {
+        /// The file.
+        file: String,
+        /// The certificate.
+        certificate: Place,
     },
     /// Its extended key usage leaves servers out.
     #[error(
@@ -294,4 +303,10 @@ pub enum ChainError {
         /// The certificate.
         certificate: Place,
     },
+}
+
+fn where_from(address: Option<&str>) -> String {
+    address.map_or_else(String::new, |url| {
+        format!(" (it can be had from {url}; `openssl x509 -inform der` turns it into PEM)")
+    })
 }

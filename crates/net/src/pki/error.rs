@@ -76,12 +76,6 @@ pub enum PkiError {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// There is no certificate yet.
-    #[error("{} does not exist yet; issue it with `ensure_leaf` first", .path.display())]
-    NoLeaf {
-        /// The certificate that is missing.
-        path: PathBuf,
-    },
     /// Making a key or a certificate failed.
     #[error("cannot make {}: {what}; report this line, it should not happen", .path.display())]
     Make {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::certificate::KeyKind;
-use super::certificates::best;
+use super::certificates::{Choice, best};
 use super::chain::{Anchor, AnchorKind, Chain};
 use super::fingerprint::Fingerprint;
 use super::offer::{Offer, WhyNot};
@@ -132,16 +132,27 @@ impl Condition {
 }
 
 /// The verdict for every kind of device that this project knows. `chains` are those that a listener
-/// presents, in its order ([`super::Certificates::presented`]); `host` is the name or address that
+/// presents by its `choice`, in its order ([`super::Certificates::presented`]); `host` is the name or address that
 /// devices are told; `now` is the clock of the server.
-pub fn families(chains: &[Arc<Chain>], host: Option<&str>, now: SystemTime) -> Vec<FamilyVerdict> {
-    let case = Case { chains, host, now };
+pub fn families(
+    chains: &[Arc<Chain>],
+    choice: Choice,
+    host: Option<&str>,
+    now: SystemTime,
+) -> Vec<FamilyVerdict> {
+    let case = Case {
+        chains,
+        choice,
+        host,
+        now,
+    };
     let profiles = profiles::ALL.iter();
     profiles.map(|profile| case.judge(profile)).collect()
 }
 
 struct Case<'a> {
     chains: &'a [Arc<Chain>],
+    choice: Choice,
     host: Option<&'a str>,
     now: SystemTime,
 }
@@ -155,7 +166,8 @@ impl Case<'_> {
                 ServerName::NamesOnly if address.is_none() => self.host,
                 ServerName::NamesOnly | ServerName::Never => None,
             },
-            reached: address,
+            // A small stack that sends no name has none to compare either.
+            reached: address.filter(|_| !matches!(profile.names, Names::NeedsDns)),
             ..profile.offer
         };
         let mut verdict = FamilyVerdict {
@@ -163,7 +175,7 @@ impl Case<'_> {
             can: false,
             why: Reason::NoCertificate,
             conditions: Vec::new(),
-            served: best(self.chains.iter(), &offer).cloned(),
+            served: best(self.chains.iter(), self.choice, &offer).cloned(),
         };
         if let Some(chain) = verdict.served.clone() {
             match self.reason_for(profile, &offer, &chain) {

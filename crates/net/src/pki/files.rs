@@ -15,6 +15,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::certificate::{Certificate, time};
 use super::error::PkiError;
 use super::key::ServerKey;
+use super::read::stamp;
 use crate::limits::PEM_FILE;
 
 #[derive(Debug, Clone)]
@@ -197,7 +198,7 @@ impl Folder {
             return Ok(());
         }
         let parsed = Certificate::parse(&root.der);
-        let end = parsed.map(|root| root.x509.validity().not_after.to_string());
+        let end = parsed.map(|root| stamp(root.x509.validity().not_after));
         Err(PkiError::Ended {
             path: self.path("ca.pem"),
             ended: end.unwrap_or_default(),

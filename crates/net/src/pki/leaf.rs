@@ -1,16 +1,10 @@
-//! A server certificate with its key, and the choice between two of them per ClientHello.
+//! A server key of the authority, its certificate, and the key that will follow it.
 
-use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use rcgen::{Issuer, KeyPair, PublicKeyData};
-use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
-use rustls::{CipherSuite, NamedGroup, SignatureScheme};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::certificate::{KeyKind, dns_names, time};
@@ -58,14 +52,6 @@ impl Leaf {
 
     pub(super) fn kind(&self) -> ServerKey {
         self.kind
-    }
-
-    pub(super) fn is_issued(&self) -> bool {
-        self.pem.is_some()
-    }
-
-    pub(super) fn certificate_path(&self, folder: &Folder) -> PathBuf {
-        folder.path(&self.certificate_name())
     }
 
     fn certificate_name(&self) -> String {
@@ -179,17 +165,6 @@ impl Leaf {
         Ok(())
     }
 
-    /// The certificate chain and its key, in the form that rustls serves.
-    pub(super) fn certified(&self, folder: &Folder) -> Result<Arc<CertifiedKey>, PkiError> {
-        let name = self.certificate_name();
-        let key = PrivateKeyDer::try_from(self.key.serialized_der().to_vec())
-            .map_err(|e| folder.cannot_make(&name, e))?;
-        let key =
-            aws_lc_rs::sign::any_supported_type(&key).map_err(|e| folder.cannot_make(&name, e))?;
-        let chain = self.der().into_iter().collect();
-        Ok(Arc::new(CertifiedKey::new(chain, key)))
-    }
-
     /// The certificate and its key as a chain that ends at `root`; `None` before there is one.
     pub(super) fn chain(&self, root: &str) -> Option<Chain> {
         let key = PrivateKeyDer::try_from(self.key.serialized_der()).ok()?;
@@ -222,81 +197,6 @@ fn fingerprints(key: &KeyPair) -> Fingerprints {
     let (exponent, modulus) = numbers.expect("checked when the key was read or made");
     Fingerprints::of(exponent, modulus)
 }
-
-/// Gives each client the cheapest certificate that it can use. Both can be exchanged while
-/// listeners serve.
-#[derive(Debug, Default)]
-pub(super) struct LeafByClientHello {
-    leaves: RwLock<Option<Leaves>>,
-}
-
-#[derive(Debug)]
-struct Leaves {
-    rsa: Arc<CertifiedKey>,
-    p256: Arc<CertifiedKey>,
-}
-
-impl LeafByClientHello {
-    pub(super) fn serve(&self, rsa: Arc<CertifiedKey>, p256: Arc<CertifiedKey>) {
-        let mut leaves = self.leaves.write().unwrap_or_else(PoisonError::into_inner);
-        *leaves = Some(Leaves { rsa, p256 });
-    }
-}
-
-impl ResolvesServerCert for LeafByClientHello {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let leaves = self.leaves.read().unwrap_or_else(PoisonError::into_inner);
-        let leaves = leaves.as_ref()?;
-        Some(if takes_p256(&hello) {
-            leaves.p256.clone()
-        } else {
-            leaves.rsa.clone()
-        })
-    }
-}
-
-fn takes_p256(hello: &ClientHello<'_>) -> bool {
-    let schemes = hello.signature_schemes();
-    if !schemes.contains(&SignatureScheme::ECDSA_NISTP256_SHA256) {
-        return false;
-    }
-    // Nothing else would do, so this is its only chance.
-    if !schemes.iter().any(|scheme| RSA_SCHEMES.contains(scheme)) {
-        return true;
-    }
-    let suites = hello.cipher_suites();
-    // Which version will be agreed is not shown here. A client that lists suites of TLS 1.2 may
-    // end there, where the suite has to name ECDSA.
-    let may_use_tls12 = suites.iter().any(|suite| !is_tls13_or_signal(*suite));
-    let suites_allow = !may_use_tls12 || suites.iter().any(|suite| ECDSA_SUITES.contains(suite));
-    // For TLS 1.2 the groups limit the curve of the certificate too (RFC 8422 §5.1.1).
-    let groups_allow = hello
-        .named_groups()
-        .is_none_or(|groups| groups.contains(&NamedGroup::secp256r1));
-    suites_allow && groups_allow
-}
-
-/// Suites of TLS 1.3 (0x13..), GREASE (RFC 8701) and the two signalling values.
-fn is_tls13_or_signal(suite: CipherSuite) -> bool {
-    let number = u16::from(suite);
-    let is_grease = number & 0x0f0f == 0x0a0a && number >> 8 == number & 0xff;
-    number >> 8 == 0x13 || is_grease || number == 0x00ff || number == 0x5600
-}
-
-const RSA_SCHEMES: [SignatureScheme; 6] = [
-    SignatureScheme::RSA_PKCS1_SHA256,
-    SignatureScheme::RSA_PKCS1_SHA384,
-    SignatureScheme::RSA_PKCS1_SHA512,
-    SignatureScheme::RSA_PSS_SHA256,
-    SignatureScheme::RSA_PSS_SHA384,
-    SignatureScheme::RSA_PSS_SHA512,
-];
-
-const ECDSA_SUITES: [CipherSuite; 3] = [
-    CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-    CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-    CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-];
 
 const LEAF_LOST: &str = "give devices that pin the fingerprint the new one";
 const FIX: &str = "remove it: it is issued again with the same key";

@@ -13,6 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::SigningKey;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::GeneralName;
+use x509_parser::time::ASN1Time;
 
 use super::certificate::{Certificate, Hash, KeyKind, SignatureKind, name_of};
 use super::chain::{Anchor, AnchorKind, Chain, ChainNote, Origin};
@@ -250,14 +251,18 @@ impl Files {
     fn check_kinds(&self, certificate: &Certificate<'_>, at: usize) -> Result<(), ChainError> {
         let (file, place) = (self.chain.clone(), place(certificate, at));
         let x509 = &certificate.x509;
-        let unknown = |what| ChainError::UnknownKind {
-            file: self.chain.clone(),
-            certificate: place.clone(),
-            what,
+        let Some(key) = KeyKind::of(x509.public_key()) else {
+            return Err(ChainError::UnknownKey {
+                file,
+                certificate: place,
+            });
         };
-        let key = KeyKind::of(x509.public_key()).ok_or_else(|| unknown("a key"))?;
-        let signature =
-            SignatureKind::of(&x509.signature_algorithm).ok_or_else(|| unknown("a signature"))?;
+        let Some(signature) = SignatureKind::of(&x509.signature_algorithm) else {
+            return Err(ChainError::UnknownSignature {
+                file,
+                certificate: place,
+            });
+        };
         if matches!(key, KeyKind::Rsa(..2048)) {
             return Err(ChainError::ShortKey {
                 file,
@@ -289,7 +294,7 @@ impl Files {
             return Err(ChainError::Expired {
                 file,
                 certificate: place,
-                ended: dates.not_after.to_string(),
+                ended: stamp(dates.not_after),
             });
         }
         // A clock that was never set says nothing about a beginning.
@@ -297,7 +302,7 @@ impl Files {
             return Err(ChainError::NotYetValid {
                 file,
                 certificate: place,
-                begins: dates.not_before.to_string(),
+                begins: stamp(dates.not_before),
             });
         }
         Ok(())
@@ -308,9 +313,7 @@ impl Files {
             file: self.chain.clone(),
             last: place(last, at),
             missing: name_of(last.x509.issuer()),
-            from: issuer_address(last).map_or_else(String::new, |url| {
-                format!(" (it can be had from {url}; `openssl x509 -inform der` turns it into PEM)")
-            }),
+            address: issuer_address(last),
         }
     }
 }
@@ -331,6 +334,13 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, ChainError> {
         });
     }
     Ok(bytes)
+}
+
+/// UTC, without names of months, which would be those of one language.
+pub(super) fn stamp(moment: ASN1Time) -> String {
+    let moment = moment.to_datetime();
+    let (date, (hour, minute, second)) = (moment.date(), moment.to_hms());
+    format!("{date} {hour:02}:{minute:02}:{second:02}Z")
 }
 
 fn place(certificate: &Certificate<'_>, at: usize) -> Place {

@@ -148,7 +148,10 @@ impl TlsService {
     /// that could not be read, which rustls is left to refuse.
     pub(crate) fn begin(&self, hello: Option<&ClientHello>, reached: Option<IpAddr>) -> Begun {
         let mut offer = hello.map_or_else(Offer::default, Offer::from);
-        offer.reached = reached;
+        // A small stack that sends no name has none to compare either (ESPEasy with an address as
+        // its broker), so the address decides nothing for it.
+        let is_small = hello.is_some_and(|hello| hello.max_fragment.is_some());
+        offer.reached = reached.filter(|_| !is_small);
         let mut state = self.state();
         let record_size = state.profile.record_size;
         let Some(chain) = self.0.certificates.choose(&offer, state.profile.choice) else {

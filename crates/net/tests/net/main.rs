@@ -6,10 +6,16 @@ mod authority;
 mod bind;
 #[cfg(unix)]
 mod chains;
+#[cfg(unix)]
+mod choice;
+#[cfg(unix)]
+mod families;
 mod folder;
 mod lab;
 mod peer;
 #[cfg(unix)]
 mod renewal;
+#[cfg(unix)]
+mod service;
 mod tls;
 mod websocket;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use safeport_net::PrivateCa;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -34,7 +36,17 @@ impl Authority {
     }
 
     fn config(&self) -> Arc<ServerConfig> {
-        self.ca.server_config().expect("a certificate")
+        let read = |name| std::fs::read(self.folder.join(name)).expect("a file");
+        let (chain, key) = (read("server-p256.pem"), read("server-p256.key"));
+        let chain = CertificateDer::from_pem_slice(&chain).expect("a certificate");
+        let key = PrivateKeyDer::from_pem_slice(&key).expect("a key");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![chain], key);
+        Arc::new(config.expect("a key of this certificate"))
     }
 }
 

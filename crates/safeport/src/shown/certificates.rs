@@ -38,7 +38,12 @@ pub struct View<'a> {
     pub ca: &'a PrivateCa,
     /// The data folder.
     pub folder: &'a DataFolder,
-    /// The host that devices are told for each listener, where one is known.
+    fn same(some: &[Arc<Chain>], others: &[Arc<Chain>]) -> bool {
+    let pairs = some.iter().zip(others);
+    some.len() == others.len() && pairs.map(|(a, b)| a.der() == b.der()).all(|same| same)
+}
+
+/// The host that devices are told for each listener, where one is known.
     pub hosts: &'a [(Listener, String)],
     /// The moment that days are counted from.
     pub now: SystemTime,
@@ -95,6 +100,7 @@ impl View<'_> {
     /// All of it for people.
     pub fn text(&self, texts: &Texts) -> String {
         let mut text = String::new();
+        let mut before: Option<Row> = None;
         for row in self.rows() {
             let name = row.listener.name();
             text.push_str(&say!(
@@ -103,8 +109,17 @@ impl View<'_> {
                 listener = name,
                 setting = setting_word(row.setting)
             ));
-            for chain in &row.chains {
-                text.push_str(&self.chain_text(chain, texts));
+            match &before {
+                Some(other) if same(&other.chains, &row.chains) => {
+                    text.push_str("\n  ");
+                    let name = other.listener.name();
+                    text.push_str(&say!(texts, "cert-same-as", listener = name));
+                }
+                _ => {
+                    for chain in &row.chains {
+                        text.push_str(&self.chain_text(chain, texts));
+                    }
+                }
             }
             if row.chains.is_empty() {
                 text.push_str("\n  -");
@@ -119,6 +134,7 @@ impl View<'_> {
                 text.push_str(&families::line(&verdict, texts));
             }
             text.push_str("\n\n");
+            before = Some(row);
         }
         let refused = self.refusals(texts);
         if !refused.is_empty() {
@@ -180,7 +196,8 @@ impl View<'_> {
     /// Those kinds of device that come to a listener, and whether they can connect.
     fn families(&self, row: &Row) -> Vec<FamilyVerdict> {
         let web = matches!(row.listener, Listener::Http | Listener::Https);
-        let mut all = pki::families(&row.chains, self.host(row.listener), self.now);
+        let choice = choice(self.settings, row.listener);
+        let mut all = pki::families(&row.chains, choice, self.host(row.listener), self.now);
         all.retain(|verdict| match verdict.route {
             Route::Browser | Route::Phone => web,
             Route::TasmotaEsp32Fingerprint
