@@ -64,7 +64,7 @@ impl EventLoop {
             listener.open.fetch_add(1, Ordering::Relaxed);
             let arrival = Arrival::now(peer, self.now);
             if listener.carries == Carries::Tls {
-                return self.to_door(stream, index, arrival, Vec::new());
+                return self.knock(stream, index, arrival, Vec::new());
             }
             // Not read yet: if the first packet is there already, the event queue says so in the
             // next turn; if it is not, which is as likely, reading now would be in vain.
@@ -87,7 +87,7 @@ impl EventLoop {
     }
 
     /// Whoever speaks TLS shakes hands at the door. `early` was read already.
-    fn to_door(&mut self, stream: TcpStream, index: u8, arrival: Box<Arrival>, early: Vec<u8>) {
+    fn knock(&mut self, stream: TcpStream, index: u8, arrival: Box<Arrival>, early: Vec<u8>) {
         let come_in = arrival.clone();
         let visitor = Visitor {
             stream,
@@ -119,7 +119,7 @@ impl EventLoop {
             return;
         }
         let (arrival, early) = *knocking;
-        self.to_door(
+        self.knock(
             connection.stream,
             connection.listener,
             Box::new(arrival),
