@@ -117,6 +117,7 @@ cert-fingerprint-old = For older images, which hash the same key in another way:
 cert-fingerprint-next = The next key is prepared. So that a device knows it already when `{ $program } cert rotate` puts it in use:
 cert-export = Certificate of the private CA, from { $path }:
 cert-exported = The certificate of the private CA was written to { $path }.
+cert-same-as = the same as { $listener }
 family-can = yes: { $name }: { $why }
 family-cannot = NO: { $name }: { $why }
 cert-families = Who can connect:

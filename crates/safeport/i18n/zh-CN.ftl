@@ -117,6 +117,7 @@ cert-fingerprint-old = 适用于更旧的固件，它们用另一种方式计算
 cert-fingerprint-next = 下一个密钥已准备好。让设备在 `{ $program } cert rotate` 启用它之前就认识它：
 cert-export = 私有 CA 的证书，来自 { $path }：
 cert-exported = 私有 CA 的证书已写入 { $path }。
+cert-same-as = 与 { $listener } 相同
 family-can = 可以：{ $name }：{ $why }
 family-cannot = 不行：{ $name }：{ $why }
 cert-families = 谁可以连接：

@@ -230,6 +230,9 @@ pub const HELLOS: usize = 256;
 /// Addresses (with the ClientHello that comes from there) whose user and whose trust in our
 /// certificates is remembered per generation; of others the registry is asked.
 pub const ATTEMPT_NEIGHBOURS: usize = 4096;
+/// Questions to the registry about who lives at an address, a second; beyond, attempts are judged
+/// from memory alone.
+pub const ATTEMPT_LOOKS: u32 = 50;
 /// Client ids whose take-overs of the last minute are remembered per generation.
 pub const TAKE_OVERS: usize = 1024;
 /// Time in which take-overs of one client id count as a quarrel of two clients.

@@ -146,6 +146,14 @@ impl Proofs {
             .is_some_and(|expected| expected == proof)
     }
 
+    /// Whether this process asks with this nonce just now: who brings it is its own probe.
+    pub fn is_asked(&self, nonce: &str) -> bool {
+        let now = Instant::now();
+        self.lock()
+            .iter()
+            .any(|open| open.nonce.as_str() == nonce && open.until > now)
+    }
+
     /// Notes that an MQTT login with this nonce came in at `listener`. False if this process has
     /// no such question open: then the login is to be refused like any unknown user.
     pub fn arrived(&self, nonce: &str, listener: &str, peer: SocketAddr) -> bool {

@@ -15,8 +15,8 @@ use safeport_store::{AddressRow, ChainRow, DataFolder, RunningServer};
 use serde_json::{Value, json};
 
 use super::families;
-use crate::acme::{AcmeState, Alarm};
 use crate::acme::state::Words;
+use crate::acme::{AcmeState, Alarm};
 use crate::certificates::{Refused, choice};
 use crate::say;
 use crate::text::{Language, Texts};
@@ -38,12 +38,7 @@ pub struct View<'a> {
     pub ca: &'a PrivateCa,
     /// The data folder.
     pub folder: &'a DataFolder,
-    fn same(some: &[Arc<Chain>], others: &[Arc<Chain>]) -> bool {
-    let pairs = some.iter().zip(others);
-    some.len() == others.len() && pairs.map(|(a, b)| a.der() == b.der()).all(|same| same)
-}
-
-/// The host that devices are told for each listener, where one is known.
+    /// The host that devices are told for each listener, where one is known.
     pub hosts: &'a [(Listener, String)],
     /// The moment that days are counted from.
     pub now: SystemTime,
@@ -339,6 +334,12 @@ impl View<'_> {
         let path = self.folder.pki().join("acme").join("state.json");
         serde_json::from_slice(&std::fs::read(path).ok()?).ok()
     }
+}
+
+/// Whether the same is presented.
+fn same(some: &[Arc<Chain>], others: &[Arc<Chain>]) -> bool {
+    let mut pairs = some.iter().zip(others);
+    some.len() == others.len() && pairs.all(|(one, other)| one.der() == other.der())
 }
 
 /// The host that devices are told for each listener: one that is proved, else the one in the

@@ -4,13 +4,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use safeport_net::attempt::{Attempt, Circumstances, Ending, Service};
 use safeport_store::{AttemptQuery, Registry};
 
 use super::seen::{Hello, Seen};
-use crate::limits::{ATTEMPT_NEIGHBOURS, TAKE_OVER_WINDOW, TAKE_OVERS};
+use crate::limits::{ATTEMPT_LOOKS, ATTEMPT_NEIGHBOURS, TAKE_OVER_WINDOW, TAKE_OVERS};
 use crate::serve::access::recent::Recent;
 use crate::serve::access::shown;
 
@@ -19,6 +19,28 @@ pub(super) struct Known {
     neighbours: Recent<Place, Neighbour>,
     take_overs: Recent<String, VecDeque<Instant>>,
     pins: Pins,
+    looks: Looks,
+}
+
+/// How often the registry may still be asked about an address in the second that began last: a
+/// storm of ever new ones must not become a storm of questions.
+struct Looks {
+    since: Instant,
+    left: u32,
+}
+
+impl Looks {
+    fn take(&mut self, now: Instant) -> bool {
+        if now.saturating_duration_since(self.since) >= Duration::from_secs(1) {
+            *self = Looks {
+                since: now,
+                left: ATTEMPT_LOOKS,
+            };
+        }
+        let may = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        may
+    }
 }
 
 /// An address and the shape of the ClientHello that comes from it: behind one address there may
@@ -55,6 +77,10 @@ impl Default for Known {
             neighbours: Recent::new(ATTEMPT_NEIGHBOURS),
             take_overs: Recent::new(TAKE_OVERS),
             pins: Pins::default(),
+            looks: Looks {
+                since: Instant::now(),
+                left: ATTEMPT_LOOKS,
+            },
         }
     }
 }
@@ -85,7 +111,7 @@ impl Known {
         }
         if let Some(hello) = hello {
             let place = (attempt.peer.ip().to_canonical(), hello.fingerprint.clone());
-            let neighbour = self.neighbour(place, registry);
+            let neighbour = self.neighbour(place, registry, now);
             circumstances.trusted_before =
                 neighbour.trusted > 0 && neighbour.trusted >= trusted_since;
             circumstances.pinned = self.pinned(attempt, &neighbour.user, registry);
@@ -116,9 +142,12 @@ impl Known {
     }
 
     /// From memory, or from what the registry has of an earlier run.
-    fn neighbour(&mut self, place: Place, registry: &Registry) -> Neighbour {
+    fn neighbour(&mut self, place: Place, registry: &Registry, now: Instant) -> Neighbour {
         if let Some(known) = self.neighbours.get(&place) {
             return known.clone();
+        }
+        if !self.looks.take(now) {
+            return Neighbour::default();
         }
         let mut found = Neighbour::default();
         let address = place.0.to_string();

@@ -303,3 +303,33 @@ fn what_was_seen_is_said_for_every_way_an_attempt_can_end() {
     assert!(long.starts_with("refused with 0x87: x\u{fffd}"));
     assert!(long.len() <= crate::limits::ATTEMPT_WHY_BYTES);
 }
+
+#[test]
+fn a_storm_from_ever_new_addresses_asks_the_registry_fifty_times_a_second() {
+    let scratch = Scratch::new();
+    let mut desk = Desk::new(scratch.registry());
+    let attempts = Attempts::new();
+    // They connected before.
+    for number in 0..60 {
+        let peer = format!("10.0.0.{number}:1");
+        desk.take(&over_tls(&peer, Ending::Connected), &attempts);
+    }
+    desk.flush(Instant::now(), true, &attempts.dropped);
+    let mut known = Known::default();
+    let start = Instant::now();
+    let mut trusted = |number: u32, seconds: u64| {
+        let failed = over_tls(&format!("10.0.0.{number}:2"), closed_on_us());
+        let hello = failed.tls.as_ref().and_then(|facts| facts.hello.as_ref());
+        let hello = hello.map(|hello| desk.hellos.of(hello));
+        let now = start + Duration::from_secs(seconds);
+        known
+            .circumstances(&failed, hello.as_ref(), 0, &desk.registry, now)
+            .trusted_before
+    };
+    for number in 0..50 {
+        assert!(trusted(number, 5), "{number}");
+    }
+    assert!(!trusted(50, 5), "judged from memory alone");
+    assert!(trusted(0, 5), "which has this one");
+    assert!(trusted(50, 6), "found in the next second");
+}

@@ -77,6 +77,10 @@ pub(super) async fn prove(
     if let Some(address) = site.questions.asked(&nonce) {
         site.seen.seen(&address, caller.peer.ip());
     }
+    if site.proofs.is_asked(&nonce) {
+        // No attempt of a device.
+        caller.visit.names(None, Some(proof::USER.to_owned()));
+    }
     let headers = [
         (header::CACHE_CONTROL, "no-store"),
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
