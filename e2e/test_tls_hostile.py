@@ -266,6 +266,13 @@ def test_weak_suites_are_refused(server, suites):
         assert tls.alerts_in(answer(sock)) == [(2, tls.HANDSHAKE_FAILURE)]
 
 
+def test_a_client_that_fell_back_is_told_that_it_need_not(server):
+    """RFC 7507: the suite that is none says that a better version was tried before, and it is spoken here."""
+    with dial(server) as sock:
+        sock.sendall(tls.hello(suites=[tls.ECDHE_RSA_AES128_GCM, tls.FALLBACK_SCSV]))
+        assert tls.alerts_in(answer(sock)) == [(2, tls.INAPPROPRIATE_FALLBACK)]
+
+
 def test_a_client_of_tls_1_2_is_told_that_more_was_possible(server):
     """RFC 8446 section 4.1.3: a client of 1.3 that reads this in the random knows that somebody took 1.3 out of its hello."""
     with dial(server) as sock:
