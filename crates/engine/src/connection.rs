@@ -8,7 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 use mio::net::TcpStream;
 use safeport_broker::SessionId;
 use safeport_mqtt::Version;
-use safeport_net::attempt::{Attempt, Ending, SentRecord};
+use safeport_net::attempt::{Attempt, Ending, SentRecord, TlsFacts};
+use safeport_net::hello::ClientHello;
 use safeport_net::{FirstBytes, Layer};
 
 use crate::limits::{LARGE_RECORD, LARGE_RECORD_WATCH, SLICES, WRAP_AT_ONCE};
@@ -126,6 +127,15 @@ pub(crate) struct Wrapped {
     sent: usize,
     /// said goodbye in the layer's own way
     closed: bool,
+    /// only for clients that may be sent records which they cannot hold
+    watch: Option<Box<Watch>>,
+}
+
+/// What tells, once the connection is lost, whether a record was too large for the client.
+struct Watch {
+    /// the socket no longer knows once it was reset
+    peer: SocketAddr,
+    hello: ClientHello,
     /// the longest record of data beyond [`LARGE_RECORD`] that was sent; 0 = none
     largest: u16,
     /// when, by the low bits of the loop's clock in milliseconds
@@ -144,17 +154,48 @@ impl Wrapped {
             raw,
             sent: 0,
             closed: false,
-            largest: 0,
-            largest_at: 0,
+            watch: None,
         })
     }
 
-    /// The largest record of data, if it was large and sent within the last two seconds: a client
-    /// whose buffer it does not fit is gone by then. Told once.
-    pub(crate) fn take_large_record(&mut self, now: u32) -> Option<SentRecord> {
-        let before_end = Duration::from_millis(now.wrapping_sub(self.largest_at).into());
-        let bytes = std::mem::take(&mut self.largest);
-        (bytes > 0 && before_end <= LARGE_RECORD_WATCH).then_some(SentRecord { bytes, before_end })
+    /// What TLS showed goes to the witness now; of a client with small buffers that is sent long
+    /// records all the same (`record_size`) it is kept, too.
+    pub(crate) fn take_facts(&mut self, peer: SocketAddr) -> Option<Box<TlsFacts>> {
+        let facts = self.layer.take_facts()?;
+        let hello = facts.hello.as_ref();
+        let small = hello.filter(|hello| !hello.stack().has_large_buffers());
+        if facts.record_size > LARGE_RECORD
+            && let Some(hello) = small
+        {
+            self.watch = Some(Box::new(Watch {
+                peer,
+                hello: hello.clone(),
+                largest: 0,
+                largest_at: 0,
+            }));
+        }
+        Some(facts)
+    }
+
+    /// What TLS had shown, with the largest record of data, if that was large and sent within the
+    /// last two seconds: a client whose buffer it does not fit is gone by then. Told once.
+    pub(crate) fn take_large_record(&mut self, now: u32) -> Option<(SocketAddr, TlsFacts)> {
+        let watch = self.watch.take()?;
+        let before_end = Duration::from_millis(now.wrapping_sub(watch.largest_at).into());
+        if watch.largest == 0 || before_end > LARGE_RECORD_WATCH {
+            return None;
+        }
+        let sent = SentRecord {
+            bytes: watch.largest,
+            before_end,
+        };
+        let facts = TlsFacts {
+            hello: Some(watch.hello),
+            record_size: self.layer.record_size()?,
+            largest_sent: Some(sent),
+            ..TlsFacts::default()
+        };
+        Some((watch.peer, facts))
     }
 }
 
@@ -329,10 +370,12 @@ impl Wrapped {
             joined.len()
         };
         out.advance(taken);
-        let longest = self.layer.record_size().unwrap_or(0);
-        let longest = longest.min(u16::try_from(taken).unwrap_or(u16::MAX));
-        if longest > LARGE_RECORD && longest > self.largest {
-            (self.largest, self.largest_at) = (longest, now);
+        if let Some(watch) = &mut self.watch {
+            let longest = self.layer.record_size().unwrap_or(0);
+            let longest = longest.min(u16::try_from(taken).unwrap_or(u16::MAX));
+            if longest > LARGE_RECORD && longest > watch.largest {
+                (watch.largest, watch.largest_at) = (longest, now);
+            }
         }
         Ok(())
     }

@@ -1,9 +1,11 @@
 //! What came of each connection, told to the witness.
 
+use std::net::SocketAddr;
+
 use safeport_broker::{ConnectionId, DisconnectCause, Event};
 use safeport_mqtt::{Decoded, Packet, Version, decode};
 use safeport_net::FirstBytes;
-use safeport_net::attempt::{Attempt, Ending, Stage, TlsFacts};
+use safeport_net::attempt::{Attempt, Ending, Stage};
 
 use crate::connection::{Arrival, State};
 
@@ -111,7 +113,7 @@ impl EventLoop {
                 client_id,
                 cause: DisconnectCause::TakenOver,
             } => {
-                if let Some(mut attempt) = self.late_attempt(*connection, Ending::TakenOver) {
+                if let Some(mut attempt) = self.late_attempt(*connection, None, Ending::TakenOver) {
                     attempt.client_id = Some(client_id.clone());
                     self.witness.saw(attempt);
                 }
@@ -127,7 +129,7 @@ impl EventLoop {
         let listener = &self.listeners[usize::from(connection.listener)];
         let mut attempt = arrival.attempt(&listener.name, ending);
         if let Some(wrapped) = &mut connection.layer {
-            attempt.tls = wrapped.layer.take_facts();
+            attempt.tls = wrapped.take_facts(arrival.peer);
         }
         Some(attempt)
     }
@@ -137,23 +139,22 @@ impl EventLoop {
     pub(super) fn choked_attempt(&mut self, id: ConnectionId, ending: Ending) -> Option<Attempt> {
         let now = self.time().0 as u32;
         let connection = self.connections.get_mut(id.0 as usize)?;
-        let wrapped = connection.layer.as_mut()?;
-        let sent = wrapped.take_large_record(now)?;
-        let facts = TlsFacts {
-            record_size: wrapped.layer.record_size()?,
-            largest_sent: Some(sent),
-            ..TlsFacts::default()
-        };
-        let mut attempt = self.late_attempt(id, ending)?;
+        let (peer, facts) = connection.layer.as_mut()?.take_large_record(now)?;
+        let mut attempt = self.late_attempt(id, Some(peer), ending)?;
         attempt.first = Some(FirstBytes::Tls);
         attempt.tls = Some(Box::new(facts));
         Some(attempt)
     }
 
     /// Of a connection that had a session: how it came in is forgotten, but for its socket.
-    fn late_attempt(&self, id: ConnectionId, ending: Ending) -> Option<Attempt> {
+    fn late_attempt(
+        &self,
+        id: ConnectionId,
+        peer: Option<SocketAddr>,
+        ending: Ending,
+    ) -> Option<Attempt> {
         let connection = self.connections.get(id.0 as usize)?;
-        let peer = connection.stream.peer_addr().ok()?;
+        let peer = peer.or_else(|| connection.stream.peer_addr().ok())?;
         let listener = &self.listeners[usize::from(connection.listener)];
         let arrival = Arrival::now(peer, self.now);
         Some(arrival.attempt(&listener.name, ending))

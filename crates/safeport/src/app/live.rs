@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use safeport_engine::EngineHandle;
 use safeport_net::Handshakes;
 use safeport_net::surroundings::Surroundings;
-use safeport_settings::Listener;
+use safeport_settings::{Listener, Scheme};
 use safeport_store::{
     By, Draft, FileSnapshot, LiveValue, Registry, Revision, RevisionKind, RevisionState, Scope,
     Told,
@@ -224,6 +224,28 @@ impl Live {
                 target: "safeport::serve",
                 "the states of advertised addresses cannot be written down: {error}"
             );
+        }
+        self.put_up_signpost();
+    }
+
+    /// Tells who asks for pages at a port of MQTT where they are.
+    fn put_up_signpost(&self) {
+        let places = [
+            (Listener::Http, Scheme::Http),
+            (Listener::Https, Scheme::Https),
+        ];
+        let urls: Vec<String> = places
+            .into_iter()
+            .filter_map(|(listener, scheme)| {
+                let told = self.gate.told(listener, scheme);
+                told.address().map(ToString::to_string)
+            })
+            .collect();
+        if !urls.is_empty() {
+            self.engine.set_signpost(&format!(
+                "This port speaks MQTT. Pages, updates and WebSockets are at {}\n",
+                urls.join(" and ")
+            ));
         }
     }
 
