@@ -90,12 +90,6 @@ impl Attempts {
         Ok(attempts)
     }
 
-    /// Nobody judges what these see.
-    #[cfg(test)]
-    pub(crate) fn unheard() -> Arc<Attempts> {
-        Arc::new(Attempts::new())
-    }
-
     fn new() -> Attempts {
         Attempts {
             inbox: Mutex::default(),
