@@ -510,3 +510,44 @@ fn roots_are_read_from_a_file_of_any_number_of_them() {
     assert!(error.contains("ca.pem"), "{error}");
     assert!(Roots::public().with_file(&folder.file("none.pem")).is_err());
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(500))]
+
+    /// Files come from anywhere. Whatever is in them is served or refused in words.
+    #[test]
+    fn damaged_certificates_are_refused_and_never_worse(
+        at in proptest::prelude::any::<proptest::sample::Index>(),
+        byte in proptest::prelude::any::<u8>(),
+        cut in proptest::option::of(proptest::prelude::any::<proptest::sample::Index>()),
+    ) {
+        static MADE: std::sync::LazyLock<House> = std::sync::LazyLock::new(house);
+        let whole = read(&[&MADE.leaf.pem, &MADE.issuing.pem], &MADE.leaf.key, &roots(&MADE.root));
+        let mut ders: Vec<Vec<u8>> = whole.unwrap().der().iter().map(|der| der.to_vec()).collect();
+        let all: usize = ders.iter().map(Vec::len).sum();
+        let mut at = at.index(all);
+        for der in &mut ders {
+            if let Some(damaged) = der.get_mut(at) {
+                *damaged = byte;
+                break;
+            }
+            at -= der.len();
+        }
+        if let Some(cut) = cut {
+            let length = cut.index(ders[1].len());
+            ders[1].truncate(length);
+        }
+        let pem: String = ders
+            .iter()
+            .map(|der| pem::encode(&pem::Pem::new("CERTIFICATE", &der[..])))
+            .collect();
+        let key = MADE.leaf.key.as_bytes();
+        let path = "damaged.pem".into();
+        let origin = Origin::Files { path };
+        match Chain::from_pem(origin, pem.as_bytes(), key, &roots(&MADE.root), june_2026()) {
+            Err(error) => proptest::prop_assert!(error.to_string().contains("damaged.pem")),
+            // The byte that stood there before.
+            Ok(chain) => verify(&MADE.root.der, &chain, NAME, june_2026()).unwrap(),
+        }
+    }
+}
