@@ -3,8 +3,10 @@
 use std::time::SystemTime;
 
 use safeport_net::pki::{Certificates, Chain, Origin, Roots};
+use safeport_settings::Said;
 
 use super::plan::Key;
+use crate::certificates::chain_said;
 
 /// What ACME needs of the listeners. Everything takes effect from the next handshake on; no
 /// connection is dropped.
@@ -13,7 +15,7 @@ pub trait Desk: Send + Sync + 'static {
     ///
     /// # Errors
     /// What is wrong with these.
-    fn serve(&self, certificates: &[Issued<'_>]) -> Result<(), String>;
+    fn serve(&self, certificates: &[Issued<'_>]) -> Result<(), Said>;
 
     /// Presents the proof of `tls-alpn-01` for `name` (RFC 8737): `digest` is the SHA-256 of the
     /// key authorization.
@@ -38,21 +40,26 @@ pub struct Issued<'a> {
 }
 
 impl Desk for Certificates {
-    fn serve(&self, certificates: &[Issued<'_>]) -> Result<(), String> {
+    fn serve(&self, certificates: &[Issued<'_>]) -> Result<(), Said> {
         let now = SystemTime::now();
         let (mut chains, mut faults) = (Vec::new(), Vec::new());
         for issued in certificates {
             let (chain, key) = (issued.chain.as_bytes(), issued.private_key.as_bytes());
             match Chain::from_pem(Origin::Acme, chain, key, &Roots::public(), now) {
                 Ok(chain) => chains.push(chain),
-                Err(error) => faults.push(error.to_string()),
+                Err(error) => faults.push(chain_said(&error)),
             }
         }
         self.set_acme(chains);
         if faults.is_empty() {
             return Ok(());
         }
-        Err(faults.join("; "))
+        let joined =
+            |of: fn(&Said) -> &str, mark| faults.iter().map(of).collect::<Vec<_>>().join(mark);
+        Err(Said::new(
+            joined(|said| &said.en, "; "),
+            joined(|said| &said.zh, "；"),
+        ))
     }
 
     fn present_proof(&self, name: &str, digest: &[u8]) -> Result<(), String> {

@@ -214,12 +214,12 @@ impl Acme {
         if let Err(why) = self.present(&self.chains, keys) {
             tracing::error!(
                 target: "safeport::acme",
-                "a certificate in pki/acme cannot be served: {why}"
+                "a certificate in pki/acme cannot be served: {}", why.en
             );
         }
     }
 
-    fn present(&self, chains: &BTreeMap<Key, String>, keys: &ServerKeys) -> Result<(), String> {
+    fn present(&self, chains: &BTreeMap<Key, String>, keys: &ServerKeys) -> Result<(), Said> {
         let issued = chains.iter().map(|(&key, chain)| Issued {
             key,
             chain,
@@ -367,7 +367,7 @@ impl Acme {
         if let Err(why) = self.present(&chains, &wish.keys) {
             self.serve(&wish.keys);
             errand.done()?;
-            return Err(Trouble::unusable(&Said::same(why)));
+            return Err(Trouble::unusable(&why));
         }
         self.chains = chains;
         // Should that fail, the next attempt fetches the chain of the same order again.

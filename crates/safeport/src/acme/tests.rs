@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use axum::extract::{Path as UrlPath, State};
 use axum::routing::get;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize};
+use safeport_settings::Said;
 
 use super::*;
 
@@ -186,7 +187,7 @@ impl Drop for Pebble {
 struct Shown(Mutex<BTreeMap<Key, String>>);
 
 impl Desk for Shown {
-    fn serve(&self, certificates: &[Issued<'_>]) -> Result<(), String> {
+    fn serve(&self, certificates: &[Issued<'_>]) -> Result<(), Said> {
         let served = certificates
             .iter()
             .map(|issued| (issued.key, issued.chain.to_owned()));

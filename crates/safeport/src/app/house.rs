@@ -37,8 +37,11 @@ pub fn certificates(
     managed: &[ManagedRow],
     texts: &Texts,
 ) -> Result<PrivateCa, Failure> {
-    crate::certificates::private(folder, settings, managed)
-        .map_err(|error| Failure::new(say!(texts, "certificates-failed")).detail(error))
+    crate::certificates::private(folder, settings, managed).map_err(|error| {
+        let said = crate::certificates::pki_said(&error);
+        let words = said.in_language(texts.language().into());
+        Failure::new(say!(texts, "certificates-failed")).detail(words)
+    })
 }
 
 /// The failure for an error of the registry.

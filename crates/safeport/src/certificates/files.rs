@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use safeport_net::pki::{AnchorKind, Chain, ChainError, Roots, authorities};
 use safeport_settings::{Problem, Said, Settings, Source};
 
-use super::untranslated;
+use super::chain_said;
 
 /// Which files (`tls.chain_files`, `tls.key_files`, `tls.ca_file`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -92,7 +92,7 @@ impl Refused {
     fn new(path: &Path, error: &ChainError) -> Refused {
         Refused {
             path: path.to_owned(),
-            why: untranslated(error),
+            why: chain_said(error),
         }
     }
 }
@@ -111,7 +111,7 @@ pub fn client_ca_problems(settings: &Settings) -> Vec<Problem> {
             Some(Problem {
                 source: settings.source(key).cloned().unwrap_or(Source::Default),
                 key: Some(key.to_owned()),
-                what: untranslated(error),
+                what: chain_said(&error),
                 help: Said::new(
                     "name a PEM file with the root of the authority that issued the clients' certificates",
                     "请指明 PEM 文件，其中是签发客户端证书的机构的根证书",

@@ -14,7 +14,7 @@ use safeport_store::{By, CertificateWish, ChainRow, Registry, StoreError, WishKi
 use super::pins::pinned;
 use super::presented::{Looked, Presented};
 use super::rotation::{Rotation, Strand, rotate};
-use super::server_keys;
+use super::{pki_said, rotation_said, server_keys};
 use crate::acme::AcmeHandle;
 use crate::lan;
 use crate::limits::{CERTIFICATE_INTERVAL, CERTIFICATE_LOOK, EXPIRY_WARNING};
@@ -245,14 +245,14 @@ impl Running {
             WishKind::Renew => {
                 let renewed = self.parts.ca.renew(&self.all_names(), SystemTime::now());
                 if let Err(error) = renewed {
-                    return (WishState::Refused, super::untranslated(error));
+                    return (WishState::Refused, pki_said(&error));
                 }
                 self.present_private();
                 self.parts.acme.renew_now();
                 (WishState::Done, self.both(|t| say!(t, "cert-renewed")))
             }
             WishKind::Prepare => match prepare(&mut self.parts.ca) {
-                Err(error) => (WishState::Refused, super::untranslated(error)),
+                Err(error) => (WishState::Refused, pki_said(&error)),
                 Ok(fingerprint) => {
                     let said = self.both(|t| say!(t, "cert-prepared", fingerprint = &fingerprint));
                     (WishState::Done, said)
@@ -261,7 +261,7 @@ impl Running {
             WishKind::Rotate => {
                 let parts = &mut self.parts;
                 match rotate(&mut parts.ca, &mut parts.registry, &strand, by) {
-                    Err(error) => (WishState::Refused, super::untranslated(error)),
+                    Err(error) => (WishState::Refused, rotation_said(&error)),
                     Ok(Rotation::Stranded(devices)) => {
                         let devices = devices.join(", ");
                         let said = self.both(|t| say!(t, "cert-stranded", devices = &devices));
@@ -299,7 +299,7 @@ impl Running {
             return (WishState::Refused, said);
         }
         if let Err(error) = self.parts.registry.strand(&held_back.devices, by) {
-            return (WishState::Refused, super::untranslated(error));
+            return (WishState::Refused, Said::same(error));
         }
         self.parts.presented.release();
         (self.parts.done)();

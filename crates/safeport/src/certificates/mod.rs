@@ -9,12 +9,13 @@ mod presented;
 mod rotation;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::time::SystemTime;
 
 use safeport_net::PrivateCa;
 use safeport_net::pki::{Certificates, PkiError, ServerKey};
-use safeport_settings::{Said, Settings};
+use safeport_settings::Settings;
 use safeport_store::{DataFolder, ManagedRow};
 
 pub use files::{ChainFiles, Refused, chain_problems, client_ca_problems};
@@ -22,6 +23,7 @@ pub use keeper::{Keeper, KeeperHandle};
 pub use pins::{pinned, stranded};
 pub use presented::{HeldBack, Prepared, Presented, choice};
 pub use rotation::{Rotation, RotationError, Strand, rotate};
+pub use words::{chain_said, pki_said, rotation_said};
 
 use crate::acme::ServerKeys;
 use crate::lan;
@@ -66,10 +68,4 @@ pub fn on_disk(
     certificates.set_files(chains);
     certificates.set_acme(presented::acme_on_disk(folder, settings, ca, now));
     (certificates, refused)
-}
-
-/// The same words in both languages, where only a library's are known.
-fn untranslated(words: impl ToString) -> Said {
-    let words = words.to_string();
-    Said::new(words.clone(), words)
 }

@@ -102,6 +102,7 @@ impl View<'_> {
                 texts,
                 "cert-listener",
                 listener = name,
+                key = deciding_key(row.listener),
                 setting = setting_word(row.setting)
             ));
             match &before {
@@ -423,6 +424,15 @@ pub fn origin(origin: &Origin) -> &'static str {
         Origin::Files { .. } => "files",
         Origin::Acme => "acme",
         Origin::Challenge => "challenge",
+    }
+}
+
+/// The setting that decides what a listener presents: TLS beside the listener's own protocol
+/// presents what the listener for TLS does.
+fn deciding_key(listener: Listener) -> &'static str {
+    match listener {
+        Listener::Http | Listener::Https => "https.certificate",
+        _ => "mqtts.certificate",
     }
 }
 

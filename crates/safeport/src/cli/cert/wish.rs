@@ -11,7 +11,7 @@ use safeport_store::{WishKind, WishState};
 
 use super::super::Place;
 use super::super::registry::{Open, failed};
-use crate::certificates::{self, Rotation, Strand};
+use crate::certificates::{self, Rotation, Strand, pki_said, rotation_said};
 use crate::console::{Console, Failure};
 use crate::limits::{CHANGE_PATIENCE, CHANGE_POLL};
 use crate::text::{Language, Texts};
@@ -164,8 +164,9 @@ impl<'a> Wish<'a> {
 
     /// No server runs: what it would find at its next start is made now.
     fn do_it(&self, open: &mut Open, texts: &Texts) -> Result<Verdict, Failure> {
-        let cannot = |error: &dyn std::fmt::Display| {
-            Failure::new(say!(texts, "certificates-failed")).detail(error)
+        let cannot = |said: Said| {
+            let said = said.in_language(texts.language().into()).to_owned();
+            Failure::new(say!(texts, "certificates-failed")).detail(said)
         };
         let mut ca = app::certificates(&open.folder, &open.settings, &open.managed, texts)?;
         let told = lan::told_names(&open.settings, &open.managed);
@@ -173,12 +174,12 @@ impl<'a> Wish<'a> {
         match self.kind {
             WishKind::Renew => {
                 ca.renew(&names, SystemTime::now())
-                    .map_err(|error| cannot(&error))?;
+                    .map_err(|error| cannot(pki_said(&error)))?;
                 Ok((true, say!(texts, "cert-renewed-alone")))
             }
             WishKind::Prepare => {
                 ca.prepare_next(ServerKey::Rsa)
-                    .map_err(|error| cannot(&error))?;
+                    .map_err(|error| cannot(pki_said(&error)))?;
                 let next = ca.next_fingerprints().unwrap_or(ca.fingerprints()).v2;
                 Ok((true, say!(texts, "cert-prepared", fingerprint = next)))
             }
@@ -191,7 +192,7 @@ impl<'a> Wish<'a> {
                         };
                         certificates::rotate(&mut ca, registry, &strand, by)
                     })
-                    .map_err(|error| cannot(&error))?;
+                    .map_err(|error| cannot(rotation_said(&error)))?;
                 Ok(match rotated {
                     Rotation::Done(now) => {
                         (true, say!(texts, "cert-rotated", fingerprint = now.v2))

@@ -8,6 +8,7 @@ use safeport_store::RunningServer;
 
 use super::answer::{Answer, Refusal};
 use super::desk::Desk;
+use crate::certificates::pki_said;
 use crate::say;
 use crate::shown::certificates::{View, told_hosts};
 
@@ -18,10 +19,12 @@ impl Desk<'_> {
         let now = SystemTime::now();
         // What exists is only read here.
         let ca = PrivateCa::open_or_create(&self.api.folder.pki(), now).map_err(|error| {
+            let said = pki_said(&error);
+            let words = said.in_language(self.texts.language().into());
             Refusal::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "unreadable",
-                format!("{}: {error}", say!(self.texts, "certificates-failed")),
+                format!("{}: {words}", say!(self.texts, "certificates-failed")),
                 say!(self.texts, "api-failed-next"),
             )
         })?;
