@@ -114,9 +114,9 @@ impl PrivateCa {
         self.root.until
     }
 
-    /// Sees to it that both server certificates carry exactly `names` and are good for 275 more
+    /// Sees to it that both server certificates carry all of `names` and are good for 275 more
     /// days, a third of their life, and that the root lasts two more years; if not, issues them
-    /// again *with the same keys*. Call it at start and once a day, and give the result of
+    /// again *with the same keys*, for exactly `names`. Call it at start and once a day, and give the result of
     /// [`PrivateCa::chains`] to [`super::Certificates::set_private`].
     ///
     /// A name is a host name or an IP address. IP addresses are written as address and also as

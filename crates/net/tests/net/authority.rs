@@ -179,6 +179,19 @@ fn nothing_is_written_while_names_and_dates_are_good() {
 }
 
 #[test]
+fn an_address_that_is_gone_for_a_while_and_another_order_issue_nothing_again() {
+    let folder = Folder::with_authority();
+    let mut ca = open(&folder);
+    let mut ensure = |list: &[&str]| ca.ensure_leaf(&names(list), june_2026()).unwrap();
+    assert!(!ensure(&["safeport.lan", "10.0.0.7", "10.0.0.8"]).is_empty());
+    let before = contents(folder.path());
+    assert!(ensure(&["safeport.lan"]).is_empty());
+    assert!(ensure(&["safeport.lan", "10.0.0.8", "10.0.0.7"]).is_empty());
+    assert!(changed(&before, &contents(folder.path())).is_empty());
+    assert!(!ensure(&["safeport.lan", "10.0.0.9"]).is_empty());
+}
+
+#[test]
 fn changed_names_are_issued_again_with_the_same_keys() {
     let folder = Folder::with_authority();
     let mut ca = issued(&folder, june_2026());
