@@ -626,7 +626,7 @@ fn a_client_that_distrusts_us_is_told_by_its_alert() {
 }
 
 #[test]
-fn a_client_that_goes_right_after_its_first_large_record_is_told_with_its_size() {
+fn a_client_with_room_for_any_record_may_go_right_after_a_large_one_and_is_not_told() {
     let hub = Hub::new();
     let mut stream = tls(hub.tls);
     connect(&mut stream);
@@ -641,18 +641,7 @@ fn a_client_that_goes_right_after_its_first_large_record_is_told_with_its_size()
     let mut large = [0; 5008];
     stream.read_exact(&mut large).expect("PUBLISH");
     drop(stream);
-    let attempt = hub.saw(|attempt| matches!(attempt.ending, Ending::Closed { .. }));
-    let Ending::Closed { stage, .. } = attempt.ending else {
-        unreachable!("looked for");
-    };
-    assert_eq!(stage, Stage::Established);
-    assert_eq!(attempt.client_id.as_deref(), Some("plug"));
-    let sent = attempt.tls.expect("facts").largest_sent.expect("a record");
-    assert_eq!(sent.bytes, 5008);
-    // Who goes without that is nobody's concern, and neither is who takes what it was sent.
-    let mut steady = tls(hub.tls);
-    connect(&mut steady);
-    drop(steady);
+    // What becomes of small buffers is tried with BearSSL itself (e2e/test_tls_lab.py).
     sleep(Duration::from_millis(100));
     let list = hub.seen.0.lock().expect("a list");
     assert!(
