@@ -154,14 +154,15 @@ impl EventLoop {
                 {
                     self.witness.saw(attempt);
                 }
+                self.gone(key);
             }
             (_, Some(wrapped)) => {
                 let ending = wrapped.layer.ending(error);
                 self.report(key, ending);
+                self.close(key);
             }
-            (_, None) => {}
+            (_, None) => self.close(key),
         }
-        self.gone(key);
     }
 
     /// Bytes of the protocol: packets, or pieces of them.
@@ -284,11 +285,12 @@ impl EventLoop {
 
 impl Connection {
     /// A connection is not read while the gatekeeper thinks, while its own answers pile up
-    /// unread, and while a subscriber of its messages does not keep up.
+    /// unread (those of its layer too: pongs), and while a subscriber of its messages does not
+    /// keep up.
     pub(super) fn may_read(&self) -> bool {
         match self.state {
-            State::Connecting(_) | State::Closing(_) => true,
-            State::Live(_) => !self.held && self.out.len() < STOP_READING_AT,
+            State::Connecting(_) | State::Closing(_) => self.waiting() < STOP_READING_AT,
+            State::Live(_) => !self.held && self.waiting() < STOP_READING_AT,
             State::Deciding(_) | State::Leaving(_) | State::Knocking(_) | State::Dead => false,
         }
     }

@@ -183,7 +183,8 @@ impl EventLoop {
                     // The peer's last words (a DISCONNECT) may still be there to read.
                     connection.full = true;
                     let mut buffer = std::mem::take(&mut self.read_buffer);
-                    while self.read(key, &mut buffer) > 0 {}
+                    // A CONNECT among them may send the connection to another loop.
+                    while self.connections.contains(key) && self.read(key, &mut buffer) > 0 {}
                     self.read_buffer = buffer;
                     self.lost(key, true);
                 }
@@ -204,12 +205,10 @@ impl EventLoop {
                     let (id, now) = (ConnectionId(key as u32), self.time());
                     self.broker.handle_drained(session, id, now);
                 }
-                let connection = &mut self.connections[key];
-                if connection.unread && connection.may_read() {
-                    connection.unread = false;
-                    self.list_for_reading(key);
-                }
+                self.read_on(key);
             }
+            // It was not read while the answers of its layer waited.
+            State::Connecting(_) => self.read_on(key),
             State::Closing(false) => {
                 // Closing a socket with unread data resets it, and the peer may never see our
                 // last words: say that no more comes, then read until it goes.
@@ -220,6 +219,15 @@ impl EventLoop {
                 self.list_for_reading(key);
             }
             _ => {}
+        }
+    }
+
+    /// Lists a connection that was not read for a while, and may be by now.
+    fn read_on(&mut self, key: usize) {
+        let connection = &mut self.connections[key];
+        if connection.unread && connection.may_read() {
+            connection.unread = false;
+            self.list_for_reading(key);
         }
     }
 
