@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use safeport_engine::{Engine, EngineSettings};
 use safeport_net::pki::Certificates;
 use safeport_net::{Handshakes, PrivateCa};
-use safeport_settings::{BoundSocket, Listener, LogFormat, Settings};
+use safeport_settings::{BoundSocket, Listener, LogFormat, Said, Settings};
 use safeport_store::{By, DataFolder, Draft, FolderLock, Registry, RevisionKind, RevisionState};
 use tokio::runtime::Runtime;
 
@@ -34,7 +34,7 @@ use sockets::{Binder, Bound};
 
 use crate::acme::{Acme, AcmeConfig, Challenges};
 use crate::banner::{Banner, Listening};
-use crate::certificates::{Keeper, Prepared, Presented, pinned, server_keys};
+use crate::certificates::{Keeper, Prepared, Presented, chain_said, pinned, pki_said, server_keys};
 use crate::console::{Console, Failure};
 use crate::descriptors::Descriptors;
 use crate::limits::{ATTEMPTS_GOODBYE, FIRST_PROOFS, SHUTDOWN_GRACE};
@@ -565,12 +565,15 @@ fn present(
     registry: &Registry,
     texts: &Texts,
 ) -> Result<Presented, Failure> {
-    let failed =
-        |error: &dyn std::fmt::Display| Failure::new(say!(texts, "certificates-failed")).detail(error);
+    let failed = |said: Said| {
+        let words = said.in_language(texts.language().into());
+        Failure::new(say!(texts, "certificates-failed")).detail(words)
+    };
     let pinned = pinned(registry).map_err(|error| registry_failed(texts, &error))?;
     let prepared = Prepared::new(&read.settings, ca.ca_der(), SystemTime::now())
-        .map_err(|error| failed(&error))?;
-    let presented = Presented::start(own, prepared, &pinned).map_err(|error| failed(&error))?;
+        .map_err(|error| failed(chain_said(&error)))?;
+    let presented =
+        Presented::start(own, prepared, &pinned).map_err(|error| failed(pki_said(&error)))?;
     for refused in presented.refused() {
         tracing::error!(
             target: "safeport::certificates",
