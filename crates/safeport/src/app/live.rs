@@ -153,6 +153,9 @@ impl Live {
                     );
                     self.show_candidates();
                     self.gate.recheck();
+                    // The private certificates carry the addresses of now: a server that was there
+                    // before its network must not wait for the daily look.
+                    self.keeper.wake();
                 }
                 surroundings = (Instant::now(), mark);
             }

@@ -9,7 +9,9 @@ use std::time::{Duration, SystemTime};
 use safeport_net::PrivateCa;
 use safeport_net::pki::{Chain, Choice, Origin, PkiError, Renewed, ServerKey};
 use safeport_settings::Said;
-use safeport_store::{By, CertificateWish, ChainRow, Registry, StoreError, WishKind, WishState};
+use safeport_store::{
+    By, CertificateWish, ChainRow, Pin, Registry, StoreError, WishKind, WishState,
+};
 
 use super::pins::pinned;
 use super::presented::{Looked, Presented};
@@ -99,6 +101,7 @@ impl Running {
     fn run(mut self, woken: &Receiver<()>) {
         // The start has issued what was needed.
         self.ensured = Some(SystemTime::now());
+        self.give_up_rotations();
         loop {
             self.look();
             match woken.recv_timeout(CERTIFICATE_LOOK) {
@@ -118,9 +121,23 @@ impl Running {
             self.ensured = Some(now);
             self.ensure(now);
         }
-        let pins = pinned(&self.parts.registry).unwrap_or_default();
+        match pinned(&self.parts.registry) {
+            Ok(pins) => self.look_at_files(now, &pins),
+            // Nobody knows whom another key would lose: those of before stay.
+            Err(error) => self.registry_failed(&error),
+        }
+        self.warn_of_ends(now);
+        let version = self.parts.registry.certificates_version().ok();
+        if version != self.seen {
+            self.seen = version;
+            self.take_wishes();
+        }
+        self.write_down();
+    }
+
+    fn look_at_files(&mut self, now: SystemTime, pins: &[(Pin, Option<String>)]) {
         let root = self.parts.ca.ca_der().to_vec();
-        match self.parts.presented.look(&root, now, &pins) {
+        match self.parts.presented.look(&root, now, pins) {
             None => {}
             Some(Looked::Exchanged) => {
                 tracing::info!(
@@ -144,13 +161,6 @@ impl Running {
                 devices.join(", ")
             ),
         }
-        self.warn_of_ends(now);
-        let version = self.parts.registry.certificates_version().ok();
-        if version != self.seen {
-            self.seen = version;
-            self.take_wishes();
-        }
-        self.write_down();
     }
 
     /// The private certificates, for the names of now.
@@ -214,6 +224,30 @@ impl Running {
         }
     }
 
+    /// A change of keys that an earlier server was asked for may be half done, or done and not said:
+    /// once more would bring a key whose fingerprint no device was given.
+    fn give_up_rotations(&mut self) {
+        let wishes = self.parts.registry.open_wishes().unwrap_or_default();
+        for wish in wishes.iter().filter(|wish| wish.kind == WishKind::Rotate) {
+            let by = By {
+                who: &wish.who,
+                at: unix_now(),
+            };
+            let words = (
+                "the server ended before it could say what came of this; look at `safeport cert fingerprint`, and ask again if the old key is still in use",
+                "服务器在给出结果之前就结束了；请查看 `safeport cert fingerprint`，如果仍在使用旧密钥，请重新执行",
+            );
+            tracing::warn!(target: "safeport::certificates", "{}: {}", wish.kind, words.0);
+            let settled = self
+                .parts
+                .registry
+                .settle_wish(wish.id, WishState::Refused, words, by);
+            if let Err(error) = settled {
+                self.registry_failed(&error);
+            }
+        }
+    }
+
     fn take_wishes(&mut self) {
         let wishes = match self.parts.registry.open_wishes() {
             Ok(wishes) => wishes,
@@ -261,7 +295,14 @@ impl Running {
             WishKind::Rotate => {
                 let parts = &mut self.parts;
                 match rotate(&mut parts.ca, &mut parts.registry, &strand, by) {
-                    Err(error) => (WishState::Refused, rotation_said(&error)),
+                    Err(error) => {
+                        // One of the keys may be another one by now, on disk too, and what is
+                        // missing for it is issued at the next look.
+                        self.ensured = None;
+                        self.present_private();
+                        self.parts.acme.set_keys(server_keys(&self.parts.ca));
+                        (WishState::Refused, rotation_said(&error))
+                    }
                     Ok(Rotation::Stranded(devices)) => {
                         let devices = devices.join(", ");
                         let said = self.both(|t| say!(t, "cert-stranded", devices = &devices));

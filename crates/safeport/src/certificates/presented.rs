@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use safeport_net::PrivateCa;
 use safeport_net::pki::{
@@ -14,6 +14,7 @@ use safeport_settings::{CertificateChoice, Listener, Settings};
 use safeport_store::{DataFolder, Pin};
 
 use super::files::{ChainFiles, Mark, Refused};
+use super::keeper::is_due;
 use super::pins::stranded;
 use crate::acme::Key;
 
@@ -32,6 +33,8 @@ struct Shared {
 struct State {
     files: ChainFiles,
     mark: Mark,
+    /// When they were judged.
+    judged: SystemTime,
     refused: Vec<Refused>,
     /// Chains that would strand devices, and whom.
     held_back: Option<HeldBack>,
@@ -49,6 +52,7 @@ pub struct HeldBack {
 pub struct Prepared {
     files: ChainFiles,
     mark: Mark,
+    judged: SystemTime,
     chains: Vec<Arc<Chain>>,
     /// Chains that cannot be presented.
     pub refused: Vec<Refused>,
@@ -75,6 +79,7 @@ impl Prepared {
         Ok(Prepared {
             files,
             mark,
+            judged: now,
             chains: chains.into_iter().map(Arc::new).collect(),
             refused,
             profiles,
@@ -130,6 +135,7 @@ impl Presented {
             state: Mutex::new(State {
                 files: prepared.files,
                 mark: prepared.mark,
+                judged: prepared.judged,
                 refused: prepared.refused,
                 held_back,
             }),
@@ -162,6 +168,17 @@ impl Presented {
         self.state().held_back.clone()
     }
 
+    /// Chains that `prepared` cannot present although the settings name them anew. What becomes of
+    /// files that were named before, [`Presented::look`] says.
+    pub fn news(&self, prepared: &Prepared) -> Vec<Refused> {
+        let state = self.state();
+        if prepared.files == state.files {
+            return Vec::new();
+        }
+        let is_new = |refused: &&Refused| !state.refused.contains(refused);
+        prepared.refused.iter().filter(is_new).cloned().collect()
+    }
+
     /// The devices that would no longer recognise the server on `mqtts` once `prepared` is applied.
     pub fn would_strand(
         &self,
@@ -169,23 +186,29 @@ impl Presented {
         pinned: &[(Pin, Option<String>)],
     ) -> Vec<String> {
         let after = self.0.certificates.copy();
-        after.set_files(prepared.chains.iter().cloned());
+        if prepared.files != self.state().files {
+            after.set_files(prepared.chains.iter().cloned());
+        }
         let now = self.service(Listener::Mqtts).choice();
         let next = prepared.profile(Listener::Mqtts).choice;
         stranded(pinned, (&self.0.certificates, now), (&after, next))
     }
 
-    /// Presents what was prepared.
+    /// Presents what was prepared. Files that the settings name as before stay as they are: what is
+    /// in them by now may be broken or held back, and is the matter of [`Presented::look`].
     ///
     /// # Errors
     /// If a listener's rules cannot be used; the others have been exchanged then.
     pub fn apply(&self, prepared: Prepared) -> Result<(), PkiError> {
         let mut state = self.state();
-        state.files = prepared.files;
-        state.mark = prepared.mark;
-        state.refused = prepared.refused;
-        state.held_back = None;
-        self.0.certificates.set_files(prepared.chains);
+        if state.files != prepared.files {
+            state.files = prepared.files;
+            state.mark = prepared.mark;
+            state.judged = prepared.judged;
+            state.refused = prepared.refused;
+            state.held_back = None;
+            self.0.certificates.set_files(prepared.chains);
+        }
         for (listener, profile) in prepared.profiles {
             self.service(listener).set(profile)?;
         }
@@ -194,7 +217,7 @@ impl Presented {
 
     /// Reads the files again if they are others than the last time, and says what came of it;
     /// `None` if there is nothing new. A chain that cannot be presented leaves those of before in
-    /// force, and so do chains that would strand devices.
+    /// force, and so do chains that would strand devices, as long as they would.
     pub(super) fn look(
         &self,
         own_root: &[u8],
@@ -203,24 +226,27 @@ impl Presented {
     ) -> Option<Looked> {
         let mut state = self.state();
         let mark = state.files.mark();
-        if mark == state.mark {
-            return None;
+        let is_new = mark != state.mark;
+        // What was refused for its dates is good once the clock is set.
+        let again = !state.refused.is_empty() && is_due(Some(state.judged), now, JUDGED_AGAIN);
+        if !is_new && !again {
+            return self.reconsider(&mut state, pinned);
         }
         let (chains, refused) = state.files.read(own_root, now);
         // A writer at work: the next look finds the other half.
         if state.files.mark() != mark {
             return None;
         }
+        let is_known = !is_new && refused == state.refused;
         state.mark = mark;
+        state.judged = now;
         state.refused = refused.clone();
         if !refused.is_empty() {
-            return Some(Looked::Refused(refused));
+            state.held_back = None;
+            return (!is_known).then_some(Looked::Refused(refused));
         }
         let chains: Vec<Arc<Chain>> = chains.into_iter().map(Arc::new).collect();
-        let after = self.0.certificates.copy();
-        after.set_files(chains.iter().cloned());
-        let choice = self.service(Listener::Mqtts).choice();
-        let devices = stranded(pinned, (&self.0.certificates, choice), (&after, choice));
+        let devices = self.lost_by(&chains, pinned);
         if devices.is_empty() {
             state.held_back = None;
             self.0.certificates.set_files(chains);
@@ -232,6 +258,27 @@ impl Presented {
         };
         state.held_back = Some(held_back);
         Some(Looked::HeldBack(devices))
+    }
+
+    /// Presents chains that were held back as soon as no device stands in their way: it was
+    /// forgotten, was told the new fingerprint, or does not come to what presents them.
+    fn reconsider(&self, state: &mut State, pinned: &[(Pin, Option<String>)]) -> Option<Looked> {
+        let held_back = state.held_back.as_mut()?;
+        held_back.devices = self.lost_by(&held_back.chains, pinned);
+        if !held_back.devices.is_empty() {
+            return None;
+        }
+        let held_back = state.held_back.take()?;
+        self.0.certificates.set_files(held_back.chains);
+        Some(Looked::Exchanged)
+    }
+
+    /// The devices that would no longer recognise the server if these were presented from files.
+    fn lost_by(&self, chains: &[Arc<Chain>], pinned: &[(Pin, Option<String>)]) -> Vec<String> {
+        let after = self.0.certificates.copy();
+        after.set_files(chains.iter().cloned());
+        let choice = self.service(Listener::Mqtts).choice();
+        stranded(pinned, (&self.0.certificates, choice), (&after, choice))
     }
 
     /// Presents the chains that were held back, if there are any. Says whether there were.
@@ -258,6 +305,9 @@ impl fmt::Debug for Presented {
             .finish_non_exhaustive()
     }
 }
+
+/// How long after files were refused they are judged once more although they are the same.
+const JUDGED_AGAIN: Duration = Duration::from_secs(3600);
 
 /// What a look at changed files came to.
 #[derive(Debug)]

@@ -183,6 +183,89 @@ fn at_a_start_files_give_way_to_the_key_that_a_device_knows() {
 }
 
 #[test]
+fn a_change_of_other_settings_leaves_files_and_those_that_wait_alone() {
+    let folder = Folder::new();
+    let [own, old, new] = ["own", "old", "new"].map(|name| folder.authority(name));
+    folder.provide("old");
+    let data = folder.data();
+    let registry = registry_with_pin(&data, &old.fingerprints().v2.hex());
+    let presented = folder.present(&own, &registry);
+    let pins = pinned(&registry).expect("pins");
+    let look = || presented.look(own.ca_der(), SystemTime::now(), &pins);
+    let prepare = || {
+        let prepared = Prepared::new(&folder.settings(), own.ca_der(), SystemTime::now());
+        prepared.expect("files")
+    };
+
+    fs::write(folder.path("chain.pem"), "half a fi").expect("a file");
+    assert!(matches!(look(), Some(Looked::Refused(_))));
+    let prepared = prepare();
+    assert!(presented.news(&prepared).is_empty());
+    assert!(presented.would_strand(&prepared, &pins).is_empty());
+    presented.apply(prepared).expect("listeners");
+    assert_eq!(shown(&presented), old.fingerprints().v2.hex());
+    assert_eq!(presented.refused().len(), 1);
+
+    folder.provide("new");
+    assert!(matches!(look(), Some(Looked::HeldBack(_))));
+    let prepared = prepare();
+    assert!(presented.would_strand(&prepared, &pins).is_empty());
+    presented.apply(prepared).expect("listeners");
+    assert_eq!(shown(&presented), old.fingerprints().v2.hex());
+    assert!(presented.release());
+    assert_eq!(shown(&presented), new.fingerprints().v2.hex());
+}
+
+#[test]
+fn files_wait_no_longer_than_a_device_stands_in_their_way() {
+    let folder = Folder::new();
+    let [own, old, new] = ["own", "old", "new"].map(|name| folder.authority(name));
+    folder.provide("old");
+    let registry = registry_with_pin(&folder.data(), &old.fingerprints().v2.hex());
+    let presented = folder.present(&own, &registry);
+    folder.provide("new");
+    let pins = pinned(&registry).expect("pins");
+    let look = |pins: &[_]| presented.look(own.ca_der(), SystemTime::now(), pins);
+    assert!(matches!(look(&pins), Some(Looked::HeldBack(_))));
+    assert!(look(&pins).is_none());
+    assert_eq!(shown(&presented), old.fingerprints().v2.hex());
+    // The device was forgotten.
+    assert!(matches!(look(&[]), Some(Looked::Exchanged)));
+    assert_eq!(shown(&presented), new.fingerprints().v2.hex());
+    assert!(presented.held_back().is_none());
+}
+
+#[test]
+fn files_that_were_refused_for_their_dates_are_judged_again_once_the_clock_is_set() {
+    let folder = Folder::new();
+    let [own, given] = ["own", "given"].map(|name| folder.authority(name));
+    let from = folder.path("given");
+    let read = |name: &str| fs::read_to_string(from.join(name)).expect("a file");
+    // This one has a beginning: a year before it was made.
+    let chain = read("server-p256.pem") + &read("ca.pem");
+    fs::write(folder.path("chain.pem"), chain).expect("a chain");
+    fs::write(folder.path("key.pem"), read("server-p256.key")).expect("a key");
+    let own_chains = Certificates::new();
+    own_chains.set_private(own.chains());
+    let now = SystemTime::now();
+    let far = now + Duration::from_secs(3 * 365 * 86_400);
+    let prepared = Prepared::new(&folder.settings(), own.ca_der(), far).expect("files");
+    let presented = Presented::start(own_chains, prepared, &[]).expect("listeners");
+    assert_eq!(presented.refused().len(), 1);
+    let look = |at| presented.look(own.ca_der(), at, &[]);
+    assert!(
+        look(far + Duration::from_secs(2)).is_none(),
+        "nothing is new"
+    );
+    assert!(look(far + Duration::from_secs(4000)).is_none(), "nor then");
+    assert!(matches!(look(now), Some(Looked::Exchanged)));
+    assert!(presented.refused().is_empty());
+    let files = presented.certificates().presented(Choice::Files);
+    let leaf = given.chains()[0].der()[0].clone();
+    assert!(files.iter().any(|chain| chain.der()[0] == leaf));
+}
+
+#[test]
 fn a_change_of_settings_names_the_devices_that_it_would_strand() {
     let folder = Folder::new();
     let own = folder.authority("own");

@@ -59,7 +59,7 @@ impl Live {
             .filter(|key| safeport_settings::key_info(key).is_some_and(|info| !info.live))
             .cloned()
             .collect();
-        let prepared = self.prepare_certificates(&next)?;
+        let prepared = self.prepare_certificates(&next, proofs)?;
         let fresh = self.bind_new(&next)?;
         let moved: Vec<String> = fresh
             .sockets
@@ -189,21 +189,23 @@ impl Live {
     }
 
     /// What the certificates of the new settings are; a change that listeners could not present, or
-    /// by which devices would no longer recognise the server, is refused.
-    fn prepare_certificates(&self, next: &Read) -> Result<Prepared, Failure> {
+    /// by which devices would no longer recognise the server, is refused. Not so the way back: what
+    /// it leads to served before, and no certificate is worth a server that nobody reaches.
+    fn prepare_certificates(&self, next: &Read, proofs: Proofs) -> Result<Prepared, Failure> {
         let texts = &self.texts;
         let failed = || Failure::new(say!(texts, "certificates-failed"));
         let root = CertificateDer::from_pem_slice(self.ca_pem.as_bytes())
             .map_err(|error| failed().detail(error))?;
         let prepared = Prepared::new(&next.settings, &root, SystemTime::now())
             .map_err(|error| failed().detail(error))?;
+        if proofs == Proofs::Spared {
+            return Ok(prepared);
+        }
         let pinned = pinned(&self.registry).map_err(|error| failed().detail(error))?;
         // What was refused before stays refused; only new mistakes stop a change.
-        let before = self.presented.refused();
-        let news: Vec<&str> = prepared
-            .refused
+        let news = self.presented.news(&prepared);
+        let news: Vec<&str> = news
             .iter()
-            .filter(|refused| !before.contains(refused))
             .map(|refused| refused.why.in_language(texts.language().into()))
             .collect();
         if !news.is_empty() {
@@ -214,7 +216,11 @@ impl Live {
             return Ok(prepared);
         }
         let devices = stranded.join(", ");
-        Err(Failure::new(say!(texts, "cert-stranded", devices = devices)))
+        Err(Failure::new(say!(
+            texts,
+            "cert-stranded",
+            devices = devices
+        )))
     }
 
     fn binder<'a>(&'a mut self, settings: &'a Settings) -> Binder<'a> {
