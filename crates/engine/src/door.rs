@@ -279,9 +279,10 @@ impl Door {
                 .registry()
                 .register(&mut visitor.stream, Token(key), Interest::READABLE);
         let accepted = visitor.arrival.accepted;
-        let brought = !visitor.early.is_empty();
         let pushed_out = turn.is_pushed_out();
-        self.guests.insert(key, Guest::new(visitor, turn));
+        let guest = Guest::new(visitor, turn);
+        let brought = guest.brought;
+        self.guests.insert(key, guest);
         if registered.is_err() {
             return self.remove(key);
         }
@@ -295,7 +296,17 @@ impl Door {
             .partition_point(|(since, _)| *since <= accepted);
         self.handshakes.insert(place, (accepted, key));
         if brought {
-            self.hear(key, 0);
+            // Its step waits for its turn as all others do.
+            self.list(key);
+        }
+    }
+
+    /// Lists a guest for reading, once.
+    fn list(&mut self, key: usize) {
+        if let Some(guest) = self.guests.get_mut(&key)
+            && !std::mem::replace(&mut guest.listed, true)
+        {
+            self.ready.push_back(key);
         }
     }
 
@@ -310,27 +321,33 @@ impl Door {
             self.flush(key);
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
-            self.ready.push_back(key);
+            self.list(key);
         }
     }
 
-    /// Reads once.
+    /// Reads once; first what it was brought with.
     fn read(&mut self, key: usize) {
         let Some(guest) = self.guests.get_mut(&key) else {
             return;
         };
+        guest.listed = false;
+        if std::mem::take(&mut guest.brought) {
+            self.hear(key, 0);
+            // An event of its socket may have come meanwhile, and come only once.
+            return self.list(key);
+        }
         match guest.read(&mut self.buffer) {
             Ok(0) => self.gone(key, false),
             Ok(n) => {
                 // A short read has emptied the socket: the next bytes bring a new event.
                 let more = n == self.buffer.len() || guest.read_closed;
                 self.hear(key, n);
-                if more && self.guests.contains_key(&key) {
-                    self.ready.push_back(key);
+                if more {
+                    self.list(key);
                 }
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => self.ready.push_back(key),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => self.list(key),
             Err(_) => self.gone(key, true),
         }
     }
@@ -378,7 +395,7 @@ impl Door {
             }
             Written::Never => {
                 guest.read_closed = true;
-                self.ready.push_back(key);
+                self.list(key);
             }
         }
     }

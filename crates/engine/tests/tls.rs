@@ -38,6 +38,7 @@ const DISCONNECT: [u8; 2] = [0xe0, 0];
 
 struct Authority {
     certificates: Certificates,
+    root: CertificateDer<'static>,
     roots: Arc<RootCertStore>,
 }
 
@@ -55,9 +56,10 @@ fn authority() -> &'static Authority {
         certificates.set_private(ca.chains());
         let mut roots = RootCertStore::empty();
         let root = CertificateDer::from_pem_slice(ca.ca_pem().as_bytes()).expect("a root");
-        roots.add(root).expect("a root");
+        roots.add(root.clone()).expect("a root");
         Authority {
             certificates,
+            root,
             roots: roots.into(),
         }
     })
@@ -85,6 +87,10 @@ impl Hub {
     }
 
     fn with(settings: EngineSettings, limits: ListenerLimits) -> Hub {
+        Hub::presenting(settings, limits, &TlsProfile::default())
+    }
+
+    fn presenting(settings: EngineSettings, limits: ListenerLimits, profile: &TlsProfile) -> Hub {
         let bind = || TcpListener::bind("127.0.0.1:0").expect("a free port");
         let (tls, plain) = (bind(), bind());
         let at = |socket: &TcpListener| socket.local_addr().expect("bound");
@@ -92,8 +98,7 @@ impl Hub {
         let spec = |name: &str, socket, carries| ListenerSpec {
             name: name.into(),
             sockets: vec![socket],
-            tls: TlsService::new(&authority().certificates, TlsProfile::default())
-                .expect("a service"),
+            tls: TlsService::new(&authority().certificates, profile.clone()).expect("a service"),
             carries,
             limits: limits.clone(),
         };
@@ -390,6 +395,23 @@ fn a_listener_that_takes_both_serves_both_on_each_port() {
         .write_all(&hello(config(ALL_VERSIONS)).1)
         .expect("sent");
     assert_eq!(last_words(&mut stream), [21, 3, 3, 0, 2, 2, 10]);
+}
+
+#[test]
+fn clear_text_is_no_way_around_client_certificates_even_where_both_are_taken() {
+    let limits = ListenerLimits {
+        accept_both: true,
+        ..ListenerLimits::default()
+    };
+    let profile = TlsProfile {
+        client_roots: Some(vec![authority().root.clone()]),
+        ..TlsProfile::default()
+    };
+    let hub = Hub::presenting(loops(2), limits, &profile);
+    let mut stream = open(hub.tls);
+    stream.write_all(CONNECT).expect("sent");
+    assert_eq!(last_words(&mut stream), [0x20, 2, 0, 3]);
+    hub.saw(|attempt| attempt.ending == Ending::WrongProtocol);
 }
 
 #[test]

@@ -173,5 +173,8 @@ fn a_client_that_breaks_the_rules_before_its_connect_is_told_of_once() {
     sleep(Duration::from_millis(200));
     let list = seen.0.lock().expect("a list");
     let endings: Vec<&Ending> = list.iter().map(|attempt| &attempt.ending).collect();
-    assert!(matches!(endings[..], [Ending::Failed { .. }]), "{endings:?}");
+    assert!(
+        matches!(endings[..], [Ending::Failed { .. }]),
+        "{endings:?}"
+    );
 }

@@ -10,7 +10,7 @@ use safeport_net::{FirstBytes, Layer, Received, Turn};
 use super::answers::{self, Answer};
 use super::{House, Visitor};
 use crate::connection::{Arrival, Wrapped};
-use crate::mailbox::Incoming;
+use crate::mailbox::{Incoming, ListenerInfo};
 
 pub(super) struct Guest {
     pub(super) stream: TcpStream,
@@ -22,10 +22,20 @@ pub(super) struct Guest {
     /// bytes for the socket
     out: Vec<u8>,
     sent: usize,
+    /// it was brought with bytes that nobody has looked at
+    pub(super) brought: bool,
+    /// listed for reading
+    pub(super) listed: bool,
     /// the peer will send no more
     pub(super) read_closed: bool,
     /// the event queue was told to tell when the socket takes more
     pub(super) told_when_writable: bool,
+}
+
+/// Whether a listener that speaks TLS takes clients without: never where they have to show a
+/// certificate. Settings that ask for both are refused, but this is not the place to rely on it.
+fn takes_clear(listener: &ListenerInfo) -> bool {
+    listener.limits().accept_both && listener.tls.profile().client_roots.is_none()
 }
 
 enum Talk {
@@ -63,9 +73,11 @@ impl Guest {
             listener: visitor.listener,
             arrival: visitor.arrival,
             turn: Some(turn),
+            brought: !visitor.early.is_empty(),
             talk: Talk::Listening(visitor.early),
             out: Vec::new(),
             sent: 0,
+            listed: false,
             read_closed: false,
             told_when_writable: false,
         }
@@ -108,7 +120,7 @@ impl Guest {
                 self.talk = Talk::ShakingHands(layer, Vec::new());
                 return self.shake_hands(&bytes, house);
             }
-            FirstBytes::Mqtt if listener.limits().accept_both => return Next::Enter,
+            FirstBytes::Mqtt if takes_clear(listener) => return Next::Enter,
             FirstBytes::Mqtt => answers::to_connect(held, &house.listeners),
             FirstBytes::Http => answers::to_http(held, &house.signpost.text()),
             FirstBytes::Unknown => Some(Answer::default()),
