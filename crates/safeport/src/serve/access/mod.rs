@@ -438,6 +438,10 @@ fn caller_of(login: &OwnedLogin) -> Caller<'_> {
 /// What a stranger sent, as it may stand in a log: at most 64 characters, control characters
 /// escaped.
 pub(in crate::serve) fn shown(text: &str) -> String {
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'\\' | b'"' | b'\'');
+    if text.len() <= 64 && text.bytes().all(is_plain) {
+        return text.to_owned();
+    }
     let mut shown: String = text.chars().take(64).flat_map(char::escape_debug).collect();
     if text.chars().nth(64).is_some() {
         shown.push('…');

@@ -1,6 +1,7 @@
 //! Fingerprints of ClientHellos: a fleet has few different ones, and making one costs more than
 //! finding it.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use safeport_net::hello::ClientHello;
@@ -24,9 +25,13 @@ impl Hellos {
         if let Some(known) = self.0.get(hello) {
             return known.clone();
         }
+        let fingerprint = hello.fingerprint();
+        let mut mark = DefaultHasher::new();
+        fingerprint.hash(&mut mark);
         let made = Arc::new(Hello {
-            fingerprint: hello.fingerprint(),
+            fingerprint,
             stack: hello.stack(),
+            mark: mark.finish(),
         });
         self.0.insert(hello.clone(), made.clone());
         made

@@ -43,9 +43,9 @@ impl Looks {
     }
 }
 
-/// An address and the shape of the ClientHello that comes from it: behind one address there may
-/// be many devices.
-type Place = (IpAddr, String);
+/// An address and the shape of the ClientHello that comes from it (its mark): behind one address
+/// there may be many devices.
+type Place = (IpAddr, u64);
 
 #[derive(Debug, Default, Clone)]
 struct Neighbour {
@@ -110,8 +110,8 @@ impl Known {
             return circumstances;
         }
         if let Some(hello) = hello {
-            let place = (attempt.peer.ip().to_canonical(), hello.fingerprint.clone());
-            let neighbour = self.neighbour(place, registry, now);
+            let address = attempt.peer.ip().to_canonical();
+            let neighbour = self.neighbour(address, hello, registry, now);
             circumstances.trusted_before =
                 neighbour.trusted > 0 && neighbour.trusted >= trusted_since;
             circumstances.pinned = self.pinned(attempt, &neighbour.user, registry);
@@ -130,7 +130,7 @@ impl Known {
             true => 0,
             false => seen.at.as_secs(),
         };
-        let place = (seen.address(), hello.fingerprint.clone());
+        let place = (seen.address(), hello.mark);
         match self.neighbours.get(&place) {
             Some(known) => known.add(seen.user.as_deref(), at),
             None => {
@@ -142,7 +142,14 @@ impl Known {
     }
 
     /// From memory, or from what the registry has of an earlier run.
-    fn neighbour(&mut self, place: Place, registry: &Registry, now: Instant) -> Neighbour {
+    fn neighbour(
+        &mut self,
+        address: IpAddr,
+        hello: &Hello,
+        registry: &Registry,
+        now: Instant,
+    ) -> Neighbour {
+        let place = (address, hello.mark);
         if let Some(known) = self.neighbours.get(&place) {
             return known.clone();
         }
@@ -150,14 +157,14 @@ impl Known {
             return Neighbour::default();
         }
         let mut found = Neighbour::default();
-        let address = place.0.to_string();
+        let address = address.to_string();
         let query = AttemptQuery {
             address: Some(&address),
             ..AttemptQuery::default()
         };
         // Without it the judgement is only less sure.
         for row in registry.attempts(&query).unwrap_or_default() {
-            if !row.last.failure && row.key.hello == place.1 {
+            if !row.last.failure && row.key.hello == hello.fingerprint {
                 let user = (!row.key.user.is_empty()).then_some(row.key.user.as_str());
                 found.add(user, row.last_at);
             }

@@ -18,6 +18,8 @@ pub struct Hello {
     pub fingerprint: String,
     /// What it looks like.
     pub stack: Stack,
+    /// A number for the fingerprint, to find it by.
+    pub(super) mark: u64,
 }
 
 /// One attempt to connect and what it means. What strangers sent is shortened and escaped.

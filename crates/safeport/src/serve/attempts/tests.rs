@@ -168,11 +168,11 @@ fn a_storm_of_ever_new_client_ids_from_one_address_makes_few_rows() {
     for number in 0..1000 {
         let mut one = seen("192.168.1.40:1", Cause::Healthy);
         one.client_id = Some(format!("c{number}"));
-        assert!(gathered.add(&one));
+        assert!(gathered.add(&Arc::new(one)));
     }
     let mut other = seen("192.168.1.41:1", Cause::Healthy);
     other.client_id = Some("other".to_owned());
-    gathered.add(&other);
+    gathered.add(&Arc::new(other));
     let rows = gathered.take();
     assert_eq!(rows.len(), 65);
     // The newest ones.
@@ -186,10 +186,10 @@ fn a_storm_of_ever_new_client_ids_from_one_address_makes_few_rows() {
 fn more_rows_than_there_is_room_for_are_refused_until_the_next_writing() {
     let mut gathered = Gathered::default();
     let from = |number: usize| {
-        seen(
+        Arc::new(seen(
             &format!("10.{}.{}.1:1", number / 250, number % 250),
             Cause::Silent,
-        )
+        ))
     };
     for number in 0..crate::limits::ATTEMPT_ROWS {
         assert!(gathered.add(&from(number)));
