@@ -40,9 +40,11 @@ pub struct ClientHello {
     pub extensions: Vec<u16>,
     /// The host name of the extension server_name (0) as it was sent; Tasmota puts an address
     /// here when it connects to one. What is not text is replaced by U+FFFD. None without the
-    /// extension and for an empty name.
+    /// extension and for an empty name. Cut off behind
+    /// [`HELLO_NAME`](crate::limits::HELLO_NAME) bytes.
     pub server_name: Option<String>,
-    /// The protocols of the extension ALPN (16), best first.
+    /// The protocols of the extension ALPN (16), best first, at most
+    /// [`HELLO_PROTOCOLS`](crate::limits::HELLO_PROTOCOLS).
     pub alpn: Vec<String>,
     /// The extension max_fragment_length (1): 512, 1024, 2048 or 4096 bytes of plaintext.
     /// None without it and for any other code.

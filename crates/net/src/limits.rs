@@ -31,6 +31,14 @@ pub const HELLO_BYTES: usize = 16 * 1024;
 /// A client with the smallest fragment, 512 bytes, needs 33 for the longest hello.
 pub const HELLO_RECORDS: usize = 64;
 
+/// Protocols (ALPN) of a ClientHello that are kept; more are read and forgotten. Browsers offer
+/// two or three. Each takes some 50 bytes, so that a hello full of short ones would take thirty
+/// times its own length for as long as its handshake is open.
+pub const HELLO_PROTOCOLS: usize = 32;
+
+/// Bytes of the server name of a ClientHello that are kept; no host name is longer than 253.
+pub const HELLO_NAME: usize = 255;
+
 /// TLS 1.2 sessions remembered for clients that resume without tickets, per listener.
 /// The oldest is forgotten when it is full, and that client pays a full handshake.
 pub const TLS_SESSIONS: usize = 1024;

@@ -2,6 +2,7 @@
 
 use super::error::Part;
 use super::{ClientHello, GREASE, HelloError};
+use crate::limits::{HELLO_NAME, HELLO_PROTOCOLS};
 
 /// Reads the body of a ClientHello (RFC 8446 §4.1.2), behind its type and length.
 pub(super) fn body(bytes: &[u8]) -> Result<ClientHello, HelloError> {
@@ -57,7 +58,10 @@ fn extension(number: u16, content: &[u8], hello: &mut ClientHello) -> Result<(),
         16 => {
             let mut protocols = Cursor::new(inside.long_list()?, at);
             while !protocols.is_empty() {
-                hello.alpn.push(text(protocols.short_list()?));
+                let name = protocols.short_list()?;
+                if hello.alpn.len() < HELLO_PROTOCOLS {
+                    hello.alpn.push(text(name));
+                }
             }
         }
         22 => hello.encrypt_then_mac = true,
@@ -101,7 +105,7 @@ fn server_name(inside: &mut Cursor<'_>) -> Result<Option<String>, HelloError> {
         let kind = names.u8()?;
         let name = names.long_list()?;
         if kind == 0 && !name.is_empty() && found.is_none() {
-            found = Some(text(name));
+            found = Some(text(&name[..name.len().min(HELLO_NAME)]));
         }
     }
     Ok(found)

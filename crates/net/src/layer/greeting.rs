@@ -90,5 +90,22 @@ fn record_size(wanted: RecordSize, hello: Option<&ClientHello>) -> u16 {
     size.min(asked).clamp(SMALLEST_RECORD, TLS_RECORD_WHOLE)
 }
 
-/// The smallest limit that a client may ask for (RFC 8449).
-const SMALLEST_RECORD: u16 = 64;
+/// The smallest limit that a client may ask for is 64 (RFC 8449), which in TLS 1.3 leaves so much.
+const SMALLEST_RECORD: u16 = 63;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_limit_of_records_counts_their_type_in_tls_1_3_only() {
+        let mut hello = ClientHello {
+            legacy_version: TLS12,
+            record_size_limit: Some(64),
+            ..ClientHello::default()
+        };
+        assert_eq!(record_size(RecordSize::Auto, Some(&hello)), 64);
+        hello.versions = vec![TLS13, TLS12];
+        assert_eq!(record_size(RecordSize::Fixed(16_384), Some(&hello)), 63);
+    }
+}

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use safeport_net::hello::{ClientHello, GREASE, HelloError, Part, TLS12, TLS13};
-use safeport_net::limits::{HELLO_BYTES, HELLO_RECORDS};
+use safeport_net::limits::{HELLO_BYTES, HELLO_NAME, HELLO_PROTOCOLS, HELLO_RECORDS};
 
 use crate::captured::{all, captured};
 use crate::hello::{cut, message, read, record, round_trip};
@@ -119,6 +119,23 @@ fn the_smaller_of_two_wishes_for_short_records_counts() {
     let gnutls = ClientHello::read(&captured("gnutls")).unwrap().unwrap();
     assert_eq!(gnutls.fragment(), Some(16_384));
     assert_eq!(ClientHello::default().fragment(), None);
+}
+
+#[test]
+fn a_hello_full_of_short_protocols_and_a_long_name_is_not_kept_as_a_whole() {
+    let hello = ClientHello {
+        legacy_version: TLS12,
+        suites: vec![0xc02f],
+        extensions: vec![0, 16],
+        server_name: Some("h".repeat(4000)),
+        alpn: vec!["h".into(); 5000],
+        ..ClientHello::default()
+    };
+    let read = ClientHello::read(&cut(&message(&hello)))
+        .expect("a hello")
+        .expect("all of it");
+    assert_eq!(read.alpn, vec!["h"; HELLO_PROTOCOLS]);
+    assert_eq!(read.server_name, Some("h".repeat(HELLO_NAME)));
 }
 
 #[test]
