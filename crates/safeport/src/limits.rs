@@ -104,8 +104,11 @@ pub const VANTAGE_GOODBYE: Duration = Duration::from_secs(5);
 /// Pause after the system refused to accept a connection (no descriptors left), so that the
 /// refusal does not become a busy loop.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Time between two looks at the first bytes of a connection that sent too few to tell.
+/// Time between the first two looks at the first bytes of a connection that sent too few to tell;
+/// it doubles with each, up to [`FIRST_BYTES_PAUSE_MOST`].
 pub const FIRST_BYTES_PAUSE: Duration = Duration::from_millis(20);
+/// See [`FIRST_BYTES_PAUSE`]: who sends nothing more costs a few looks a second.
+pub const FIRST_BYTES_PAUSE_MOST: Duration = Duration::from_millis(320);
 
 /// Time that connections get to finish when the server stops.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);

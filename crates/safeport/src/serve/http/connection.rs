@@ -29,8 +29,8 @@ use super::tls_socket::{Broken, TlsSocket};
 use super::visit::Visit;
 use super::{Site, Transport};
 use crate::limits::{
-    FIRST_BYTES_PAUSE, HTTP_CONNECTION_LIFETIME, HTTP_HEADER_BYTES, HTTP_HEADER_TIMEOUT,
-    HTTP_HEADERS, HTTP_STRANGER_BYTES, KERNEL_LOOK_PAUSE, SHUTDOWN_GRACE,
+    FIRST_BYTES_PAUSE, FIRST_BYTES_PAUSE_MOST, HTTP_CONNECTION_LIFETIME, HTTP_HEADER_BYTES,
+    HTTP_HEADER_TIMEOUT, HTTP_HEADERS, HTTP_STRANGER_BYTES, KERNEL_LOOK_PAUSE, SHUTDOWN_GRACE,
 };
 use crate::throttle::Throttle;
 
@@ -203,7 +203,7 @@ impl Greeting<'_> {
         visit.speaks(opening.first_bytes());
         match (opening, self.caller.listener) {
             (Opening::Http(_), Transport::Plain) => Ok(Begun::Plain(stream)),
-            (Opening::Http(_), Transport::Tls) if self.takes_both => Ok(Begun::Plain(stream)),
+            (Opening::Http(_), Transport::Tls) if self.takes_clear() => Ok(Begun::Plain(stream)),
             (Opening::Http(FirstBytes::Http), Transport::Tls) => Ok(Begun::WrongPort(stream)),
             (Opening::Tls, Transport::Tls) => match handshake {
                 Some(handshake) => self.shake_hands(stream, handshake).await,
@@ -225,11 +225,19 @@ impl Greeting<'_> {
         }
     }
 
+    /// Whether a listener that speaks TLS takes clients without: never where they have to show a
+    /// certificate. Settings that ask for both are refused, but this is not the place to rely on it.
+    fn takes_clear(&self) -> bool {
+        let asks = |tls: &TlsService| tls.profile().client_roots.is_some();
+        self.takes_both && !self.live.tls.as_ref().is_some_and(asks)
+    }
+
     /// What the peer speaks. Leaves the bytes in the socket. `stage` tells how far it came
     /// meanwhile.
     async fn opening(&self, stream: &TcpStream, stage: &mut Stage) -> io::Result<Opening> {
         // On the heap, or every connection would be as large for good.
         let mut bytes = vec![0; HTTP_STRANGER_BYTES];
+        let mut pause = FIRST_BYTES_PAUSE;
         loop {
             let count = stream.peek(&mut bytes).await?;
             if count == 0 {
@@ -239,7 +247,8 @@ impl Greeting<'_> {
             if let Some(opening) = Opening::of(&bytes[..count], || self.where_to()) {
                 return Ok(opening);
             }
-            tokio::time::sleep(FIRST_BYTES_PAUSE).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(FIRST_BYTES_PAUSE_MOST);
         }
     }
 

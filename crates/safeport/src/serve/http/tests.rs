@@ -43,6 +43,7 @@ const CONNACK: [u8; 6] = [0x82, 4, 0x20, 2, 0, 0];
 pub(super) struct Authority {
     pub(super) certificates: Certificates,
     server: TlsService,
+    root: CertificateDer<'static>,
     roots: Arc<RootCertStore>,
 }
 
@@ -76,8 +77,9 @@ pub(super) fn authority() -> &'static Authority {
         certificates.set_private(ca.chains());
         let mut roots = RootCertStore::empty();
         let root = CertificateDer::from_pem_slice(ca.ca_pem().as_bytes()).expect("a certificate");
-        roots.add(root).expect("a root");
+        roots.add(root.clone()).expect("a root");
         Authority {
+            root,
             server: TlsService::new(&certificates, TlsProfile::default()).expect("a service"),
             certificates,
             roots: roots.into(),

@@ -235,6 +235,22 @@ fn a_listener_that_takes_both_serves_requests_and_websockets_either_way() {
 }
 
 #[test]
+fn clear_text_is_no_way_around_client_certificates_even_where_both_are_taken() {
+    let hub = Hub::new();
+    let profile = TlsProfile {
+        client_roots: Some(vec![authority().root.clone()]),
+        ..TlsProfile::default()
+    };
+    let service = TlsService::new(&authority().certificates, profile).expect("a service");
+    hub.listeners.set_tls(service);
+    hub.listeners.set_accept_both(Transport::Tls, true);
+    let https = hub.listen(Transport::Tls);
+    let refused = said_to(https, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(refused.starts_with(b"HTTP/1.1 400 "));
+    assert_eq!(hub.told_one().ending, Ending::WrongProtocol);
+}
+
+#[test]
 fn a_handshake_that_breaks_is_told_with_its_alert() {
     let hub = Hub::new();
     let https = hub.listen(Transport::Tls);
