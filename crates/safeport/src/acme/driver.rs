@@ -401,9 +401,10 @@ impl Acme {
         let now = clock();
         // Without randomness retries are as good, but for meeting those of other servers.
         let random = getrandom::u64().unwrap_or(now);
+        let before = plan::before(&self.standings(), key, wanted.mark, now);
         let state = self.state.certificate_mut(key);
         let bar = trouble.retry_after.map(u64::from);
-        let failing = plan::failed(state.failing, wanted.mark, now, random, bar);
+        let failing = plan::failed(before, wanted.mark, now, random, bar);
         state.failing = Some(failing);
         state.trouble = Some(TroubleState {
             code: trouble.code.to_owned(),

@@ -163,15 +163,20 @@ pub fn next(wanted: &Wanted, standings: &[Standing], now: u64) -> Next {
         return Next::ClockUnset;
     }
     let of = |key| standings.iter().find(|standing| standing.key == key);
-    let mut first: Option<(u64, bool, Key, Why)> = None;
+    let mut first: Option<(u64, bool, u64, Key, Why)> = None;
     let mut ask: Option<(u64, Key)> = None;
     for &key in &wanted.keys {
         let standing = of(key);
         let (at, why) = attempt(wanted, key, standing, now);
+        let asked = standing.is_some_and(|standing| standing.asked);
+        let at = at.max(others_wait(wanted, standings, key, asked, now));
+        let tried = standing.and_then(|standing| standing.failing);
+        let tried = tried.map_or(0, |failing| failing.last);
         // Of those that may go now, a certificate that is there can wait for one that is not.
         let renews = !matches!(why, Why::Missing | Why::Names | Why::Authority);
-        let candidate = (at.max(now), renews, key, why);
-        if first.is_none_or(|known| (candidate.0, candidate.1) < (known.0, known.1)) {
+        let candidate = (at.max(now), renews, tried, key, why);
+        let rank = |of: &(u64, bool, u64, Key, Why)| (of.0, of.1, of.2);
+        if first.is_none_or(|known| rank(&candidate) < rank(&known)) {
             first = Some(candidate);
         }
         if let Some(standing) = standing
@@ -184,7 +189,7 @@ pub fn next(wanted: &Wanted, standings: &[Standing], now: u64) -> Next {
             }
         }
     }
-    let Some((at, _, key, why)) = first else {
+    let Some((at, _, _, key, why)) = first else {
         return Next::Wait(now + LONGEST_WAIT);
     };
     if at <= now {
@@ -195,6 +200,47 @@ pub fn next(wanted: &Wanted, standings: &[Standing], now: u64) -> Next {
         Some((due, _)) => Next::Wait(at.min(due)),
         None => Next::Wait(at),
     }
+}
+
+/// Until when `key` waits because of other keys: the names are the same, so what fails for one fails
+/// for the other, and authorities count failures by name.
+fn others_wait(wanted: &Wanted, standings: &[Standing], key: Key, asked: bool, now: u64) -> u64 {
+    let others = standings
+        .iter()
+        .filter(|other| other.key != key && wanted.keys.contains(&other.key));
+    let waits = others
+        .filter_map(|other| other.failing)
+        .filter(|failing| failing.mark == wanted.mark)
+        .map(|failing| {
+            let barred = failing.barred_until.unwrap_or(0);
+            let wait = match asked {
+                true => barred,
+                false => barred.max(failing.retry_at),
+            };
+            believed(failing.last, wait, now)
+        });
+    waits.max().unwrap_or(0)
+}
+
+/// What an attempt for `key` that fails now adds to, for [`failed`]: the failures for the other keys
+/// count as well.
+pub fn before(standings: &[Standing], key: Key, mark: u64, now: u64) -> Option<Failing> {
+    let of_mark = |standing: &Standing| standing.failing.filter(|failing| failing.mark == mark);
+    let count = standings
+        .iter()
+        .filter_map(of_mark)
+        .map(|f| f.count)
+        .max()?;
+    let own = standings.iter().find(|standing| standing.key == key);
+    let own = own.and_then(of_mark).unwrap_or(Failing {
+        since: now,
+        last: now,
+        count,
+        retry_at: now,
+        barred_until: None,
+        mark,
+    });
+    Some(Failing { count, ..own })
 }
 
 /// When the certificate for `key` is asked for next, and why; a moment that is past means now.
@@ -218,12 +264,20 @@ pub fn attempt(wanted: &Wanted, key: Key, standing: Option<&Standing>, now: u64)
             since: Some(since),
             not_before,
             not_after,
+            suggested,
             ..
         }) = held
     {
         // A certificate that is due the moment it comes (a clock that is wrong, here or there) must
         // not be ordered over and over: authorities count.
-        let pause = SPACING.min(not_after.saturating_sub(*not_before) / 4);
+        // One that the authority wants back early (it will be revoked) is no such case.
+        let lifetime = not_after.saturating_sub(*not_before);
+        let early = suggested.is_some_and(|window| window.start < not_before + lifetime / 2);
+        let pause = match early {
+            true => EARLY_SPACING,
+            false => SPACING,
+        };
+        let pause = pause.min(lifetime / 4);
         at = at.max(believed(*since, since + pause, now));
     }
     let failing = standing
@@ -369,8 +423,11 @@ const SHORTEST_RETRY: u64 = 60;
 const LONGEST_RETRY: u64 = 12 * 3600;
 /// Longest time that an authority can bar us for; Let's Encrypt counts in weeks.
 const LONGEST_BAR: u64 = 8 * 24 * 3600;
-/// Least time between two certificates for the same key, unless names changed or a person asks.
-const SPACING: u64 = 3600;
+/// Least time between two certificates for the same key, unless names changed or a person asks:
+/// Let's Encrypt gives five with the same names in a week, whatever their keys.
+const SPACING: u64 = 3 * 24 * 3600;
+/// The same where the authority itself wants an early renewal, which it does not count.
+const EARLY_SPACING: u64 = 3600;
 /// If nothing at all is wanted.
 const LONGEST_WAIT: u64 = 24 * 3600;
 

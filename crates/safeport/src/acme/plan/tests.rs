@@ -94,9 +94,10 @@ impl World {
                     standing.failing = None;
                     self.issued.push((key, self.now));
                 } else {
-                    let before = standing.failing;
-                    let failing = failed(before, self.wanted.mark, self.now, self.random, None);
-                    standing.failing = Some(failing);
+                    let (mark, now) = (self.wanted.mark, self.now);
+                    let known = before(&self.standings, key, mark, now);
+                    let failing = failed(known, mark, now, self.random, None);
+                    self.standings[index].failing = Some(failing);
                     self.failures.push((key, self.now));
                 }
             }
@@ -209,6 +210,29 @@ fn an_outage_of_the_authority_is_retried_from_minutes_to_half_days_and_then_rene
     world.live_until(back + 13 * HOUR);
     assert_eq!(world.issued.len(), 2);
     assert_eq!(world.alarm(Key::Rsa), Alarm::Fine);
+}
+
+#[test]
+fn names_that_cannot_be_proved_are_tried_no_oftener_for_two_keys_and_each_key_has_its_turn() {
+    let mut world = World::new(&[Key::Rsa, Key::P256], 90 * DAY);
+    world.authority_is_up = false;
+    world.live_until(NOW + HOUR);
+    assert!(
+        (3..=5).contains(&world.failures.len()),
+        "{:?}",
+        world.failures
+    );
+    for key in [Key::Rsa, Key::P256] {
+        assert!(world.failures.iter().any(|failure| failure.0 == key));
+    }
+    // One that fails for its key alone does not keep the other from its certificate.
+    let mut standings = vec![standing(Key::Rsa, None), standing(Key::P256, None)];
+    let failing = failed(None, world.wanted.mark, NOW, 7, None);
+    standings[0].failing = Some(failing);
+    assert_eq!(
+        next(&world.wanted, &standings, failing.retry_at),
+        Next::Order(Key::P256, Why::Missing)
+    );
 }
 
 #[test]
@@ -330,7 +354,7 @@ fn a_certificate_that_is_due_the_moment_it_comes_is_not_ordered_over_and_over() 
     let mut ended = held(NOW - 100 * DAY, 90 * DAY);
     ended.since = Some(NOW);
     let standings = [standing(Key::Rsa, Some(ended))];
-    assert_eq!(next(&wanted, &standings, NOW), Next::Wait(NOW + HOUR));
+    assert_eq!(next(&wanted, &standings, NOW), Next::Wait(NOW + 3 * DAY));
 }
 
 #[test]
