@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use safeport_net::holder;
 
-/// Asks the kernel's table of connections, which takes the longer the more there are: so seldom
-/// that it costs no more than a fiftieth of the time.
+/// Asks the kernel's table of connections, which takes the longer the more there are, and all
+/// handshakes of this door wait meanwhile: so seldom that it costs no more than a fiftieth of the
+/// time, and a thousandth where one look is long enough to be felt.
 pub(super) struct Unacknowledged {
     next: Option<Instant>,
 }
@@ -27,9 +28,29 @@ impl Unacknowledged {
         let (local, peer) = (stream.local_addr().ok()?, stream.peer_addr().ok()?);
         let bytes = holder::unacknowledged(local, peer);
         let end = Instant::now();
-        self.next = Some(end + (end.duration_since(start) * 50).max(AT_LEAST));
+        self.next = Some(end + pause_after(end.duration_since(start)));
         bytes
     }
 }
 
+fn pause_after(look: Duration) -> Duration {
+    let times = if look < LONG { 50 } else { 1000 };
+    (look * times).max(AT_LEAST)
+}
+
 const AT_LEAST: Duration = Duration::from_millis(250);
+const LONG: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longer_a_look_takes_the_rarer_it_is() {
+        let pause = |millis| pause_after(Duration::from_millis(millis));
+        assert_eq!(pause(1), AT_LEAST);
+        assert_eq!(pause(10), Duration::from_millis(500));
+        // Some hundred thousand connections.
+        assert_eq!(pause(300), Duration::from_secs(300));
+    }
+}
