@@ -34,7 +34,9 @@ use sockets::{Binder, Bound};
 
 use crate::acme::{Acme, AcmeConfig, Challenges};
 use crate::banner::{Banner, Listening};
-use crate::certificates::{Keeper, Prepared, Presented, chain_said, pinned, pki_said, server_keys};
+use crate::certificates::{
+    Keeper, Prepared, Presented, chain_said, pinned, pki_said, server_keys, strangers,
+};
 use crate::console::{Console, Failure};
 use crate::descriptors::Descriptors;
 use crate::limits::{ATTEMPTS_GOODBYE, FIRST_PROOFS, SHUTDOWN_GRACE};
@@ -586,6 +588,15 @@ fn present(
             target: "safeport::certificates",
             "tls.chain_files bring another key than the one by which devices know this server, and wait: {}. Give them the new fingerprint, then run `safeport cert accept --strand NAME` for each",
             held_back.devices.join(", ")
+        );
+    }
+    let choice = presented.service(Listener::Mqtts).choice();
+    let lost = strangers(&pinned, presented.certificates(), choice);
+    if !lost.is_empty() {
+        tracing::error!(
+            target: "safeport::certificates",
+            "these devices know another key than mqtts shows them, and will not connect: {}. Give them the fingerprint that `safeport cert fingerprint` prints, or put the old key back",
+            lost.join(", ")
         );
     }
     Ok(presented)

@@ -20,7 +20,7 @@ use safeport_store::{DataFolder, ManagedRow};
 
 pub use files::{ChainFiles, Refused, chain_problems, client_ca_problems};
 pub use keeper::{Keeper, KeeperHandle};
-pub use pins::{pinned, stranded};
+pub use pins::{pinned, stranded, strangers};
 pub use presented::{HeldBack, Prepared, Presented, choice};
 pub use rotation::{Rotation, RotationError, Strand, rotate};
 pub use words::{chain_said, pki_said, rotation_said};

@@ -47,3 +47,21 @@ pub fn stranded(
         .map(|(pin, _)| pin.device.clone())
         .collect()
 }
+
+/// The devices among `pinned` that are shown another key than they know.
+pub fn strangers(
+    pinned: &[(Pin, Option<String>)],
+    certificates: &Certificates,
+    choice: Choice,
+) -> Vec<String> {
+    let stranger = |(pin, host): &&(Pin, Option<String>)| {
+        let chain = certificates.for_tasmota(choice, host.as_deref());
+        let shown = chain.and_then(|chain| chain.tasmota_fingerprints());
+        shown.is_none_or(|shown| shown.v2.hex() != pin.fingerprint)
+    };
+    pinned
+        .iter()
+        .filter(stranger)
+        .map(|(pin, _)| pin.device.clone())
+        .collect()
+}

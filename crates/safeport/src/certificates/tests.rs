@@ -9,7 +9,7 @@ use safeport_settings::{FileSource, Listener, Settings, Sources};
 use safeport_store::{By, DataFolder, DeviceRecord, Registry, Rights, Secret};
 
 use super::presented::Looked;
-use super::{Prepared, Presented, Rotation, Strand, on_disk, pinned, rotate, stranded};
+use super::{Prepared, Presented, Rotation, Strand, on_disk, pinned, rotate, stranded, strangers};
 
 /// A folder that goes with its test.
 struct Folder(PathBuf);
@@ -30,7 +30,7 @@ impl Folder {
     }
 
     fn data(&self) -> DataFolder {
-        DataFolder::open(&self.path("data")).expect("a data folder")
+        DataFolder::open(self.path("data")).expect("a data folder")
     }
 
     /// An authority with certificates for `hub.lan`.
@@ -263,6 +263,22 @@ fn files_that_were_refused_for_their_dates_are_judged_again_once_the_clock_is_se
     let files = presented.certificates().presented(Choice::Files);
     let leaf = given.chains()[0].der()[0].clone();
     assert!(files.iter().any(|chain| chain.der()[0] == leaf));
+}
+
+#[test]
+fn devices_that_know_another_key_than_they_are_shown_are_found() {
+    let folder = Folder::new();
+    let own = folder.authority("own");
+    let certificates = Certificates::new();
+    certificates.set_private(own.chains());
+    let pins = |fingerprint: &str, place: &str| {
+        let data = DataFolder::open(folder.path(place)).expect("a data folder");
+        pinned(&registry_with_pin(&data, fingerprint)).expect("pins")
+    };
+    let known = pins(&own.fingerprints().v2.hex(), "one");
+    assert!(strangers(&known, &certificates, Choice::Auto).is_empty());
+    let unknown = pins("00", "two");
+    assert_eq!(strangers(&unknown, &certificates, Choice::Auto), ["plug-1"]);
 }
 
 #[test]

@@ -179,6 +179,7 @@ impl<'a> Wish<'a> {
             }
             WishKind::Prepare => {
                 ca.prepare_next(ServerKey::Rsa)
+                    .and_then(|()| ca.prepare_next(ServerKey::P256))
                     .map_err(|error| cannot(pki_said(&error)))?;
                 let next = ca.next_fingerprints().unwrap_or(ca.fingerprints()).v2;
                 Ok((true, say!(texts, "cert-prepared", fingerprint = next)))
