@@ -265,7 +265,10 @@ fn cert_show_tells_what_is_presented_and_which_devices_can_connect() {
     assert_eq!(of("tasmota-esp32-roots")["can"], false, "{shown}");
     assert_eq!(of("tasmota-esp32-roots")["reason"], "private-root");
     let text = folder.stdout(&["cert", "show"]);
-    assert!(text.contains("NO: Tasmota (ESP32), built-in roots"), "{text}");
+    assert!(
+        text.contains("NO: Tasmota (ESP32), built-in roots"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -284,7 +287,10 @@ fn a_key_that_a_device_checks_is_not_changed_until_the_device_is_named() {
     let refused = folder.run(&["cert", "rotate"]);
     assert_eq!(refused.status.code(), Some(1));
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(said.contains("plug-1") && said.contains("--strand"), "{said}");
+    assert!(
+        said.contains("plug-1") && said.contains("--strand"),
+        "{said}"
+    );
     let unknown = folder.run(&["cert", "rotate", "--strand", "plug-9"]);
     assert_eq!(unknown.status.code(), Some(1));
     assert_eq!(print(&folder), before);

@@ -102,7 +102,10 @@ pub(crate) struct Message {
     pub(crate) packet_id: Option<u16>,
 }
 
-#[allow(dead_code, reason = "not every test that shares this module needs all of it")]
+#[allow(
+    dead_code,
+    reason = "not every test that shares this module needs all of it"
+)]
 impl Client {
     pub(crate) fn open(address: SocketAddr, version: Version) -> Client {
         let stream = TcpStream::connect(address).expect("connects");

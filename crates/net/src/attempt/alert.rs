@@ -185,6 +185,10 @@ pub(super) fn from_us(alert: Option<u8>, tls: Option<&TlsFacts>) -> Judgement {
                 | MISSING_EXTENSION
         )
     );
+    // Version and suite are agreed on before signatures are looked at.
+    if negotiating && agreed && !signs_anything(hello) {
+        return Judgement::certain(Cause::NoCommonSignature);
+    }
     if negotiating && !agreed {
         if let Some(cause) = nothing_in_common(hello, tls) {
             return Judgement::certain(cause);
@@ -200,10 +204,19 @@ pub(super) fn from_us(alert: Option<u8>, tls: Option<&TlsFacts>) -> Judgement {
     Judgement::certain(Cause::TlsBroken)
 }
 
+/// Whether one list has something of the other.
+fn offers(ours: &[u16], theirs: &[u16]) -> bool {
+    ours.iter().any(|it| theirs.contains(it))
+}
+
+/// Whether the client can check any signature that we can make.
+fn signs_anything(hello: &ClientHello) -> bool {
+    offers(&SIGNATURES, &hello.signatures)
+}
+
 /// What the client lacks of what we have, looked for in the order in which it is negotiated.
 fn nothing_in_common(hello: &ClientHello, tls: Option<&TlsFacts>) -> Option<Cause> {
     let (tls12, tls13) = (hello.speaks(TLS12), hello.speaks(TLS13));
-    let offers = |ours: &[u16], theirs: &[u16]| ours.iter().any(|it| theirs.contains(it));
     if !tls12 && !tls13 {
         return Some(Cause::TlsVersion);
     }
@@ -216,7 +229,7 @@ fn nothing_in_common(hello: &ClientHello, tls: Option<&TlsFacts>) -> Option<Caus
     if !offers(&GROUPS, &hello.groups) && (tls13 || !hello.groups.is_empty()) {
         return Some(Cause::NoCommonGroup);
     }
-    if !offers(&SIGNATURES, &hello.signatures) {
+    if !signs_anything(hello) {
         return Some(Cause::NoCommonSignature);
     }
     let chain = tls.and_then(|tls| tls.served.as_deref())?;

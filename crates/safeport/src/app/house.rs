@@ -8,8 +8,8 @@ use safeport_store::{DataFolder, FolderLock, ManagedRow, Registry, Snapshot, Sto
 
 use crate::console::Failure;
 use crate::reading::Read;
-use crate::text::Texts;
 use crate::say;
+use crate::text::Texts;
 
 /// Opens the data folder at `path`; shared with the commands that work beside a running server.
 ///

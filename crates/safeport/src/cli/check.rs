@@ -67,7 +67,13 @@ pub(super) fn check(
         return if fine {
             Ok(())
         } else {
-            Err(trouble(&read, &held, &chains, folder_trouble.as_ref(), texts))
+            Err(trouble(
+                &read,
+                &held,
+                &chains,
+                folder_trouble.as_ref(),
+                texts,
+            ))
         };
     }
     for note in notes {
@@ -76,10 +82,21 @@ pub(super) fn check(
     }
     if !fine {
         for chain in &chains {
-            let text = show(chain, &read.files, texts.language().into(), colored(console));
+            let text = show(
+                chain,
+                &read.files,
+                texts.language().into(),
+                colored(console),
+            );
             console.talk(&text);
         }
-        return Err(trouble(&read, &held, &chains, folder_trouble.as_ref(), texts));
+        return Err(trouble(
+            &read,
+            &held,
+            &chains,
+            folder_trouble.as_ref(),
+            texts,
+        ));
     }
     let mut text = match read.file() {
         Some(file) => say!(texts, "check-fine-file", path = file.display()),

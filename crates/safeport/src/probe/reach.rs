@@ -145,7 +145,9 @@ pub(super) async fn connect(
 
 /// Whether this process, or the system, has run out of descriptors.
 fn is_ours(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+    let errno = error
+        .raw_os_error()
+        .map(rustix::io::Errno::from_raw_os_error);
     matches!(
         errno,
         Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE)
@@ -338,7 +340,10 @@ mod tests {
         let error = io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error());
         assert!(is_ours(&error));
         let outcome = no_descriptor(&error);
-        assert!(matches!(outcome, Outcome::Unverifiable { .. }), "{outcome:?}");
+        assert!(
+            matches!(outcome, Outcome::Unverifiable { .. }),
+            "{outcome:?}"
+        );
         let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
         assert!(!is_ours(&refused));
     }

@@ -154,13 +154,17 @@ impl Telling {
 /// How often the table of what was said is gone through.
 const SWEEP: Duration = Duration::from_secs(30);
 
-/// Logins that are refused are told where they are judged; a connection that worked and broke is
-/// everyday life.
+/// Logins that are refused, and what has run out, are told where that is noticed; a connection that
+/// worked and broke is everyday life.
 fn is_worth_a_line(cause: Cause) -> bool {
     cause.is_failure()
         && !matches!(
             cause,
-            Cause::AuthFailed | Cause::RateLimited | Cause::ConnectionLost
+            Cause::AuthFailed
+                | Cause::RateLimited
+                | Cause::ConnectionLost
+                | Cause::NoDescriptors
+                | Cause::TooManyConnections
         )
 }
 
@@ -235,6 +239,8 @@ mod tests {
             Cause::PortCheck,
             Cause::AuthFailed,
             Cause::ConnectionLost,
+            Cause::NoDescriptors,
+            Cause::TooManyConnections,
         ] {
             assert!(!is_worth_a_line(cause), "{cause:?}");
         }
