@@ -32,6 +32,8 @@ pub struct Acme {
     state: AcmeState,
     /// Chains that are served, as PEM.
     chains: BTreeMap<Key, String>,
+    /// They were refused, and are tried again.
+    unserved: bool,
     /// A person wants these anew.
     asked: BTreeSet<Key>,
     /// What was told last of each, and when.
@@ -110,6 +112,7 @@ impl Acme {
             renewals,
             shown: shown.clone(),
             chains: BTreeMap::new(),
+            unserved: false,
             asked: BTreeSet::new(),
             told: BTreeMap::new(),
         };
@@ -210,13 +213,19 @@ impl Acme {
         }
     }
 
-    fn serve(&self, keys: &ServerKeys) {
-        if let Err(why) = self.present(&self.chains, keys) {
+    /// Serves what is there. What cannot be served now (a clock that is behind at a start) is tried
+    /// again; it is said once.
+    fn serve(&mut self, keys: &ServerKeys) {
+        let served = self.present(&self.chains, keys);
+        if let Err(why) = &served
+            && !self.unserved
+        {
             tracing::error!(
                 target: "safeport::acme",
                 "a certificate in pki/acme cannot be served: {}", why.en
             );
         }
+        self.unserved = served.is_err();
     }
 
     fn present(&self, chains: &BTreeMap<Key, String>, keys: &ServerKeys) -> Result<(), Said> {
@@ -241,6 +250,9 @@ impl Acme {
             seed: self.state.seed,
         };
         loop {
+            if self.unserved {
+                self.serve(&wish.keys);
+            }
             let now = clock();
             let next = plan::next(&wanted, &self.standings(), now);
             // Whether it is urgent shows when an attempt has been made.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -732,4 +733,63 @@ async fn an_authority_is_asked_when_it_would_like_a_renewal() {
     assert!((21_590..=21_600).contains(&pause), "{pause} s");
     running.stop().await;
     std::fs::remove_dir_all(&folder).expect("tidy");
+}
+
+/// Refuses a while, as certificates are by a clock that is behind at a start.
+struct Reluctant {
+    refusals: AtomicU32,
+    shown: Shown,
+}
+
+impl Desk for Reluctant {
+    fn serve(&self, certificates: &[Issued<'_>]) -> Result<(), Said> {
+        let left = self.refusals.load(Ordering::Relaxed);
+        if left > 0 && !certificates.is_empty() {
+            self.refusals.store(left - 1, Ordering::Relaxed);
+            return Err(Said::new("not yet", "还没到时候"));
+        }
+        self.shown.serve(certificates)
+    }
+
+    fn present_proof(&self, name: &str, digest: &[u8]) -> Result<(), String> {
+        self.shown.present_proof(name, digest)
+    }
+
+    fn clear_proof(&self, _: &str) {}
+}
+
+#[tokio::test]
+async fn what_could_not_be_served_at_the_start_is_served_as_soon_as_it_can_be() {
+    let folder = std::env::temp_dir().join(format!("safeport-acme-late-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let keys = keys();
+    let pair = KeyPair::from_pem(&keys.rsa).expect("a key");
+    let names = vec!["hub.example.com".to_owned()];
+    let certificate = rcgen::CertificateParams::new(names)
+        .and_then(|params| params.self_signed(&pair))
+        .expect("a certificate")
+        .pem();
+    std::fs::write(folder.join("acme-rsa.pem"), &certificate).expect("a file");
+    let mut config = config_at("https://127.0.0.1:9/directory".to_owned(), &folder);
+    config.names = vec!["hub.example.com".to_owned()];
+    config.keys = vec![Key::Rsa];
+    // Once when it is made, once when it begins to run.
+    let desk = Arc::new(Reluctant {
+        refusals: AtomicU32::new(2),
+        shown: Shown::default(),
+    });
+    let (acme, handle) = Acme::new(Some(config), keys, &folder, desk.clone(), Challenges::new());
+    assert_eq!(desk.shown.chain(Key::Rsa), None);
+    let task = tokio::spawn(acme.run());
+    for _ in 0..200 {
+        if desk.shown.chain(Key::Rsa).is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(desk.shown.chain(Key::Rsa), Some(certificate));
+    drop(handle);
+    task.abort();
+    let _ = std::fs::remove_dir_all(&folder);
 }

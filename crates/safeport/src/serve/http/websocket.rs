@@ -25,7 +25,7 @@ use super::tls_socket::TlsSocket;
 use super::visit::Untold;
 use super::{Site, Transport};
 use crate::lan;
-use crate::limits::VANTAGE_GOODBYE;
+use crate::limits::{HTTP_GOODBYE, VANTAGE_GOODBYE};
 use crate::probe::proof;
 
 /// What may stand behind `/mqtt?`.
@@ -196,7 +196,10 @@ async fn hand_over(upgraded: Upgraded, caller: &Caller, engine: &EngineHandle) -
                 .map_err(strange_socket)?;
             let mut early = parts.read_buf.to_vec();
             let mut socket = parts.io.into_inner();
-            socket.flush().await?;
+            // Who never reads its own upgrade must not keep its place for ever.
+            tokio::time::timeout(HTTP_GOODBYE, socket.flush())
+                .await
+                .map_err(io::Error::from)??;
             let (socket, tls, unread) = socket.into_parts();
             early.extend(unread);
             (socket, Layer::websocket_over(tls), early)
