@@ -465,12 +465,20 @@ fn mqtt_and_tls_on_the_http_port_are_named_in_the_log() {
     let mut mqtt = connect(server.address("http"));
     mqtt.write_all(&connect_packet(Version::V311, "x", None))
         .expect("sent");
-    assert_eq!(mqtt.read(&mut [0; 1]).unwrap_or(0), 0, "closed");
-    server.says("speaks MQTT to the HTTP port");
+    let mut answer = Vec::new();
+    mqtt.read_to_end(&mut answer)
+        .expect("an answer and the end");
+    assert_eq!(answer, b"\x20\x02\0\x03", "CONNACK: server unavailable");
+    server.says("cause=\"wrong_service\"");
     let mut tls = connect(server.address("http"));
     tls.write_all(b"\x16\x03\x01\x00\x05hello").expect("sent");
-    assert_eq!(tls.read(&mut [0; 1]).unwrap_or(0), 0, "closed");
-    server.says("speaks TLS to the plain HTTP port");
+    let mut answer = Vec::new();
+    tls.read_to_end(&mut answer).expect("an answer and the end");
+    assert_eq!(
+        answer, b"\x15\x03\x03\0\x02\x02\x0a",
+        "alert: unexpected message"
+    );
+    server.says("cause=\"tls_to_plain_port\"");
 }
 
 #[test]

@@ -169,7 +169,7 @@ impl Presented {
     }
 
     /// Chains that `prepared` cannot present although the settings name them anew. What becomes of
-    /// files that were named before, [`Presented::look`] says.
+    /// files that were named before, `Presented::look` says.
     pub fn news(&self, prepared: &Prepared) -> Vec<Refused> {
         let state = self.state();
         if prepared.files == state.files {
@@ -195,7 +195,7 @@ impl Presented {
     }
 
     /// Presents what was prepared. Files that the settings name as before stay as they are: what is
-    /// in them by now may be broken or held back, and is the matter of [`Presented::look`].
+    /// in them by now may be broken or held back, and is the matter of `Presented::look`.
     ///
     /// # Errors
     /// If a listener's rules cannot be used; the others have been exchanged then.

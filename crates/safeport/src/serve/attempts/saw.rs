@@ -46,7 +46,10 @@ pub(super) fn in_words(attempt: &Attempt) -> String {
             Limit::TooManyFromAddress => {
                 "closed at once: too many handshakes from its address".to_owned()
             }
-            Limit::TooManyConnections => "closed at once: the listener is full".to_owned(),
+            Limit::TooManyConnections => {
+                let key = format!("{}.max_connections", attempt.listener);
+                format!("closed at once: as many connections as {key} allows are open")
+            }
             Limit::NoDescriptors => "not accepted: no file descriptor is left".to_owned(),
         },
         Ending::TakenOver => "ended by a newer connection with the same client id".to_owned(),

@@ -154,17 +154,13 @@ impl Telling {
 /// How often the table of what was said is gone through.
 const SWEEP: Duration = Duration::from_secs(30);
 
-/// Logins that are refused, and what has run out, are told where that is noticed; a connection that
+/// Logins that are refused, and descriptors that ran out, are told where that is noticed; a connection that
 /// worked and broke is everyday life.
 fn is_worth_a_line(cause: Cause) -> bool {
     cause.is_failure()
         && !matches!(
             cause,
-            Cause::AuthFailed
-                | Cause::RateLimited
-                | Cause::ConnectionLost
-                | Cause::NoDescriptors
-                | Cause::TooManyConnections
+            Cause::AuthFailed | Cause::RateLimited | Cause::ConnectionLost | Cause::NoDescriptors
         )
 }
 
@@ -240,7 +236,6 @@ mod tests {
             Cause::AuthFailed,
             Cause::ConnectionLost,
             Cause::NoDescriptors,
-            Cause::TooManyConnections,
         ] {
             assert!(!is_worth_a_line(cause), "{cause:?}");
         }
