@@ -260,7 +260,9 @@ def phone_page(here, host: str) -> str:
     assert eventually(lambda: not {"unknown", "probing"} & {state for state, _ in advertised(here).values()}, 10, 0.2)
     program = subprocess.Popen([str(servers.BINARY), "ports", "--from-phone", "--data", str(here.data)], text=True,
                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               env=here.environment, cwd=here.folder)
+                               env=here.environment, cwd=here.folder,
+                               # Whoever started these tests in the background may have switched Ctrl-C off for all of them.
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     try:
         said = ""
         for line in program.stdout:
