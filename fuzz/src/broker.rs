@@ -442,6 +442,7 @@ impl Crowd {
                     assert_eq!(peers, 2 >> at, "the other one");
                     self.lines[1 - at].push_back(*message);
                 }
+                Effect::Observed(observed) => unreachable!("nobody observes: {observed:?}"),
                 Effect::Event(event) => assert!(!format!("{event:?}").is_empty()),
             }
         }

@@ -104,6 +104,7 @@ impl Broker {
         now: Time,
     ) -> Outcome {
         self.tree.matches(out.topic, publisher, matches);
+        let observed = Broker::take_observer(&mut matches.peers);
         let remote_groups = self.choose_from_groups(matches, out, Reach::Everywhere);
 
         // Refusing comes before the first delivery: either all get it or nobody.
@@ -122,6 +123,9 @@ impl Broker {
             }
         }
         self.hand_out(&mut handout, matches, now);
+        if observed && let Some(publisher) = publisher {
+            self.tell_observer(out, publisher);
+        }
         let reached =
             !matches.receivers.is_empty() || matches.peers != 0 || !remote_groups.is_empty();
         let ask = match publisher {

@@ -74,8 +74,33 @@ pub enum Effect {
         /// What.
         message: Box<PeerMessage>,
     },
-    /// For the log, and later for the fleet.
+    /// A client's message was taken whose topic is [observed](crate::Broker::observe).
+    Observed(Box<Observed>),
+    /// For the log.
     Event(Box<Event>),
+}
+
+/// A message that the server itself looks at, and who sent it: what the payload says of its sender
+/// may be wrong, the login is not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// Who published it, or whose will it is. `None` for a retained message that was there before.
+    pub publisher: Option<Publisher>,
+    /// Topic name.
+    pub topic: Box<str>,
+    /// Application payload.
+    pub payload: Box<[u8]>,
+    /// Whether it is, or was found, retained.
+    pub retain: bool,
+}
+
+/// A client as it logged in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publisher {
+    /// Client identifier.
+    pub client_id: String,
+    /// User that it logged in as.
+    pub user: Option<String>,
 }
 
 /// What brokers say to each other. Loops of one process and nodes of a cluster use the same

@@ -30,6 +30,7 @@ mod held;
 mod ids;
 mod limits;
 mod message;
+mod observing;
 mod peering;
 mod peers;
 mod permissions;
@@ -48,7 +49,9 @@ mod trie;
 
 pub use broker::{Admission, Broker, BrokerSetup};
 pub use durable::{RESTART_GRACE, Restored};
-pub use effect::{DisconnectCause, Effect, Effects, Event, Frame, PeerMessage};
+pub use effect::{
+    DisconnectCause, Effect, Effects, Event, Frame, Observed, PeerMessage, Publisher,
+};
 pub use ids::{ConnectionId, SessionId};
 pub use limits::{Limits, MAX_PEERS};
 pub use message::{Message, Publication};

@@ -140,7 +140,10 @@ pub(crate) const PUMP_BYTES: usize = 64 << 10;
 pub(crate) const SHARE_FROM: usize = 2_048;
 
 /// Loops (or nodes) that one broker can know: one bit each in an interest mask.
-pub const MAX_PEERS: u8 = 64;
+pub const MAX_PEERS: u8 = 63;
+
+/// Longest payload that an observer is shown; what devices say of themselves is far shorter.
+pub(crate) const MAX_OBSERVED: usize = 32 * 1024;
 
 /// Places reserved in the tables of sessions and timers. A large reservation is address space,
 /// not memory, until it is used; a table that grows by doubling instead leaves its old halves

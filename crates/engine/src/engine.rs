@@ -21,6 +21,7 @@ use crate::event_loop::{EventLoop, LoopParts};
 use crate::gatekeeper::Gatekeeper;
 use crate::ledger::Ledger;
 use crate::mailbox::{Carries, Command, Drained, Incoming, ListenerInfo, ListenerLimits, Mailbox};
+use crate::observer::{Observer, Watch};
 use crate::recovery::{LogSettings, StartError, recover};
 use crate::shared::Shared;
 
@@ -307,6 +308,17 @@ impl EngineHandle {
     /// Publishes for the server itself; no rights are asked.
     pub fn publish(&self, publication: Publication) {
         self.loops[0].send(Command::Publish(publication));
+    }
+
+    /// Shows `observer` what clients publish to topics that one of `filters` matches, and first what
+    /// is retained of them (from each loop that has it), without a subscription and whatever the rights of others are. To be
+    /// called once: a second observer takes the place of the first.
+    pub fn observe(&self, filters: &[&str], observer: Arc<dyn Observer>) {
+        let filters = filters.iter().map(|&filter| filter.to_owned()).collect();
+        let watch = Arc::new(Watch { filters, observer });
+        for mailbox in self.loops.iter() {
+            mailbox.send(Command::Observe(watch.clone()));
+        }
     }
 
     /// Delivers to one client by its identifier, without a subscription. A QoS 0 message to a

@@ -36,6 +36,7 @@ use crate::limits::{
     LONGEST_WAIT, PEER_BACKLOG, READ_BUFFER, RESERVED, SHARE_INTERVAL, SYS_INTERVAL,
 };
 use crate::mailbox::{Command, Drained, ListenerInfo, Mailbox};
+use crate::observer::Observer;
 use crate::pool::Pool;
 
 use listening::Listening;
@@ -76,6 +77,7 @@ pub(crate) struct EventLoop {
     pub(crate) mailboxes: Arc<[Mailbox]>,
     pub(crate) listeners: Arc<[ListenerInfo]>,
     pub(crate) witness: Arc<dyn Witness>,
+    observer: Option<Arc<dyn Observer>>,
     signpost: Signpost,
     doors: Doors,
     sockets: Listening,
@@ -154,6 +156,7 @@ impl EventLoop {
             mailboxes: parts.house.loops,
             listeners: parts.house.listeners,
             witness: parts.house.witness,
+            observer: None,
             signpost: parts.house.signpost,
             doors: parts.doors,
             sockets: Listening::default(),
@@ -351,6 +354,11 @@ impl EventLoop {
                     self.from_peer = false;
                 }
                 Command::Publish(publication) => self.broker.publish(&publication, now),
+                Command::Observe(watch) => {
+                    let filters: Vec<&str> = watch.filters.iter().map(String::as_str).collect();
+                    self.observer = Some(watch.observer.clone());
+                    self.broker.observe(&filters, now);
+                }
                 Command::Deliver(client_id, publication) => {
                     if !self.broker.deliver(&client_id, &publication, now) {
                         self.journal.warn(

@@ -26,6 +26,7 @@ mod journal;
 mod ledger;
 mod limits;
 mod mailbox;
+mod observer;
 mod out_buffer;
 mod pool;
 mod recovery;
@@ -35,6 +36,9 @@ mod steering;
 pub use engine::{Engine, EngineHandle, EngineSettings, ListenerSpec};
 pub use gatekeeper::{Gatekeeper, Login, OwnedLogin, Verdict};
 pub use mailbox::{Carries, Drained, ListenerLimits};
+pub use observer::Observer;
 pub use recovery::{Durability, LogSettings, StartError};
-pub use safeport_broker::{Limits, Permissions, Publication, Stats, TopicRights};
+pub use safeport_broker::{
+    Limits, Observed, Permissions, Publication, Publisher, Stats, TopicRights,
+};
 pub use steering::SteeringError;

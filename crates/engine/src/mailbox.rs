@@ -15,6 +15,7 @@ use safeport_store::log::Position;
 
 use crate::connection::{Arrival, Leaving, Wrapped};
 use crate::gatekeeper::Verdict;
+use crate::observer::Watch;
 use crate::shared::Shared;
 
 /// The way into one loop from other threads.
@@ -47,6 +48,7 @@ pub(crate) enum Command {
         batch: Vec<PeerMessage>,
     },
     Publish(Publication),
+    Observe(Arc<Watch>),
     Deliver(String, Publication),
     DisconnectUser(String),
     DisconnectClient(String),

@@ -3,10 +3,12 @@
 mod client;
 
 use std::io::Write;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use client::{Client, Door, engine, loops};
-use safeport_engine::{EngineSettings, Publication};
+use safeport_engine::{EngineSettings, Observed, Observer, Publication};
 use safeport_mqtt::{Connect, Packet, Properties, QoS, ReasonCode, Version};
 
 const OPEN: Door = Door { delay: None };
@@ -331,4 +333,36 @@ fn sys_topics_tell_what_mosquittos_users_expect() {
     let mut other = Client::connect(address, Version::V311, "other", true);
     other.subscribe("#", QoS::AtMostOnce);
     other.hears_nothing();
+}
+
+#[test]
+fn an_observer_is_shown_what_clients_of_every_loop_say_of_themselves() {
+    struct Shown(Mutex<Sender<Observed>>);
+    impl Observer for Shown {
+        fn published(&self, observed: Observed) {
+            self.0.lock().unwrap().send(observed).unwrap();
+        }
+    }
+    let (engine, address) = engine(loops(3), OPEN);
+    let mut early = Client::connect(address, Version::V5, "early", true);
+    early.publish("tele/early/LWT", b"Online", true);
+    let (sender, shown) = channel();
+    let observer = Arc::new(Shown(Mutex::new(sender)));
+    engine.handle().observe(&["tele/+/LWT"], observer);
+    let patience = Duration::from_secs(5);
+    let first = shown.recv_timeout(patience).unwrap();
+    assert_eq!((first.publisher, &*first.topic), (None, "tele/early/LWT"));
+    // What is retained comes from each loop that has it.
+    while shown.recv_timeout(Duration::from_millis(300)).is_ok() {}
+    for n in 0..6 {
+        let id = format!("plug-{n}");
+        let mut plug = Client::connect(address, Version::V311, &id, true);
+        plug.publish(&format!("tele/{id}/STATE"), b"{}", false);
+        plug.publish(&format!("tele/{id}/LWT"), b"Online", true);
+        let observed = shown.recv_timeout(patience).unwrap();
+        assert_eq!(*observed.topic, format!("tele/{id}/LWT"));
+        assert_eq!(observed.publisher.unwrap().client_id, id);
+    }
+    assert!(shown.try_recv().is_err(), "each is shown once");
+    engine.shutdown(Duration::from_secs(1));
 }

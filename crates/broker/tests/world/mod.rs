@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use safeport_broker::{
     Admission, Broker, BrokerSetup, ConnectionId, Effect, Effects, Event, Handled, Limits,
-    PeerMessage, Permissions, SessionId, Time,
+    Observed, PeerMessage, Permissions, SessionId, Time,
 };
 use safeport_mqtt::{
     Ack, Connect, Decoded, Disconnect, Packet, PropertiesBuf, Property, Publish, QoS, ReasonCode,
@@ -29,6 +29,7 @@ pub struct World {
     pub limits: Limits,
     pub wires: BTreeMap<Client, Wire>,
     pub events: Vec<Event>,
+    pub observed: Vec<Observed>,
     /// what every client is admitted with, unless it says otherwise
     pub permissions: Arc<Permissions>,
     /// a full socket stays full until `drain`
@@ -96,6 +97,7 @@ impl World {
             now: Time(1_000_000),
             wires: BTreeMap::new(),
             events: Vec::new(),
+            observed: Vec::new(),
             permissions: Arc::new(Permissions::open()),
             slow_sockets: false,
             slow_peers: false,
@@ -421,6 +423,7 @@ impl World {
                         }
                     }
                     Effect::Resume { to } => self.resumed.push(Client(to.0)),
+                    Effect::Observed(observed) => self.observed.push(*observed),
                     Effect::Event(event) => self.events.push(*event),
                 }
             }

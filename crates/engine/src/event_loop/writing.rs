@@ -68,6 +68,11 @@ impl EventLoop {
                     self.tell(peer, (*message).clone());
                 }
             }
+            Effect::Observed(observed) => {
+                if let Some(observer) = &self.observer {
+                    observer.published(*observed);
+                }
+            }
             Effect::Event(event) => {
                 self.tell_witness(&event);
                 let connections = &self.connections;
