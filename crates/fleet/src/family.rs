@@ -58,6 +58,8 @@ impl FromStr for Family {
     }
 }
 
+crate::as_text::stored_as_text!(Family, "a device family");
+
 /// The word is no family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(

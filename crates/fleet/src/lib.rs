@@ -9,21 +9,36 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod as_text;
+mod chip;
 mod device;
 mod family;
 mod grant;
 mod mac;
+mod member;
 mod name;
 mod password;
+pub mod query;
 mod setup;
+mod sighting;
+mod slot;
+pub mod version;
 
+pub use chip::{Chip, ChipError, revision, single_core};
 pub use device::Device;
 pub use family::{Family, FamilyError};
 pub use grant::{Grant, GrantError};
 pub use mac::{MacAddress, MacAddressError};
+pub use member::{
+    CameFrom, Event, Known, Member, MemberId, MemberIdError, Set, Told, Web, What,
+};
 pub use name::{DeviceName, NameError, TopicPathError};
 pub use password::Password;
 pub use setup::{Endpoint, Field, Setup, SetupError, Trust, setup, tasmota_backlog};
+pub use sighting::{
+    Confidence, Facts, Identity, IdentityKind, Installed, Proof, Sighting, Source, Text,
+};
+pub use slot::{Layout, Slot};
 
 /// Limits of this crate. Reaching one is an error that names it.
 pub mod limits {
@@ -44,4 +59,24 @@ pub mod limits {
     pub const MAX_PASSWORD: usize = 63;
     /// Longest host name that setup text accepts, in bytes.
     pub const MAX_HOST: usize = 253;
+    /// Longest question for devices, in characters.
+    pub const MAX_QUERY: usize = 2000;
+    /// Most comparisons in such a question, and most values in one of its lists.
+    pub const MAX_QUERY_TERMS: usize = 100;
+    /// Most parentheses inside one another in such a question.
+    pub const MAX_QUERY_DEPTH: usize = 20;
+    /// Longest identity and longest text of a fact that is kept, in bytes; a
+    /// longer one is left out.
+    pub const MAX_IDENTITY: usize = 256;
+    /// Identities of one sighting that count; more are left out.
+    pub const MAX_SIGHTED: usize = 8;
+    /// Identities of one member; the one that is longest unused makes room.
+    pub const MAX_IDENTITIES: usize = 16;
+    /// Addresses of ours that are remembered as told to one member; the oldest
+    /// makes room.
+    pub const MAX_TOLD: usize = 8;
+    /// Tags of one member; more are refused.
+    pub const MAX_TAGS: usize = 16;
+    /// Events of one member that are kept in memory; the oldest makes room.
+    pub const MAX_EVENTS: usize = 16;
 }

@@ -10,6 +10,12 @@ use core::str::FromStr;
 pub struct MacAddress(pub [u8; 6]);
 
 impl MacAddress {
+    /// Whether it can name one device: not all zeros, not all ones, not a
+    /// group's.
+    pub fn is_of_one_device(self) -> bool {
+        self.0[0] & 1 == 0 && self.0 != [0; 6]
+    }
+
     /// Twelve upper-case digits without separators, as Tasmota's `%id%` and its
     /// discovery topics write it.
     pub fn to_plain_upper(self) -> String {
@@ -67,6 +73,8 @@ impl FromStr for MacAddress {
         Ok(MacAddress(bytes))
     }
 }
+
+crate::as_text::stored_as_text!(MacAddress, "a MAC address");
 
 fn hex_digit(byte: u8) -> Result<u8, MacAddressError> {
     (byte as char)

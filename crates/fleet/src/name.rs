@@ -107,6 +107,8 @@ impl FromStr for DeviceName {
     }
 }
 
+crate::as_text::stored_as_text!(DeviceName, "a device name");
+
 /// Why a text cannot name a device.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
