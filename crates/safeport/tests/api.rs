@@ -163,7 +163,7 @@ fn a_token_works_from_its_first_request_until_a_second_after_its_removal() {
     assert_eq!(get(&server, &panel, "settings").status, 200);
     let list = folder.json(&["token", "list"]);
     assert_eq!(list[0]["name"], "panel");
-    assert_eq!(list[0]["scope"], "write");
+    assert_eq!(list[0]["scopes"], json!(["all:write"]));
     assert!(list[0]["last_used"].is_u64(), "{list}");
     assert!(!list.to_string().contains("sp_"));
 

@@ -1,6 +1,7 @@
 //! Devices in the registry.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::path::Path;
 
 use crate::areas::Area;
 use crate::audit;
@@ -20,46 +21,7 @@ impl Registry {
     /// identifier or hardware address; [`StoreError::BadTag`] and
     /// [`StoreError::TooMany`] for its tags.
     pub fn add_device(&mut self, device: &DeviceRecord, by: By<'_>) -> Result<(), StoreError> {
-        self.change(Area::Accounts, |db, path| {
-            let failed = |source| StoreError::sqlite(path, source);
-            claim_login(db, path, &device.username, Kind::Device)?;
-            if holder(db, "name", &device.name).map_err(failed)?.is_some() {
-                return Err(StoreError::NameTaken {
-                    name: device.name.clone(),
-                    by: Kind::Device,
-                });
-            }
-            let client_id = Some(device.client_id.as_str());
-            free(db, "client_id", "the client id", client_id, &device.name).map_err(failed)??;
-            free(
-                db,
-                "mac",
-                "the MAC address",
-                device.mac.as_deref(),
-                &device.name,
-            )
-            .map_err(failed)??;
-            db.execute(
-                "INSERT INTO devices
-                    (name, family, topic, client_id, username, mac, password_hash, created)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-                params![
-                    device.name,
-                    device.family,
-                    device.topic,
-                    device.client_id,
-                    device.username,
-                    device.mac,
-                    device.password_hash.expose(),
-                    signed(device.created)
-                ],
-            )
-            .map_err(failed)?;
-            write_rights(db, &device.username, &device.extra).map_err(failed)?;
-            tags::write(db, path, &device.name, &device.tags)?;
-            let what = format!("{} device {} added", device.family, device.name);
-            audit::write(db, by, &what).map_err(failed)
-        })
+        self.change(Area::Accounts, |db, path| add(db, path, device, by))
     }
 
     /// Replaces the password hash of a device.
@@ -173,6 +135,53 @@ impl Registry {
             audit::write(db, by, &format!("device {name} {what}")).map_err(failed)
         })
     }
+}
+
+/// Adds a device, within the caller's transaction.
+pub(crate) fn add(
+    db: &Connection,
+    path: &Path,
+    device: &DeviceRecord,
+    by: By<'_>,
+) -> Result<(), StoreError> {
+    let failed = |source| StoreError::sqlite(path, source);
+    claim_login(db, path, &device.username, Kind::Device)?;
+    if holder(db, "name", &device.name).map_err(failed)?.is_some() {
+        return Err(StoreError::NameTaken {
+            name: device.name.clone(),
+            by: Kind::Device,
+        });
+    }
+    let client_id = Some(device.client_id.as_str());
+    free(db, "client_id", "the client id", client_id, &device.name).map_err(failed)??;
+    free(
+        db,
+        "mac",
+        "the MAC address",
+        device.mac.as_deref(),
+        &device.name,
+    )
+    .map_err(failed)??;
+    db.execute(
+        "INSERT INTO devices
+            (name, family, topic, client_id, username, mac, password_hash, created)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![
+            device.name,
+            device.family,
+            device.topic,
+            device.client_id,
+            device.username,
+            device.mac,
+            device.password_hash.expose(),
+            signed(device.created)
+        ],
+    )
+    .map_err(failed)?;
+    write_rights(db, &device.username, &device.extra).map_err(failed)?;
+    tags::write(db, path, &device.name, &device.tags)?;
+    let what = format!("{} device {} added", device.family, device.name);
+    audit::write(db, by, &what).map_err(failed)
 }
 
 pub(crate) fn all(db: &Connection) -> rusqlite::Result<Vec<DeviceRecord>> {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::{RevisionState, Scope, limits};
+use crate::{BlobHash, RevisionState, Scope, limits};
 
 /// What a name belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,36 @@ pub enum Kind {
     Device,
     /// A token of the HTTP API.
     Token,
+    /// What is known of one device, enrolled or only seen.
+    Member,
+    /// An image.
+    Image,
+    /// A release.
+    Release,
+    /// An offer of an image or a release to a device.
+    Offer,
+    /// A backup of a device.
+    Backup,
+    /// A code that a device shows, to be enrolled with.
+    Activation,
+    /// A token in the address of a download.
+    Download,
+}
+
+impl Kind {
+    /// The command that lists all of them.
+    fn list(self) -> &'static str {
+        match self {
+            Kind::User => "safeport user list",
+            Kind::Device | Kind::Member => "safeport device list",
+            Kind::Token => "safeport token list",
+            Kind::Image => "safeport firmware list",
+            Kind::Release => "safeport firmware releases",
+            Kind::Offer | Kind::Download => "safeport firmware offers",
+            Kind::Backup => "safeport device backups",
+            Kind::Activation => "safeport device list --waiting",
+        }
+    }
 }
 
 impl fmt::Display for Kind {
@@ -23,6 +53,13 @@ impl fmt::Display for Kind {
             Kind::User => "user",
             Kind::Device => "device",
             Kind::Token => "token",
+            Kind::Member => "device with the number",
+            Kind::Image => "image",
+            Kind::Release => "release",
+            Kind::Offer => "offer",
+            Kind::Backup => "backup",
+            Kind::Activation => "activation code",
+            Kind::Download => "download token",
         })
     }
 }
@@ -107,7 +144,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// Nobody has this name.
-    #[error("there is no {kind} {name:?}; `safeport {kind} list` shows all")]
+    #[error("there is no {kind} {name:?}; `{}` shows all", kind.list())]
     NotFound {
         /// What was looked for.
         kind: Kind,
@@ -219,10 +256,72 @@ pub enum StoreError {
         /// How many there may be.
         limit: usize,
     },
-    /// The system gave no random bytes.
+    /// A text that is longer than it may be.
+    #[error("{what} has {found} bytes; at most {limit} are kept: shorten it")]
+    TooLong {
+        /// What is too long.
+        what: &'static str,
+        /// Its length, in bytes.
+        found: usize,
+        /// The most bytes it may have.
+        limit: usize,
+    },
+    /// Something else still refers to it.
+    #[error("the {kind} {name} is in use by {by}; remove or end that first")]
+    InUse {
+        /// What it is.
+        kind: Kind,
+        /// Its name or hash.
+        name: String,
+        /// Who uses it.
+        by: String,
+    },
+    /// A device has one open offer at a time.
     #[error(
-        "the system gave no random bytes for the key of this server: {source}; look whether /dev/urandom can be read"
+        "the device has the open offer {offer} already; wait until it ends, or cancel it first"
     )]
+    OfferOpen {
+        /// The device's number.
+        member: u64,
+        /// The offer that is open.
+        offer: u64,
+    },
+    /// No file lies under this hash.
+    #[error("{} is missing; add the file once more", path.display())]
+    NoBlob {
+        /// The hash.
+        hash: BlobHash,
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// A file is not what was put there.
+    #[error("{} is damaged: its bytes have the SHA-256 {found}; add the file once more, and check the disk", path.display())]
+    BlobDamaged {
+        /// What it was to be.
+        hash: BlobHash,
+        /// Where it is.
+        path: PathBuf,
+        /// What it is.
+        found: BlobHash,
+    },
+    /// What came is not what was announced.
+    #[error(
+        "the file that came has the SHA-256 {found}, not {expected}; nothing was kept: send it once more"
+    )]
+    BlobDiffers {
+        /// What was announced.
+        expected: BlobHash,
+        /// What came.
+        found: BlobHash,
+    },
+    /// A file that is larger than it may be.
+    #[error("the file is larger than the {limit} bytes that are allowed; nothing was kept")]
+    BlobTooLarge {
+        /// The most bytes it may have.
+        limit: u64,
+    },
+    /// The system gave no random bytes.
+    #[error("the system gave no random bytes: {source}; look whether /dev/urandom can be read")]
     NoRandomness {
         /// What the system said.
         source: getrandom::Error,
@@ -271,7 +370,8 @@ fn scope_text(scope: &Scope) -> String {
 fn shared_names(kind: Kind) -> &'static str {
     match kind {
         Kind::User | Kind::Device => ", since users and devices share one space of login names",
-        Kind::Token => ", or remove that one first",
+        Kind::Token | Kind::Image | Kind::Release => ", or remove that one first",
+        _ => "",
     }
 }
 

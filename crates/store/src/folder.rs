@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::lock::{ChangeTurn, FolderLock, RunningServer};
-use crate::{Registry, StoreError};
+use crate::{BlobStore, Registry, StoreError};
 
 /// The folder that holds everything that survives a restart:
 ///
@@ -15,6 +15,7 @@ use crate::{Registry, StoreError};
 /// | `safeport.db` | the [`Registry`] |
 /// | `pki/` | keys and certificates |
 /// | `log/` | messages and sessions |
+/// | `blobs/` | images and backups, the [`BlobStore`] |
 /// | `safeport.lock` | the pid of the server that uses the folder |
 ///
 /// Made with mode 0700: it holds private keys and password hashes.
@@ -97,6 +98,14 @@ impl DataFolder {
     /// `log/`.
     pub fn log(&self) -> PathBuf {
         self.path.join("log")
+    }
+
+    /// Opens the stored files, and sweeps what writers that are gone have left.
+    ///
+    /// # Errors
+    /// Nothing can be written there.
+    pub fn blobs(&self) -> Result<BlobStore, StoreError> {
+        BlobStore::open(&self.path.join("blobs"))
     }
 
     /// Takes the folder for one server. Held until the value is dropped or the

@@ -12,47 +12,77 @@
 //! The [`log`] holds what must be fast: sessions and retained messages, as
 //! groups of bytes that only the broker understands.
 
+mod activations;
 mod addresses;
 mod areas;
 mod attempts;
 mod audit;
+mod backups;
+mod blobs;
 mod chains;
 mod columns;
+mod device_tokens;
 mod devices;
+mod downloads;
 mod error;
 mod folder;
+mod hash;
+mod images;
 pub mod limits;
 mod live;
 mod lock;
 pub mod log;
 mod logins;
+mod member_events;
+mod members;
+mod offers;
 mod pins;
 mod ports;
+mod quarantine;
 mod registry;
+mod releases;
 mod revisions;
 mod rows;
 mod schema;
+mod scopes;
 mod tags;
+mod tidy;
 mod tokens;
 mod told;
 mod users;
 mod wishes;
 
+pub use activations::ActivationRow;
 pub use addresses::{AddressRow, VerifiedAddress};
 pub use attempts::{AttemptDetails, AttemptKey, AttemptQuery, AttemptRow};
 pub use audit::AuditRow;
+pub use backups::{BackupRow, NewBackup};
+pub use blobs::{Blob, BlobFile, BlobStore, BlobWriter, Swept};
 pub use chains::ChainRow;
+pub use device_tokens::DeviceToken;
+pub use downloads::{DownloadFile, DownloadToken, DownloadUse};
 pub use error::{Kind, StoreError};
 pub use folder::DataFolder;
+pub use hash::{BadHash, BlobHash};
+pub use images::ImageRow;
 pub use live::{InstanceKey, Live, LiveValue};
 pub use lock::{ChangeTurn, FolderLock, RunningServer};
+pub use member_events::MemberEventRow;
+pub use members::{IdentityRow, MemberRow};
+pub use offers::{NewOffer, OfferChange, OfferQuery, OfferRow};
 pub use pins::Pin;
 pub use ports::{ChosenPort, PortEvent, PortEventKind, PortEventRow};
+pub use quarantine::QuarantineRow;
 pub use registry::{Registry, Snapshot, Version};
+pub use releases::{NewRelease, ReleaseImage, ReleaseRow};
 pub use revisions::{
     Change, Draft, FileSnapshot, ManagedRow, Revision, RevisionKind, RevisionState, Scope,
 };
 pub use rows::{Account, By, DeviceRecord, Rights, Secret, User};
-pub use tokens::{Token, TokenHash, TokenScope};
+#[doc(hidden)]
+pub use scopes::ScopeLevel as TokenScope;
+pub use scopes::{BadScope, ScopeArea, ScopeLevel, Scopes};
+pub use tidy::{Retention, Tidied};
+pub use tokens::{Token, TokenHash};
 pub use told::Told;
 pub use wishes::{CertificateWish, WishKind, WishState};

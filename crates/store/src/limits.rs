@@ -59,3 +59,45 @@ pub const MAX_ATTEMPTS_PER_ADDRESS: u32 = 64;
 pub const MAX_WISHES: u32 = 1_000;
 /// Most certificate chains that a server may say it has; more are refused.
 pub const MAX_CHAINS: usize = 100;
+
+/// Most devices of which something is known; more are refused. What decides who
+/// is kept is `devices.max_seen`, which is lower.
+pub const MAX_MEMBERS: u64 = 1_000_000;
+/// Longest text about one device, image, release, offer or event: 64 KiB; longer
+/// ones are refused.
+pub const MAX_BODY_BYTES: usize = 64 << 10;
+/// Most identities of one device; more are refused.
+pub const MAX_IDENTITIES: usize = 64;
+/// Most events kept of one device; the oldest go first.
+pub const MAX_EVENTS_PER_MEMBER: u32 = 200;
+/// Most events kept of all devices; the oldest go first.
+pub const MAX_EVENTS: u64 = 2_000_000;
+/// Most contradictions kept in quarantine; those not seen for longest go first.
+pub const MAX_QUARANTINE: u32 = 1_000;
+/// Most images; more are refused.
+pub const MAX_IMAGES: usize = 10_000;
+/// Most releases, not counting removed ones; more are refused. As many removed
+/// ones are remembered, the newest.
+pub const MAX_RELEASES: usize = 10_000;
+/// Most images of one release; more are refused.
+pub const MAX_RELEASE_IMAGES: usize = 256;
+/// Most ended offers kept; the oldest go first. A device has one open offer at
+/// most.
+pub const MAX_ENDED_OFFERS: u64 = 1_000_000;
+/// Most download tokens of one offer, of one device without an offer, or of
+/// neither; the oldest go first.
+pub const MAX_DOWNLOADS: u32 = 16;
+/// Most files under one download token; more are refused.
+pub const MAX_DOWNLOAD_FILES: usize = 16;
+/// Most backups of one kind kept for one device, whatever is asked for.
+pub const MAX_BACKUPS: u32 = 100;
+/// Most activation codes that wait; more are refused.
+pub const MAX_ACTIVATIONS: usize = 10_000;
+/// Most rows of a kind that one [`tidy`](crate::Registry::tidy) removes, so that
+/// others can write in between.
+pub const TIDY_ROWS: u32 = 5_000;
+/// Largest piece in which a stored file is read and checked: 256 KiB.
+pub const BLOB_PIECE: usize = 256 << 10;
+/// On a file system without locks, an unfinished file counts as left over once
+/// nothing was written to it for so long: a day.
+pub const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 3_600);

@@ -1,7 +1,9 @@
 //! The registry: one SQLite file, read by people's questions and by the server
 //! when it changes.
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{
+    Connection, OpenFlags, OptionalExtension, Params, Row, Transaction, TransactionBehavior,
+};
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -193,6 +195,38 @@ impl Registry {
         areas::bump(&transaction, area).map_err(failed)?;
         transaction.commit().map_err(failed)?;
         Ok(done)
+    }
+
+    /// What a query finds.
+    pub(crate) fn rows<T>(
+        &self,
+        query: &str,
+        with: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let find = || -> rusqlite::Result<Vec<T>> {
+            self.connection
+                .prepare_cached(query)?
+                .query_map(with, read)?
+                .collect()
+        };
+        find().map_err(|source| self.failed(source))
+    }
+
+    /// The one row that a query finds, if it finds any.
+    pub(crate) fn row<T>(
+        &self,
+        query: &str,
+        with: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, StoreError> {
+        let find = || {
+            self.connection
+                .prepare_cached(query)?
+                .query_row(with, read)
+                .optional()
+        };
+        find().map_err(|source| self.failed(source))
     }
 
     pub(crate) fn failed(&self, source: rusqlite::Error) -> StoreError {

@@ -237,6 +237,9 @@ const STEPS: &[&str] = &[
         refused_zh TEXT,
         since INTEGER NOT NULL
     ) STRICT;",
+    // 5: what is known of every device, images, releases, offers, download
+    // tokens, backups, activations; scopes of API tokens.
+    include_str!("schema/step_5.sql"),
 ];
 
 /// The newest schema version that this program knows.

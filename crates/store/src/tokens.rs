@@ -1,4 +1,4 @@
-//! Tokens of the HTTP API: who may ask, and who may change.
+//! Tokens of the HTTP API: who may look at what, and who may change it.
 //!
 //! A token is random with 256 bits, made by the caller and shown once. Only a
 //! hash of it is kept, which nobody can turn back; a slow hash would gain
@@ -9,18 +9,8 @@ use std::fmt;
 use rusqlite::{Connection, Row, params};
 
 use crate::areas::Area;
-use crate::columns::{maybe_unsigned, signed, stored_as_words, unsigned};
-use crate::{By, Kind, Registry, StoreError, audit, limits};
-
-stored_as_words! {
-    /// What a token is good for.
-    pub enum TokenScope {
-        /// Looking only.
-        Read = "read",
-        /// Looking and changing.
-        Write = "write",
-    }
-}
+use crate::columns::{maybe_unsigned, signed, unsigned};
+use crate::{By, Kind, Registry, ScopeArea, ScopeLevel, Scopes, StoreError, audit, limits};
 
 /// The hash of a token: 32 bytes. Two are compared in a time that does not tell
 /// how far they agree.
@@ -61,7 +51,10 @@ pub struct Token {
     /// The hash of its text.
     pub hash: TokenHash,
     /// What it is good for.
-    pub scope: TokenScope,
+    pub scopes: Scopes,
+    /// The level in all areas, or that in the settings: for callers that know no
+    /// areas yet.
+    pub scope: ScopeLevel,
     /// Seconds since 1970.
     pub created: u64,
     /// When it was used last, to the minute, in seconds since 1970; `None` if
@@ -70,16 +63,16 @@ pub struct Token {
 }
 
 impl Registry {
-    /// Adds a token, not used yet.
+    /// Adds a token, not used yet. It must be good for something.
     ///
     /// # Errors
     /// [`StoreError::NameTaken`] by another token; [`StoreError::TooMany`]:
-    /// there may be 100.
+    /// there may be 100; the database refuses empty scopes.
     pub fn add_token(
         &mut self,
         name: &str,
         hash: TokenHash,
-        scope: TokenScope,
+        scopes: Scopes,
         by: By<'_>,
     ) -> Result<(), StoreError> {
         self.change(Area::Unwatched, |db, path| {
@@ -99,11 +92,11 @@ impl Registry {
                 });
             }
             db.execute(
-                "INSERT INTO tokens (name, hash, scope, created) VALUES (?1, ?2, ?3, ?4)",
-                params![name, hash.0, scope, signed(by.at)],
+                "INSERT INTO tokens (name, hash, scopes, created) VALUES (?1, ?2, ?3, ?4)",
+                params![name, hash.0, scopes, signed(by.at)],
             )
             .map_err(failed)?;
-            audit::write(db, by, &format!("token {name} added ({scope})")).map_err(failed)
+            audit::write(db, by, &format!("token {name} added ({scopes})")).map_err(failed)
         })
     }
 
@@ -157,17 +150,22 @@ impl Registry {
 }
 
 fn all(db: &Connection) -> rusqlite::Result<Vec<Token>> {
-    let mut statement = db
-        .prepare_cached("SELECT name, hash, scope, created, last_used FROM tokens ORDER BY name")?;
+    let mut statement = db.prepare_cached(
+        "SELECT name, hash, scopes, created, last_used FROM tokens ORDER BY name",
+    )?;
     let rows = statement.query_map([], read)?;
     rows.collect()
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Token> {
+    let scopes: Scopes = row.get(2)?;
     Ok(Token {
         name: row.get(0)?,
         hash: TokenHash(row.get(1)?),
-        scope: row.get(2)?,
+        scopes,
+        scope: scopes
+            .level(ScopeArea::Settings)
+            .unwrap_or(ScopeLevel::Read),
         created: unsigned(row, 3)?,
         last_used: maybe_unsigned(row, 4)?,
     })

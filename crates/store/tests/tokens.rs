@@ -3,7 +3,7 @@
 mod scratch;
 
 use safeport_store::{
-    By, Kind, Registry, StoreError, Token, TokenHash, TokenScope, limits::MAX_TOKENS,
+    By, Kind, Registry, ScopeLevel, Scopes, StoreError, Token, TokenHash, limits::MAX_TOKENS,
 };
 use scratch::Scratch;
 
@@ -11,6 +11,8 @@ const BY: By<'static> = By {
     who: "test",
     at: 1_700_000_000,
 };
+
+const LOOK: Scopes = Scopes::all(ScopeLevel::Read);
 
 fn hash(number: u8) -> TokenHash {
     TokenHash::new([number; 32])
@@ -21,15 +23,14 @@ fn a_token_is_read_back_with_its_scope_until_it_is_removed() {
     let scratch = Scratch::new();
     let mut registry = Registry::open(&scratch.join("registry")).unwrap();
     registry
-        .add_token("panel", hash(1), TokenScope::Write, BY)
+        .add_token("panel", hash(1), Scopes::all(ScopeLevel::Write), BY)
         .unwrap();
-    registry
-        .add_token("look", hash(2), TokenScope::Read, BY)
-        .unwrap();
+    registry.add_token("look", hash(2), LOOK, BY).unwrap();
     let look = Token {
         name: "look".to_string(),
         hash: hash(2),
-        scope: TokenScope::Read,
+        scopes: LOOK,
+        scope: ScopeLevel::Read,
         created: BY.at,
         last_used: None,
     };
@@ -55,8 +56,8 @@ fn a_token_is_read_back_with_its_scope_until_it_is_removed() {
         audited,
         [
             "token panel removed",
-            "token look added (read)",
-            "token panel added (write)"
+            "token look added (all:read)",
+            "token panel added (all:write)"
         ]
     );
 }
@@ -67,19 +68,17 @@ fn a_name_is_given_once_and_no_more_than_a_hundred_are_kept() {
     let mut registry = Registry::open(&scratch.join("registry")).unwrap();
     for number in 0..u8::try_from(MAX_TOKENS).unwrap() {
         registry
-            .add_token(&format!("t{number}"), hash(number), TokenScope::Read, BY)
+            .add_token(&format!("t{number}"), hash(number), LOOK, BY)
             .unwrap();
     }
     let twice = registry
-        .add_token("t7", hash(200), TokenScope::Write, BY)
+        .add_token("t7", hash(200), Scopes::all(ScopeLevel::Write), BY)
         .unwrap_err();
     assert_eq!(
         twice.to_string(),
         "the name \"t7\" belongs to a token already: choose another, or remove that one first"
     );
-    let more = registry
-        .add_token("more", hash(201), TokenScope::Read, BY)
-        .unwrap_err();
+    let more = registry.add_token("more", hash(201), LOOK, BY).unwrap_err();
     assert!(matches!(more, StoreError::TooMany { .. }), "{more}");
 }
 
@@ -87,9 +86,7 @@ fn a_name_is_given_once_and_no_more_than_a_hundred_are_kept() {
 fn the_use_of_a_token_is_written_down_to_the_minute() {
     let scratch = Scratch::new();
     let mut registry = Registry::open(&scratch.join("registry")).unwrap();
-    registry
-        .add_token("look", hash(2), TokenScope::Read, BY)
-        .unwrap();
+    registry.add_token("look", hash(2), LOOK, BY).unwrap();
     let use_at = |registry: &mut Registry, at| {
         let token = registry.tokens().unwrap().remove(0);
         registry.note_token_use(&token, at).unwrap();

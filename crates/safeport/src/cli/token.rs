@@ -1,7 +1,7 @@
 //! `safeport token`: who may use the HTTP API.
 
 use clap::{Args, Subcommand};
-use safeport_store::{Token, TokenScope};
+use safeport_store::{ScopeLevel, Scopes, Token};
 
 use super::registry::{Open, failed};
 use super::{Place, gather};
@@ -61,26 +61,27 @@ fn add(args: &AddArgs, console: &mut Console, lang: Option<Language>) -> Result<
     let mut open = open(&args.place, console, lang)?;
     let texts = &console.texts;
     check_name(&args.name, texts)?;
-    let scope = match args.read_only {
-        true => TokenScope::Read,
-        false => TokenScope::Write,
+    let level = match args.read_only {
+        true => ScopeLevel::Read,
+        false => ScopeLevel::Write,
     };
+    let scopes = Scopes::all(level);
     let drawn = token::draw()
         .map_err(|error| Failure::new(say!(texts, "token-no-randomness")).detail(error))?;
     open.change(texts, |registry, by| {
-        registry.add_token(&args.name, token::hash(&drawn), scope, by)
+        registry.add_token(&args.name, token::hash(&drawn), scopes, by)
     })?;
     if console.json {
         return console.json(&serde_json::json!({
             "name": args.name,
-            "scope": scope.word(),
+            "scopes": scopes.words().collect::<Vec<_>>(),
             "created": open.now(),
             "token": drawn,
         }));
     }
-    console.talk(&match scope {
-        TokenScope::Read => say!(texts, "token-added-read", name = args.name),
-        TokenScope::Write => say!(texts, "token-added-write", name = args.name),
+    console.talk(&match level {
+        ScopeLevel::Read => say!(texts, "token-added-read", name = args.name),
+        ScopeLevel::Write => say!(texts, "token-added-write", name = args.name),
     });
     console.data(&drawn)
 }
@@ -105,7 +106,7 @@ fn list(place: &Place, console: &mut Console, lang: Option<Language>) -> Result<
                 || say!(console.texts, "token-never-used"),
                 |at| say!(console.texts, "token-last-used", at = stamp(at)),
             );
-            format!("{}  {}  {used}", token.name, token.scope)
+            format!("{}  {}  {used}", token.name, token.scopes)
         })
         .collect();
     console.data(&lines.join("\n"))
@@ -114,7 +115,7 @@ fn list(place: &Place, console: &mut Console, lang: Option<Language>) -> Result<
 fn as_json(token: &Token) -> serde_json::Value {
     serde_json::json!({
         "name": token.name,
-        "scope": token.scope.word(),
+        "scopes": token.scopes.words().collect::<Vec<_>>(),
         "created": token.created,
         "last_used": token.last_used,
     })
