@@ -19,9 +19,11 @@ mod member;
 mod name;
 mod password;
 pub mod query;
+mod roster;
 mod setup;
 mod sighting;
 mod slot;
+pub mod upgrade;
 pub mod version;
 
 pub use chip::{Chip, ChipError, revision, single_core};
@@ -34,6 +36,10 @@ pub use member::{
 };
 pub use name::{DeviceName, NameError, TopicPathError};
 pub use password::Password;
+pub use roster::{
+    Conflict, ConflictId, ConflictIdError, Counts, Dirty, Enrolment, Found, Page, Query, Roster, RosterLimits, Settle, SettleError,
+    Sighted, Why,
+};
 pub use setup::{Endpoint, Field, Setup, SetupError, Trust, setup, tasmota_backlog};
 pub use sighting::{
     Confidence, Facts, Identity, IdentityKind, Installed, Proof, Sighting, Source, Text,
@@ -57,6 +63,10 @@ pub mod limits {
     pub const MAX_FILTERS: usize = 64;
     /// Longest password that all families can store, in bytes.
     pub const MAX_PASSWORD: usize = 63;
+    /// Longest `OtaUrl` that Tasmota stores, in characters.
+    pub const MAX_OTA_URL: usize = 100;
+    /// Most lines in the history of one offer; beyond it the middle is thinned out.
+    pub const MAX_UPGRADE_HISTORY: usize = 80;
     /// Longest host name that setup text accepts, in bytes.
     pub const MAX_HOST: usize = 253;
     /// Longest question for devices, in characters.
@@ -79,4 +89,14 @@ pub mod limits {
     pub const MAX_TAGS: usize = 16;
     /// Events of one member that are kept in memory; the oldest makes room.
     pub const MAX_EVENTS: usize = 16;
+    /// Events that wait to be written down; more are counted and lost.
+    pub const MAX_WAITING_EVENTS: usize = 65_536;
+    /// Contradictions that are kept; the one longest not repeated makes room.
+    pub const MAX_CONFLICTS: usize = 1_000;
+    /// Addresses whose new devices are counted one by one within a minute; the
+    /// others share one count.
+    pub const MAX_COUNTED_ADDRESSES: usize = 16_384;
+    /// A member of which nothing is new but that it was seen is written down
+    /// once in so many seconds.
+    pub const SEEN_GRAIN: u64 = 60;
 }

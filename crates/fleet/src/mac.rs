@@ -16,6 +16,21 @@ impl MacAddress {
         self.0[0] & 1 == 0 && self.0 != [0; 6]
     }
 
+    /// The address that differs by the bit for locally given ones: ESP chips form
+    /// their access point's from their station's by it.
+    pub fn twin(self) -> MacAddress {
+        let MacAddress([a, rest @ ..]) = self;
+        let [b, c, d, e, f] = rest;
+        MacAddress([a ^ 2, b, c, d, e, f])
+    }
+
+    /// The other three of the four addresses in a row that most ESP32 chips have
+    /// from a base that four divides: station, access point, Bluetooth, Ethernet.
+    pub fn siblings(self) -> [MacAddress; 3] {
+        let MacAddress([a, b, c, d, e, f]) = self;
+        [1, 2, 3].map(|other| MacAddress([a, b, c, d, e, f ^ other]))
+    }
+
     /// Twelve upper-case digits without separators, as Tasmota's `%id%` and its
     /// discovery topics write it.
     pub fn to_plain_upper(self) -> String {

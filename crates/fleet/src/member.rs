@@ -295,19 +295,19 @@ impl Member {
         member
     }
 
-    /// Its hardware address: the one seen last.
+    /// Its hardware address; of several the one known longest, others being
+    /// those of its other interfaces.
     pub fn mac(&self) -> Option<MacAddress> {
-        match self.newest(IdentityKind::Mac)?.identity {
+        self.identities.iter().find_map(|known| match known.identity {
             Identity::Mac(mac) => Some(mac),
             _ => None,
-        }
+        })
     }
 
     /// The identity of this kind that was seen last, if it has one.
     pub fn newest(&self, kind: IdentityKind) -> Option<&Known> {
         let of_kind = self.identities.iter().filter(|k| k.identity.kind() == kind);
-        // Of several of one moment the first: later ones are derived.
-        of_kind.rev().max_by_key(|known| known.last)
+        of_kind.max_by_key(|known| known.last)
     }
 
     /// Where its topics grow, as it uses them now.
@@ -393,12 +393,15 @@ impl Member {
         if let Some(set) = self.set.as_deref().and_then(|set| set.web.clone()) {
             return Some(Web::Set(set));
         }
-        let ip = self.came_from?.ip;
+        let from = self.came_from?;
         let port = match self.facts.web {
-            Some(said) if said.ip() == ip => said.port(),
+            Some(said) if said.ip() == from.ip => said.port(),
             _ => 80,
         };
-        Some(Web::Seen(SocketAddr::new(ip, port)))
+        Some(Web::Seen {
+            address: SocketAddr::new(from.ip, port),
+            proved: from.proved,
+        })
     }
 
     /// Notes something that happened. Of more than [`limits::MAX_EVENTS`] the
@@ -417,7 +420,12 @@ pub enum Web {
     /// An operator says so: `HOST:PORT` or `HOST`.
     Set(Text),
     /// It has come from there.
-    Seen(SocketAddr),
+    Seen {
+        /// The address, and the port that it says or 80.
+        address: SocketAddr,
+        /// Whether it proved then who it was.
+        proved: bool,
+    },
 }
 
 fn is_zero(bits: &u64) -> bool {

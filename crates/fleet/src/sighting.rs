@@ -66,6 +66,8 @@ pub enum Source {
     Login,
     /// It published a message.
     Message,
+    /// A message that the broker had kept: old, and not seen now.
+    Retained,
     /// Its OTA check (xiaozhi).
     Check,
     /// It fetched a file.
@@ -84,6 +86,7 @@ impl Source {
         match self {
             Source::Login => "login",
             Source::Message => "message",
+            Source::Retained => "retained",
             Source::Check => "check",
             Source::Download => "download",
             Source::Attempt => "attempt",
@@ -210,6 +213,18 @@ impl Identity {
             }
         }
         found
+    }
+
+    /// Whether it names one device in a form that is kept, however it was made.
+    pub(crate) fn is_usable(&self) -> bool {
+        match self {
+            Identity::Mac(mac) => mac.is_of_one_device(),
+            Identity::CertKey(_) => true,
+            Identity::Serial(value)
+            | Identity::Uuid(value)
+            | Identity::ClientId(value)
+            | Identity::Topic(value) => text(value).is_some(),
+        }
     }
 
     /// Which kind it is.

@@ -1,0 +1,504 @@
+use alloc::format;
+use alloc::vec;
+use core::net::IpAddr;
+
+use super::*;
+use crate::sighting::{Facts, Proof, Sighting};
+use crate::{Chip, Confidence};
+
+const DAY: u64 = 86_400;
+
+fn roster() -> Roster {
+    Roster::new(RosterLimits::default(), 1)
+}
+
+fn mac(text: &str) -> MacAddress {
+    text.parse().expect("a MAC address")
+}
+
+fn name(text: &str) -> DeviceName {
+    DeviceName::new(text).expect("a name")
+}
+
+fn claim(at: u64) -> Sighting {
+    Sighting::new(at, Source::Message, Proof::Claim)
+}
+
+fn login(at: u64, device: &str) -> Sighting {
+    Sighting::new(at, Source::Message, Proof::Login(name(device)))
+}
+
+fn enrolment(device: &str) -> Enrolment {
+    Enrolment {
+        name: name(device),
+        family: Family::Tasmota,
+        mac: None,
+        client_id: device.into(),
+        topic: device.into(),
+        tags: Vec::new(),
+        created: 1,
+    }
+}
+
+fn version(text: &str) -> Facts {
+    Facts {
+        images: vec![(Slot::Main, Installed::reported(text, 0))],
+        ..Facts::default()
+    }
+}
+
+const A: &str = "a0:b1:c2:00:00:10";
+const B: &str = "a0:b1:c2:00:00:20";
+
+#[test]
+fn what_is_seen_by_several_ways_is_one_device_once_something_joins_them() {
+    let mut roster = roster();
+    let by_topic = roster.sight(&claim(1).with(Identity::topic("plug")));
+    let by_mac = roster.sight(&claim(2).with(Identity::mac(mac(A))));
+    assert!(by_topic.is_new && by_mac.is_new);
+    assert_eq!(roster.len(), 2);
+    let both = claim(3)
+        .with(Identity::topic("plug"))
+        .with(Identity::mac(mac(A)));
+    let joined = roster.sight(&both);
+    assert_eq!(roster.len(), 1);
+    assert!(matches!(joined.events[..], [What::Joined { .. }]));
+    let member = roster.get(joined.member.expect("a member")).expect("there");
+    assert_eq!((member.mac(), member.topic()), (Some(mac(A)), Some("plug")));
+    assert_eq!(member.first_seen, 1);
+    assert_eq!(joined.conflict, None);
+}
+
+#[test]
+fn two_boards_that_share_a_topic_stay_two_devices_and_are_shown() {
+    let mut roster = roster();
+    let one = claim(1)
+        .with(Identity::mac(mac(A)))
+        .with(Identity::topic("plug"));
+    let other = claim(2)
+        .with(Identity::mac(mac(B)))
+        .with(Identity::topic("plug"));
+    let first = roster.sight(&one).member.expect("a member");
+    let second = roster.sight(&other);
+    assert_eq!(roster.len(), 2);
+    let conflict = second.conflict.expect("a contradiction");
+    let conflict = roster.conflict(conflict).expect("there");
+    assert_eq!(conflict.holder, first);
+    assert_eq!(conflict.claimant, second.member);
+    assert_eq!(conflict.identity, Identity::Topic("plug".into()));
+    // The same again is counted, not added.
+    roster.sight(&other);
+    assert_eq!(roster.quarantine().len(), 1);
+    assert_eq!(roster.quarantine()[0].count, 2);
+    let topic = Identity::Topic("plug".into());
+    assert_eq!(roster.by_identity(&topic).map(|m| m.id), Some(first));
+}
+
+#[test]
+fn a_claim_takes_nothing_from_who_has_proved_it() {
+    let mut roster = roster();
+    let id = roster.enrol(&enrolment("plug-1"), 1);
+    let own = login(2, "plug-1")
+        .with(Identity::mac(mac(A)))
+        .with(Identity::topic("plug-1"));
+    assert_eq!(roster.sight(&own).member, Some(id));
+    let thief = claim(3)
+        .with(Identity::mac(mac(B)))
+        .with(Identity::topic("plug-1"));
+    let sighted = roster.sight(&thief);
+    assert_ne!(sighted.member, Some(id));
+    assert!(sighted.conflict.is_some());
+    assert_eq!(roster.by_name("plug-1").and_then(Member::mac), Some(mac(A)));
+    assert_eq!(
+        roster
+            .by_identity(&Identity::Topic("plug-1".into()))
+            .map(|m| m.id),
+        Some(id)
+    );
+}
+
+#[test]
+fn a_login_proves_what_was_claimed_before_and_the_claims_join_it() {
+    let mut roster = roster();
+    let seen = Sighting::new(1, Source::Check, Proof::Claim).with(Identity::mac(mac(A)));
+    roster.sight(&seen);
+    let id = roster.enrol(&enrolment("plug-1"), 2);
+    assert_eq!(roster.len(), 2);
+    roster.sight(&login(3, "plug-1").with(Identity::mac(mac(A))));
+    assert_eq!(roster.len(), 1);
+    let member = roster.get(id).expect("there");
+    assert_eq!(member.first_seen, 1);
+    assert!(member.identities.iter().all(|known| known.proved));
+}
+
+#[test]
+fn an_enrolment_is_linked_to_what_was_seen_with_its_address() {
+    let mut roster = roster();
+    let seen = roster.sight(&claim(1).with(Identity::mac(mac(A))));
+    let mut with_mac = enrolment("plug-1");
+    with_mac.mac = Some(mac(A));
+    assert_eq!(Some(roster.enrol(&with_mac, 2)), seen.member);
+    assert_eq!((roster.len(), roster.enrolled()), (1, 1));
+    let again = roster.enrol(&with_mac, 3);
+    assert_eq!(Some(again), seen.member, "once is enough");
+}
+
+#[test]
+fn a_forgotten_enrolment_leaves_a_device_that_is_only_seen() {
+    let mut roster = roster();
+    let id = roster.enrol(&enrolment("plug-1"), 1);
+    roster.sight(&login(2, "plug-1").with(Identity::mac(mac(A))));
+    assert_eq!(roster.release("plug-1", 3), Some(id));
+    assert_eq!(roster.release("plug-1", 3), None);
+    let member = roster.get(id).expect("there");
+    assert_eq!(member.enrolment, None);
+    assert!(member.identities.iter().all(|known| !known.proved));
+    assert!(roster.by_name("plug-1").is_none());
+    // Now it is as good as any other that was seen.
+    roster.expire(2 + 31 * DAY, 10);
+    assert!(roster.is_empty());
+}
+
+#[test]
+fn other_hardware_under_a_login_is_shown_and_a_person_may_accept_it() {
+    let mut roster = roster();
+    let id = roster.enrol(&enrolment("plug-1"), 1);
+    roster.sight(&login(2, "plug-1").with(Identity::mac(mac(A))));
+    let mut other = login(3, "plug-1").with(Identity::mac(mac(B)));
+    other.facts = version("15.0.1");
+    let sighted = roster.sight(&other);
+    let conflict = sighted.conflict.expect("a contradiction");
+    assert_eq!(
+        roster.conflict(conflict).map(|c| c.why),
+        Some(Why::OtherHardware)
+    );
+    let member = roster.get(id).expect("there");
+    assert_eq!(member.mac(), Some(mac(A)));
+    assert_eq!(member.facts.version(), Some("15.0.1"), "the login's word");
+    assert_eq!(roster.settle(conflict, Settle::Pass, 4), Ok(()));
+    assert_eq!(roster.get(id).and_then(Member::mac), Some(mac(B)));
+    assert_eq!(roster.sight(&other).conflict, None);
+    assert!(roster.by_mac(mac(A)).is_none());
+}
+
+#[test]
+fn a_token_that_other_hardware_uses_tells_nothing_of_its_owner() {
+    let mut roster = roster();
+    let id = roster.enrol(&enrolment("plug-1"), 1);
+    roster.sight(&login(2, "plug-1").with(Identity::mac(mac(A))));
+    let mut stolen = Sighting::new(3, Source::Download, Proof::Token(id));
+    stolen.identities.extend(Identity::mac(mac(B)));
+    stolen.facts = version("6.6.6");
+    let sighted = roster.sight(&stolen);
+    assert_eq!(sighted.member, None);
+    assert!(sighted.conflict.is_some());
+    assert_eq!(roster.get(id).and_then(|m| m.facts.version()), None);
+}
+
+#[test]
+fn facts_that_came_with_proof_are_not_overwritten_by_claims() {
+    let mut roster = roster();
+    let id = roster.enrol(&enrolment("plug-1"), 1);
+    let mut own = login(2, "plug-1").with(Identity::mac(mac(A)));
+    own.facts = version("14.0.0");
+    roster.sight(&own);
+    let mut said = claim(3).with(Identity::mac(mac(A)));
+    said.facts = version("9.9.9");
+    said.facts.board = Some("sonoff".into());
+    roster.sight(&said);
+    let facts = &roster.get(id).expect("there").facts;
+    assert_eq!(facts.version(), Some("14.0.0"));
+    assert_eq!(facts.board.as_deref(), Some("sonoff"), "nothing was known");
+}
+
+#[test]
+fn a_new_uuid_on_the_same_hardware_is_an_event_and_no_contradiction() {
+    let mut roster = roster();
+    let check = |at, uuid: &str| {
+        Sighting::new(at, Source::Check, Proof::Claim)
+            .with(Identity::mac(mac(A)))
+            .with(Identity::uuid(uuid))
+    };
+    let first = roster.sight(&check(1, "AAAA-1"));
+    let second = roster.sight(&check(2, "bbbb-2"));
+    assert_eq!(first.member, second.member);
+    assert_eq!(second.conflict, None);
+    assert_eq!(
+        second.events,
+        [What::Erased {
+            from: "aaaa-1".into(),
+            to: "bbbb-2".into()
+        }]
+    );
+    assert!(
+        roster
+            .by_identity(&Identity::Uuid("aaaa-1".into()))
+            .is_none()
+    );
+}
+
+#[test]
+fn a_uuid_that_comes_from_other_hardware_is_a_copied_flash_and_is_shown() {
+    let mut roster = roster();
+    let check = |at, address: &str| {
+        Sighting::new(at, Source::Check, Proof::Claim)
+            .with(Identity::mac(mac(address)))
+            .with(Identity::uuid("aaaa-1"))
+    };
+    let first = roster.sight(&check(1, A));
+    let second = roster.sight(&check(2, B));
+    assert!(second.is_new);
+    assert_ne!(first.member, second.member);
+    assert!(second.conflict.is_some());
+}
+
+#[test]
+fn the_other_interfaces_of_an_esp32_are_no_new_devices_and_those_of_an_esp8266_are() {
+    for (chip, devices) in [(Chip::Esp32, 1), (Chip::Esp8266, 2)] {
+        let mut roster = roster();
+        let mut seen = claim(1).with(Identity::mac(mac(A)));
+        seen.facts.chip = Some(chip);
+        roster.sight(&seen);
+        roster.sight(&claim(2).with(Identity::mac(mac("a0:b1:c2:00:00:13"))));
+        assert_eq!(roster.len(), devices, "{chip:?}");
+        // The access point's, by the bit for locally given addresses.
+        roster.sight(&claim(3).with(Identity::mac(mac("a2:b1:c2:00:00:10"))));
+        assert_eq!(roster.len(), devices, "{chip:?}");
+        let member = roster.by_mac(mac(A)).expect("there");
+        assert_eq!(member.mac(), Some(mac(A)), "{chip:?}");
+    }
+}
+
+#[test]
+fn a_renamed_device_leaves_its_old_topic_to_who_comes_next() {
+    let mut roster = roster();
+    let sight = |roster: &mut Roster, at, address: &str, topic: &str| {
+        let seen = claim(at).with(Identity::mac(mac(address)));
+        roster.sight(&seen.with(Identity::topic(topic)))
+    };
+    sight(&mut roster, 1, A, "plug");
+    sight(&mut roster, 2, A, "lamp");
+    let next = sight(&mut roster, 3, B, "plug");
+    assert_eq!(next.conflict, None);
+    assert_eq!(roster.by_mac(mac(A)).and_then(Member::topic), Some("lamp"));
+    assert_eq!(roster.by_mac(mac(B)).and_then(Member::topic), Some("plug"));
+}
+
+#[test]
+fn a_member_that_is_seen_again_and_again_is_written_once_a_minute() {
+    let mut roster = roster();
+    let seen = |at| claim(at).with(Identity::mac(mac(A)));
+    roster.sight(&seen(100));
+    assert_eq!(roster.take_dirty(10).members.len(), 1);
+    roster.sight(&seen(110));
+    assert!(roster.take_dirty(10).members.is_empty());
+    roster.sight(&seen(170));
+    assert_eq!(roster.take_dirty(10).members.len(), 1);
+}
+
+#[test]
+fn one_address_adds_so_many_devices_a_minute_and_no_more() {
+    let mut roster = roster();
+    let peer: IpAddr = "192.168.1.66".parse().expect("an address");
+    let mut dropped = 0;
+    for number in 0..1000_u32 {
+        let [_, _, c, d] = number.to_be_bytes();
+        let seen = Sighting::new(60, Source::Check, Proof::Claim)
+            .with(Identity::mac(MacAddress([2, 0, 0, 1, c, d])))
+            .from_peer(peer);
+        dropped += u32::from(roster.sight(&seen).dropped);
+    }
+    assert_eq!((roster.len(), dropped), (64, 936));
+    assert_eq!(roster.counts().flooded, 936);
+    let other: IpAddr = "192.168.1.67".parse().expect("an address");
+    let seen = Sighting::new(61, Source::Check, Proof::Claim)
+        .with(Identity::mac(mac(A)))
+        .from_peer(other);
+    assert!(roster.sight(&seen).is_new, "others still may");
+}
+
+#[test]
+fn of_too_many_that_are_only_seen_the_one_longest_unseen_goes() {
+    let limits = RosterLimits {
+        max_seen: 3,
+        ..RosterLimits::default()
+    };
+    let mut roster = Roster::new(limits, 1);
+    let seen = |at, last| claim(at).with(Identity::mac(MacAddress([2, 0, 0, 0, 0, last])));
+    let kept = roster.enrol(&enrolment("plug-1"), 1);
+    for last in 1..=3 {
+        roster.sight(&seen(u64::from(last), last));
+    }
+    roster.sight(&seen(10, 1));
+    roster.sight(&seen(11, 4));
+    assert_eq!(roster.len(), 4);
+    assert!(roster.by_mac(MacAddress([2, 0, 0, 0, 0, 2])).is_none());
+    assert!(roster.by_mac(MacAddress([2, 0, 0, 0, 0, 1])).is_some());
+    assert!(roster.get(kept).is_some());
+    assert_eq!(roster.counts().crowded_out, 1);
+}
+
+#[test]
+fn a_device_that_is_only_seen_is_forgotten_after_its_time_and_an_enrolled_one_never() {
+    let mut roster = roster();
+    roster.enrol(&enrolment("plug-1"), 1);
+    roster.sight(&claim(DAY).with(Identity::mac(mac(A))));
+    roster.sight(&claim(DAY).with(Identity::mac(mac(B))));
+    roster.sight(&claim(20 * DAY).with(Identity::mac(mac(B))));
+    assert_eq!(roster.expire(32 * DAY, 10), 1);
+    assert!(roster.by_mac(mac(A)).is_none());
+    assert_eq!(roster.expire(365 * DAY, 10), 1);
+    assert_eq!(roster.len(), 1);
+}
+
+#[test]
+fn what_was_written_down_is_taken_up_again_as_it_was_but_not_as_connected() {
+    let mut roster = roster();
+    roster.enrol(&enrolment("plug-1"), 1);
+    let mut own = login(2, "plug-1")
+        .with(Identity::mac(mac(A)))
+        .from_peer("10.0.0.5".parse::<IpAddr>().expect("an address"));
+    own.facts = version("14.0.0");
+    own.facts.online = Some(true);
+    own.facts.chip = Some(Chip::Esp32C3);
+    roster.sight(&own);
+    let dirty = roster.take_dirty(10);
+    let json = serde_json::to_string(&dirty.members[0]).expect("JSON");
+    let read: Member = serde_json::from_str(&json).expect("the same");
+    assert_eq!(read, dirty.members[0]);
+    let mut again = Roster::new(RosterLimits::default(), 2);
+    again.load(read);
+    let member = again.by_name("plug-1").expect("there");
+    assert_eq!(member.facts.version(), Some("14.0.0"));
+    assert_eq!(member.facts.online, None);
+    assert_eq!(again.dirty(), 0);
+    assert_eq!(
+        again.sight(&claim(3).with(Identity::mac(mac(B)))).member,
+        Some(MemberId(2))
+    );
+}
+
+#[test]
+fn filters_find_whom_they_mean_page_by_page() {
+    let mut roster = roster();
+    for number in 0..250_u8 {
+        let mut seen = claim(1)
+            .with(Identity::mac(MacAddress([2, 0, 0, 0, 1, number])))
+            .with(Identity::topic(&format!("plug-{number}")));
+        seen.source = Source::Retained;
+        seen.facts = version(if number % 2 == 0 { "14.0.0" } else { "15.0.1" });
+        seen.facts.online = Some(number % 5 == 0);
+        seen.facts.family = Some(Family::Tasmota);
+        roster.sight(&seen);
+    }
+    let query = Query {
+        version: Some("15.0.1".into()),
+        family: Some(Family::Tasmota),
+        online: Some(true),
+        ..Query::default()
+    };
+    assert_eq!(roster.count(&query), 25);
+    let mut after = None;
+    let mut found = Vec::new();
+    loop {
+        let page = roster.select(&query, after, 10, |_| true);
+        found.extend(page.members.iter().map(|member| member.id));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found.len(), 25);
+    assert!(found.is_sorted());
+    let text = |text: &str| Query {
+        text: Some(text.into()),
+        ..Query::default()
+    };
+    assert_eq!(roster.count(&text("PLUG-24")), 11);
+    assert_eq!(roster.count(&text("g-249")), 1);
+    assert_eq!(roster.count(&text("lamp")), 0);
+    assert_eq!(roster.count(&text("02:00:00:00:01:f9")), 1);
+    let none = Query {
+        family: Some(Family::EspHome),
+        ..Query::default()
+    };
+    assert_eq!(roster.count(&none), 0);
+}
+
+#[test]
+fn a_member_is_found_by_whatever_it_is_called() {
+    let mut roster = roster();
+    let id = roster.enrol(&enrolment("plug-1"), 1);
+    let mut own = login(2, "plug-1").with(Identity::mac(mac(A)));
+    own.facts.label = Some("Kitchen lamp".into());
+    roster.sight(&own);
+    for called in [
+        "plug-1",
+        &format!("{id}"),
+        "A0B1C2000010",
+        "a0-b1-c2-00-00-10",
+        "kitchen LAMP",
+    ] {
+        match roster.find(called) {
+            Found::One(found) => assert_eq!(found.id, id, "{called}"),
+            other => panic!("{called}: {other:?}"),
+        }
+    }
+    assert!(matches!(roster.find("plug-2"), Found::Nobody));
+    assert!(matches!(roster.find(""), Found::Nobody));
+}
+
+#[test]
+fn commands_go_only_where_the_device_has_come_from_or_an_operator_says() {
+    let mut roster = roster();
+    let id = roster.enrol(&enrolment("plug-1"), 1);
+    let mut own = login(2, "plug-1");
+    own.facts.web = Some("10.0.0.9:8080".parse().expect("an address"));
+    roster.sight(&own);
+    let web = |roster: &Roster| roster.get(id).expect("there").web();
+    assert_eq!(web(&roster), None, "it only said so");
+    let here: IpAddr = "10.0.0.5".parse().expect("an address");
+    roster.sight(&login(3, "plug-1").from_peer(here));
+    let seen = |address: &str, proved| {
+        let address = address.parse().expect("an address");
+        Some(crate::Web::Seen { address, proved })
+    };
+    assert_eq!(web(&roster), seen("10.0.0.5:80", true));
+    // A stranger who only knows its client identifier does not move it.
+    let stranger: IpAddr = "10.0.0.66".parse().expect("an address");
+    let mut attempt = Sighting::new(4, Source::Attempt, Proof::Claim);
+    attempt.peer = Some(stranger);
+    roster.sight(&attempt.with(Identity::client_id("plug-1")));
+    assert_eq!(web(&roster), seen("10.0.0.5:80", true));
+    assert_eq!(roster.get(id).expect("there").last_seen, 3);
+    roster.set(
+        id,
+        Set {
+            web: Some("plug.lan:8081".into()),
+            ..Set::default()
+        },
+    );
+    assert_eq!(web(&roster), Some(crate::Web::Set("plug.lan:8081".into())));
+}
+
+#[test]
+fn what_we_wrote_stands_until_the_device_says_otherwise() {
+    let mut roster = roster();
+    let id = roster.enrol(&enrolment("plug-1"), 1);
+    let image = Installed {
+        version: Some("15.0.1".into()),
+        ..Installed::default()
+    };
+    roster.installed(id, Slot::Safeboot, image, 5);
+    let known = roster.get(id).expect("there").facts.image(Slot::Safeboot);
+    assert_eq!(known.map(|i| i.confidence), Some(Confidence::InstalledByUs));
+    let mut own = login(6, "plug-1");
+    own.facts.images = vec![(Slot::Safeboot, Installed::reported("15.0.1", 6))];
+    let sighted = roster.sight(&own);
+    assert!(sighted.changed && sighted.events.is_empty());
+    let known = roster.get(id).expect("there").facts.image(Slot::Safeboot);
+    assert_eq!(known.map(|i| i.confidence), Some(Confidence::Reported));
+    assert_eq!(known.map(|i| i.at), Some(5));
+}
+
+mod random;
