@@ -51,6 +51,10 @@ impl FromStr for Family {
     type Err = FamilyError;
 
     fn from_str(text: &str) -> Result<Family, FamilyError> {
+        // What people call own firmware that is built on ESP-IDF.
+        if text.eq_ignore_ascii_case("idf") {
+            return Ok(Family::Plain);
+        }
         Family::ALL
             .into_iter()
             .find(|family| family.as_str().eq_ignore_ascii_case(text))
@@ -63,7 +67,7 @@ crate::as_text::stored_as_text!(Family, "a device family");
 /// The word is no family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "not a device family: use tasmota, espeasy, esphome, xiaozhi, or plain for any other firmware"
+    "not a device family: use tasmota, espeasy, esphome, xiaozhi, or plain (or idf) for any other firmware"
 )]
 pub struct FamilyError;
 
@@ -78,6 +82,12 @@ mod tests {
             assert_eq!(family.to_string().parse(), Ok(family));
             assert_eq!(family.to_string().to_uppercase().parse(), Ok(family));
         }
+    }
+
+    #[test]
+    fn own_firmware_may_be_called_by_what_it_is_built_on() {
+        assert_eq!("idf".parse(), Ok(Family::Plain));
+        assert_eq!("IDF".parse(), Ok(Family::Plain));
     }
 
     #[test]

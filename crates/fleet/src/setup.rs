@@ -24,6 +24,11 @@ pub struct Endpoint<'a> {
     pub url: &'a str,
     /// How the device recognises this server; `None` for a plain listener.
     pub tls: Option<Trust<'a>>,
+    /// Where the device looks for firmware by itself, proved too: for xiaozhi the
+    /// address of the OTA check, for ESPHome its manifest, for plain firmware its
+    /// image. `None` where there is none, and for families that are told when
+    /// there is something to fetch.
+    pub firmware: Option<&'a str>,
 }
 
 /// What lets a device recognise this server over TLS. Which of the two is used
@@ -67,14 +72,17 @@ pub fn setup(
     device: &Device,
     password: &str,
 ) -> Result<Setup, SetupError> {
+    if device.family == Family::Xiaozhi {
+        // It is given everything else by the answer to its check.
+        return xiaozhi_fields(endpoint, device).map(Setup::Fields);
+    }
     check_host(endpoint.host)?;
     check_password(password)?;
     Ok(match device.family {
         Family::Tasmota => Setup::Line(tasmota_backlog(endpoint, device, password)?),
         Family::EspEasy => Setup::Fields(espeasy_fields(endpoint, device, password)),
         Family::EspHome => Setup::Snippet(esphome_yaml(endpoint, device, password)),
-        Family::Xiaozhi => Setup::Fields(xiaozhi_fields(endpoint, device, password)?),
-        Family::Plain => Setup::Fields(plain_fields(endpoint, device, password)),
+        Family::Xiaozhi | Family::Plain => Setup::Fields(plain_fields(endpoint, device, password)),
     })
 }
 
@@ -215,30 +223,26 @@ fn esphome_yaml(endpoint: &Endpoint<'_>, device: &Device, password: &str) -> Str
             yaml.push('\n');
         }
     }
+    if let Some(url) = endpoint.firmware {
+        // On a device http_request believes public authorities only, and the ESP8266 none: what
+        // it fetches is held against the MD5 in the manifest.
+        yaml.push_str(&format!(
+            "\nhttp_request:\n  verify_ssl: false\n\nota:\n  - platform: http_request\n\nupdate:\n  - \
+             platform: http_request\n    name: Firmware\n    source: {}\n",
+            quoted(url)
+        ));
+    }
     yaml
 }
 
-/// xiaozhi: nothing is typed into the device; these are the keys of the `mqtt`
-/// section that it takes from the answer to its OTA check.
-fn xiaozhi_fields(
-    endpoint: &Endpoint<'_>,
-    device: &Device,
-    password: &str,
-) -> Result<Vec<Field>, SetupError> {
-    // The firmware speaks TLS exactly when the port is 8883.
-    if (endpoint.port == 8883) != endpoint.tls.is_some() {
-        return Err(SetupError::XiaozhiPort {
-            port: endpoint.port,
-        });
+/// xiaozhi: the field of the "advanced" page of its captive portal.
+fn xiaozhi_fields(endpoint: &Endpoint<'_>, device: &Device) -> Result<Vec<Field>, SetupError> {
+    match endpoint.firmware {
+        Some(url) => Ok(vec![field("OTA URL", url)]),
+        None => Err(SetupError::NoCheckAddress {
+            name: device.name.to_string(),
+        }),
     }
-    Ok(vec![
-        field("endpoint", &format!("{}:{}", endpoint.host, endpoint.port)),
-        field("client_id", &device.client_id),
-        field("username", &device.username),
-        field("password", password),
-        field("publish_topic", "device-server"),
-        field("subscribe_topic", &format!("devices/p2p/{}", device.topic)),
-    ])
 }
 
 fn plain_fields(endpoint: &Endpoint<'_>, device: &Device, password: &str) -> Vec<Field> {
@@ -251,6 +255,9 @@ fn plain_fields(endpoint: &Endpoint<'_>, device: &Device, password: &str) -> Vec
         field("client_id", &device.client_id),
         field("topics", &format!("{}/#", device.topic)),
     ];
+    if let Some(url) = endpoint.firmware {
+        fields.push(field("firmware_url", url));
+    }
     if let Some(trust) = endpoint.tls {
         fields.push(field("ca_certificate", trust.ca_pem.trim_end()));
     }
@@ -391,13 +398,13 @@ pub enum SetupError {
         "this is no Tasmota fingerprint (20 hex bytes, not all 00 or FF): take the one that the server prints for its RSA key"
     )]
     Fingerprint,
-    /// Port and TLS do not go together for xiaozhi.
+    /// There is no proved address for the OTA check of a xiaozhi device.
     #[error(
-        "xiaozhi firmware uses TLS exactly on port 8883, and {port} does not fit this listener: use 8883 for the TLS listener, any other port for the plain one"
+        "there is no address of HTTP by which {name} could reach this server: switch the http listener on, or see `safeport ports` for what keeps its addresses from being proved"
     )]
-    XiaozhiPort {
-        /// The port that does not fit.
-        port: u16,
+    NoCheckAddress {
+        /// The device.
+        name: String,
     },
 }
 

@@ -21,6 +21,7 @@ pub mod reading;
 pub mod serve;
 pub mod service_manager;
 pub mod shown;
+pub mod streamed;
 pub mod tasks;
 pub mod text;
 pub mod throttle;

@@ -164,6 +164,8 @@ pub const PROOF_PATIENCE: Duration = Duration::from_secs(4);
 
 /// Bytes of the body of a request to the API; a longer one is answered with 413.
 pub const API_BODY_BYTES: usize = 64 * 1024;
+/// The same of a request with many rows, such as the devices of a table.
+pub const API_BULK_BODY_BYTES: usize = 4 * 1024 * 1024;
 /// Time in which the body of a request to the API has to come; then it is answered with 408.
 pub const API_BODY_PATIENCE: Duration = Duration::from_secs(10);
 /// Requests to the API that are worked on at once; more wait for [`API_TURN_PATIENCE`].
@@ -171,6 +173,19 @@ pub const API_REQUESTS: usize = 8;
 /// How long a request to the API waits for its turn, and for other changes of settings to end; then
 /// it is answered with 503 or 423.
 pub const API_TURN_PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes of a file that are read at once to be sent.
+pub const STREAM_PIECE: usize = 64 * 1024;
+/// Such pieces that wait to be sent.
+pub const STREAM_AHEAD: usize = 2;
+/// Time in which the API must have answered the command line; uploads and downloads may take longer.
+pub const CLIENT_PATIENCE: Duration = Duration::from_secs(90);
+/// Time in which a connection to the API must stand.
+pub const CLIENT_CONNECT: Duration = Duration::from_secs(10);
+/// Most bytes of an answer that the command line reads; a longer one is an error.
+pub const CLIENT_ANSWER: usize = 256 * 1024 * 1024;
+/// Longest name of a person that the command line works for, in bytes; a longer one is not written
+/// down.
+pub const WHO_BYTES: usize = 80;
 /// Wrong tokens that an address may show the API in a minute; more are answered with 429, without a
 /// look at the registry. Right ones are let in.
 pub const API_FAILURES_PER_MINUTE: u32 = 30;
@@ -254,3 +269,16 @@ pub const NTP_RECEIVE: usize = 64 * 1024;
 pub const NTP_SWAP_PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is said that devices ask for the time and this machine's clock was never set.
 pub const NTP_CLOCK_WORD: Duration = Duration::from_secs(3600);
+
+/// Bytes of the head of a request for a file; a longer one is hyper's, which refuses it.
+pub const DOWNLOAD_HEAD_BYTES: usize = 8 * 1024;
+/// How long a download waits for others to end where `firmware.bandwidth` or
+/// `firmware.max_downloads` allows no more at once; then it is answered with 503. Tasmota reads no
+/// longer than 8 s without a byte.
+pub const DOWNLOAD_PATIENCE: Duration = Duration::from_secs(5);
+/// A download whose client takes no byte for so long is ended.
+pub const DOWNLOAD_STALL: Duration = Duration::from_secs(60);
+/// How often it is noted how far a download is.
+pub const DOWNLOAD_REPORT: Duration = Duration::from_secs(1);
+/// How long a client may go on reading what the kernel holds for it after the last byte was sent.
+pub const DOWNLOAD_GOODBYE: Duration = Duration::from_secs(120);

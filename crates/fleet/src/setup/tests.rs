@@ -1,5 +1,5 @@
 use super::*;
-use crate::{DeviceName, MacAddress};
+use crate::DeviceName;
 
 const FINGERPRINT: &str = "F5 42 76 B3 A7 D7 6F 94 CF 23 BB 82 67 D4 64 53 B2 50 83 15";
 const PEM: &str = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
@@ -15,6 +15,7 @@ fn plain(host: &str) -> Endpoint<'_> {
         port: 1883,
         url: "mqtt://[fd00::1]:1883",
         tls: None,
+        firmware: None,
     }
 }
 
@@ -27,6 +28,7 @@ fn tls(host: &str) -> Endpoint<'_> {
             fingerprint: FINGERPRINT,
             ca_pem: PEM,
         }),
+        firmware: None,
     }
 }
 
@@ -262,34 +264,63 @@ fn plain_firmware_gets_an_address_to_copy_with_brackets_around_ipv6() {
     assert!(text.contains("BEGIN CERTIFICATE"), "{text}");
 }
 
-#[test]
-fn xiaozhi_is_only_offered_tls_on_8883_and_plain_elsewhere() {
-    let mac = MacAddress([0xa0, 0xb1, 0xc2, 0x3d, 0x5e, 0x26]);
-    let voice = Device::new(
-        DeviceName::new("voice").unwrap(),
-        Family::Xiaozhi,
-        Some(mac),
-        0,
-    )
-    .unwrap();
-    let text = setup(&plain("10.0.0.1"), &voice, PASSWORD)
-        .unwrap()
-        .to_string();
-    assert!(text.contains("10.0.0.1:1883"), "{text}");
-    assert!(text.contains("devices/p2p/a0_b1_c2_3d_5e_26"), "{text}");
-    // No scheme: the firmware would take it for the host.
-    assert!(!text.contains("://"), "{text}");
-    for (port, tls_used) in [(8883, false), (1883, true)] {
-        let endpoint = Endpoint {
-            port,
-            tls: if tls_used { tls("10.0.0.1").tls } else { None },
-            ..plain("10.0.0.1")
-        };
-        assert_eq!(
-            setup(&endpoint, &voice, PASSWORD),
-            Err(SetupError::XiaozhiPort { port })
-        );
+fn with_firmware<'a>(endpoint: Endpoint<'a>, url: &'a str) -> Endpoint<'a> {
+    Endpoint {
+        firmware: Some(url),
+        ..endpoint
     }
+}
+
+#[test]
+fn a_xiaozhi_is_given_the_address_of_its_check_and_nothing_else() {
+    let voice = device("voice", Family::Xiaozhi);
+    let url = "http://192.168.1.10:8002/xiaozhi/ota/";
+    // No password: what it logs in with comes with the answer to its check.
+    let fields = setup(&with_firmware(plain("192.168.1.10"), url), &voice, "");
+    assert_eq!(
+        fields,
+        Ok(Setup::Fields(vec![Field {
+            label: "OTA URL",
+            value: url.to_string()
+        }]))
+    );
+    assert!(matches!(
+        setup(&plain("192.168.1.10"), &voice, PASSWORD),
+        Err(SetupError::NoCheckAddress { .. })
+    ));
+}
+
+#[test]
+fn an_esphome_device_finds_its_updates_in_the_manifest_behind_its_own_token() {
+    let url = "http://192.168.1.10:8002/ota/dabcdefghijklmnopqrs/manifest.json";
+    let text = text(
+        &with_firmware(plain("192.168.1.10"), url),
+        "node",
+        Family::EspHome,
+    );
+    for part in [
+        "\nhttp_request:\n  verify_ssl: false\n",
+        "\nota:\n  - platform: http_request\n",
+        "\nupdate:\n  - platform: http_request\n    name: Firmware\n    source: \"http://192.168.1.10:8002/ota/",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    let without = self::text(&plain("192.168.1.10"), "node", Family::EspHome);
+    assert!(!without.contains("http_request"), "{without}");
+}
+
+#[test]
+fn own_firmware_is_told_where_its_image_is() {
+    let url = "http://192.168.1.10:8002/ota/dabcdefghijklmnopqrs/firmware.bin";
+    let text = text(
+        &with_firmware(plain("192.168.1.10"), url),
+        "own",
+        Family::Plain,
+    );
+    assert!(
+        text.contains(&alloc::format!("firmware_url  {url}\n")),
+        "{text}"
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod attempts;
 mod bench;
 mod cert;
 mod check;
+mod client;
 mod config;
 mod device;
 mod import;

@@ -121,6 +121,7 @@ impl Reach {
                     fingerprint,
                     ca_pem: &tls.ca_pem,
                 }),
+            firmware: None,
         };
         safeport_fleet::setup(&endpoint, device, password).map_err(|error| {
             Failure::usage(say!(texts, "setup-failed", name = device.name)).detail(error)

@@ -26,9 +26,13 @@ pub(super) struct AddArgs {
     /// What it is for: 1 to 64 of a-z, A-Z, 0-9 and - _ . ; changes made with it are listed as
     /// those of api:NAME
     name: String,
-    /// It may look at settings, history and ports, and change nothing
-    #[arg(long)]
+    /// It may look at everything and change nothing; the same as --scope all:read
+    #[arg(long, conflicts_with = "scope")]
     read_only: bool,
+    /// What it is good for, as AREA:LEVEL with commas between several. Areas: all, settings,
+    /// devices, firmware, attempts, certificates. Levels: read, write. Default: all:write
+    #[arg(long, value_name = "SCOPES")]
+    scope: Option<Scopes>,
     #[command(flatten)]
     place: Place,
 }
@@ -61,11 +65,11 @@ fn add(args: &AddArgs, console: &mut Console, lang: Option<Language>) -> Result<
     let mut open = open(&args.place, console, lang)?;
     let texts = &console.texts;
     check_name(&args.name, texts)?;
-    let level = match args.read_only {
-        true => ScopeLevel::Read,
-        false => ScopeLevel::Write,
+    let scopes = match (args.scope, args.read_only) {
+        (Some(scopes), _) => scopes,
+        (None, true) => Scopes::all(ScopeLevel::Read),
+        (None, false) => Scopes::all(ScopeLevel::Write),
     };
-    let scopes = Scopes::all(level);
     let drawn = token::draw()
         .map_err(|error| Failure::new(say!(texts, "token-no-randomness")).detail(error))?;
     open.change(texts, |registry, by| {
@@ -79,9 +83,13 @@ fn add(args: &AddArgs, console: &mut Console, lang: Option<Language>) -> Result<
             "token": drawn,
         }));
     }
-    console.talk(&match level {
-        ScopeLevel::Read => say!(texts, "token-added-read", name = args.name),
-        ScopeLevel::Write => say!(texts, "token-added-write", name = args.name),
+    let name = &args.name;
+    console.talk(&if scopes == Scopes::all(ScopeLevel::Read) {
+        say!(texts, "token-added-read", name = name)
+    } else if scopes == Scopes::all(ScopeLevel::Write) {
+        say!(texts, "token-added-write", name = name)
+    } else {
+        say!(texts, "token-added-scopes", name = name, scopes = scopes)
     });
     console.data(&drawn)
 }

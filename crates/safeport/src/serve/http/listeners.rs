@@ -102,6 +102,7 @@ impl HttpListeners {
     pub fn set(&self, transport: Transport, sockets: Vec<std::net::TcpListener>) -> io::Result<()> {
         let started = self.start(transport, sockets)?;
         let old = std::mem::replace(&mut *self.0.side(transport).sockets(), started);
+        self.tell_local(transport);
         close(transport, old)
     }
 
@@ -112,6 +113,7 @@ impl HttpListeners {
     pub fn add(&self, transport: Transport, sockets: Vec<std::net::TcpListener>) -> io::Result<()> {
         let started = self.start(transport, sockets)?;
         self.0.side(transport).sockets().extend(started);
+        self.tell_local(transport);
         Ok(())
     }
 
@@ -132,7 +134,16 @@ impl HttpListeners {
             *sockets = kept;
             old
         };
+        self.tell_local(transport);
         close(transport, old)
+    }
+
+    /// Programs on this machine find the API where it is now.
+    fn tell_local(&self, transport: Transport) {
+        self.0
+            .site
+            .api
+            .listening(transport, &self.addresses(transport));
     }
 
     /// Where connections are accepted now.

@@ -8,6 +8,7 @@ mod api;
 mod caller;
 mod confirm;
 mod connection;
+pub mod download;
 mod listeners;
 mod origin;
 mod page;
@@ -24,7 +25,7 @@ mod websocket;
 #[cfg(test)]
 mod tests;
 
-pub use api::Api;
+pub use api::{Api, LocalAccess, WHO};
 pub use confirm::PATH as CONFIRM_PATH;
 pub use listeners::HttpListeners;
 pub use site::{Confirm, Confirmed, Seen, Services, Site, SiteSettings};

@@ -10,10 +10,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use safeport_store::{Registry, Token, TokenHash, TokenScope};
+use safeport_store::{Registry, ScopeLevel, Scopes, Token, TokenHash};
 
+use super::super::caller::Caller;
 use super::answer::Refusal;
-use crate::limits::{API_FAILURES_PER_MINUTE, LOOK_PAUSE, REVOCATION_INTERVAL};
+use super::endpoint::Need;
+use super::local::Local;
+use crate::limits::{API_FAILURES_PER_MINUTE, LOOK_PAUSE, REVOCATION_INTERVAL, WHO_BYTES};
 use crate::serve::access::failures::Failures;
 use crate::serve::access::unix_now;
 use crate::text::Texts;
@@ -45,9 +48,17 @@ impl Default for Admission {
     }
 }
 
+/// Who asks.
+pub(super) enum Bearer {
+    Token(Token),
+    /// A program on this machine that may read the data folder.
+    Local,
+}
+
 /// What is known of a caller without a look at the registry.
 pub(super) enum Known {
     Admitted(Token),
+    Local,
     /// Nobody with this hash yet.
     Unknown(TokenHash),
 }
@@ -57,13 +68,18 @@ impl Admission {
     pub(super) fn judge_now(
         &self,
         headers: &HeaderMap,
-        peer: IpAddr,
+        caller: &Caller,
+        local: Option<&Local>,
         texts: &Texts,
     ) -> Result<Known, Refusal> {
         let Some(given) = bearer(headers) else {
             return Err(unauthorized("no-token", say!(texts, "api-no-token"), texts));
         };
         let hash = token::hash(given);
+        if local.is_some_and(|local| local.is_it(hash, caller)) {
+            return Ok(Known::Local);
+        }
+        let peer = caller.peer.ip();
         let now = Instant::now();
         let mut seen = self.seen();
         if !seen.is_fresh(now) {
@@ -107,14 +123,15 @@ impl Known {
         registry: &mut Registry,
         peer: IpAddr,
         texts: &Texts,
-    ) -> Result<Token, Refusal> {
+    ) -> Result<Bearer, Refusal> {
         let token = match self {
+            Known::Local => return Ok(Bearer::Local),
             Known::Admitted(token) => token,
             Known::Unknown(hash) => look(admission, registry, hash, peer, texts)?,
         };
         // A full disk keeps nobody from looking at why.
         let _ = registry.note_token_use(&token, unix_now());
-        Ok(token)
+        Ok(Bearer::Token(token))
     }
 }
 
@@ -160,18 +177,55 @@ fn look(
     ))
 }
 
-/// Refuses a token that may only look.
-pub(super) fn must_have(token: &Token, needs: TokenScope, texts: &Texts) -> Result<(), Refusal> {
-    match (needs, token.scope) {
-        (TokenScope::Read, _) | (TokenScope::Write, TokenScope::Write) => Ok(()),
-        (TokenScope::Write, TokenScope::Read) => Err(Refusal::new(
-            StatusCode::FORBIDDEN,
-            "read-only-token",
-            say!(texts, "api-read-only", name = token.name),
-            say!(texts, "api-read-only-next"),
-        )),
+impl Bearer {
+    /// Refuses a token that is not good for this.
+    pub(super) fn must_have(&self, needs: Need, texts: &Texts) -> Result<(), Refusal> {
+        let (Bearer::Token(token), Need::Scope(area, level)) = (self, needs) else {
+            return Ok(());
+        };
+        if token.scopes.allows(area, level) {
+            return Ok(());
+        }
+        let scope = needs.word().unwrap_or_default();
+        let held = token.scopes.to_string();
+        let (code, next) = match level {
+            // The word of the time when tokens could be nothing but read-only.
+            ScopeLevel::Write if token.scopes == Scopes::all(ScopeLevel::Read) => {
+                ("read-only-token", say!(texts, "api-read-only-next"))
+            }
+            _ => (
+                "missing-scope",
+                say!(texts, "api-scope-next", scope = scope),
+            ),
+        };
+        let what = say!(
+            texts,
+            "api-scope",
+            name = token.name,
+            scope = scope,
+            held = held
+        );
+        Err(Refusal::new(StatusCode::FORBIDDEN, code, what, next)
+            .with("scope", scope.into())
+            .with("held", held.into()))
+    }
+
+    /// Who asks, for the audit. The command line says which person it works for.
+    pub(super) fn who(&self, headers: &HeaderMap) -> String {
+        match self {
+            Bearer::Token(token) => format!("api:{}", token.name),
+            Bearer::Local => headers
+                .get(WHO)
+                .and_then(|who| who.to_str().ok())
+                .filter(|who| who.starts_with("cli") && who.len() <= WHO_BYTES)
+                .unwrap_or("cli")
+                .to_owned(),
+        }
     }
 }
+
+/// The header in which the command line says for whom it asks.
+pub const WHO: &str = "safeport-who";
 
 /// The token that a request carries.
 fn bearer(headers: &HeaderMap) -> Option<&str> {

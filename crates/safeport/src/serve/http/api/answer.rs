@@ -6,7 +6,6 @@ use axum::response::{IntoResponse, Response};
 use safeport_store::StoreError;
 use serde_json::{Value, json};
 
-use crate::limits::API_BODY_BYTES;
 use crate::reading::ReadError;
 use crate::say;
 use crate::text::{Language, Texts};
@@ -75,6 +74,35 @@ impl Refusal {
         self.header(header::RETRY_AFTER, HeaderValue::from(seconds))
     }
 
+    pub(super) fn nothing_here(texts: &Texts) -> Refusal {
+        Refusal::new(
+            StatusCode::NOT_FOUND,
+            "nothing-here",
+            say!(texts, "api-nothing-here"),
+            say!(texts, "api-nothing-here-next"),
+        )
+    }
+
+    pub(super) fn wrong_method(texts: &Texts) -> Refusal {
+        Refusal::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "wrong-method",
+            say!(texts, "api-wrong-method"),
+            say!(texts, "api-nothing-here-next"),
+        )
+    }
+
+    /// Too many requests at once.
+    pub(super) fn busy(texts: &Texts) -> Refusal {
+        Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "busy",
+            say!(texts, "api-busy"),
+            say!(texts, "api-busy-next"),
+        )
+        .retry_after(1)
+    }
+
     /// A request that cannot be understood.
     pub(super) fn bad_request(what: String, texts: &Texts) -> Refusal {
         Refusal::new(
@@ -96,7 +124,7 @@ impl Refusal {
     }
 
     /// A body that is too long or did not come.
-    pub(super) fn bad_body(error: &axum::Error, language: Language) -> Refusal {
+    pub(super) fn bad_body(error: &axum::Error, limit: usize, language: Language) -> Refusal {
         let texts = Texts::new(language);
         let is_too_long = std::error::Error::source(error)
             .is_some_and(|source| source.to_string().contains("length limit"));
@@ -107,7 +135,7 @@ impl Refusal {
         Refusal::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "too-large",
-            say!(texts, "api-too-large", kib = API_BODY_BYTES / 1024),
+            say!(texts, "api-too-large", kib = limit / 1024),
             say!(texts, "api-too-large-next"),
         )
     }

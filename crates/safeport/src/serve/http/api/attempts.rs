@@ -1,7 +1,6 @@
 //! Attempts to connect, one by one as the server remembers them, and counted as they are written
 //! down.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 
 use axum::http::StatusCode;
@@ -16,9 +15,6 @@ use crate::serve::attempts::Seen;
 use crate::shown::attempts::{of_device, row_json, seen_json};
 use crate::shown::causes::of_code;
 
-/// What may stand behind the question mark.
-pub(super) const KNOWN: [&str; 6] = ["address", "device", "cause", "failed", "since", "limit"];
-
 /// Which attempts are asked for.
 struct Asked {
     address: Option<String>,
@@ -32,8 +28,8 @@ struct Asked {
 
 impl Desk<'_> {
     /// The newest ones, newest first.
-    pub(super) fn attempts(&mut self, query: &HashMap<String, String>) -> Result<Answer, Refusal> {
-        let asked = self.asked(query)?;
+    pub(super) fn attempts(&mut self) -> Result<Answer, Refusal> {
+        let asked = self.asked_attempts()?;
         let recent = self.api.attempts.recent();
         let values: Vec<_> = recent
             .iter()
@@ -48,11 +44,8 @@ impl Desk<'_> {
     }
 
     /// Like ones together, those of earlier runs too.
-    pub(super) fn counted_attempts(
-        &mut self,
-        query: &HashMap<String, String>,
-    ) -> Result<Answer, Refusal> {
-        let asked = self.asked(query)?;
+    pub(super) fn counted_attempts(&mut self) -> Result<Answer, Refusal> {
+        let asked = self.asked_attempts()?;
         let all = AttemptQuery {
             address: asked.address.as_deref(),
             who: None,
@@ -80,8 +73,8 @@ impl Desk<'_> {
         Ok(Answer::ok(json!({"attempts": values})))
     }
 
-    fn asked(&self, query: &HashMap<String, String>) -> Result<Asked, Refusal> {
-        let given = |name: &str| query.get(name).map(String::as_str);
+    fn asked_attempts(&self) -> Result<Asked, Refusal> {
+        let given = |name: &str| self.given.query.get(name).map(String::as_str);
         let bad = |name: &str, value: &str| {
             let what = say!(self.texts, "api-value-bad", name = name, value = value);
             Refusal::bad_request(what, self.texts)

@@ -1,18 +1,20 @@
 //! What requests are answered from, and one request at a time that may be.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Bytes;
-use axum::http::StatusCode;
 use safeport_net::Certificates;
 use safeport_store::{DataFolder, Registry, StoreError};
 use tokio::sync::Semaphore;
 
+use super::super::Transport;
 use super::admission::Admission;
 use super::answer::Refusal;
+use super::endpoint::Given;
+use super::local::Local;
 use crate::limits::API_REQUESTS;
 use crate::reading::Asked;
-use crate::say;
 use crate::serve::attempts::Attempts;
 use crate::text::Texts;
 
@@ -26,6 +28,8 @@ pub struct Api {
     /// Open and unused.
     registries: Mutex<Vec<Registry>>,
     pub(super) admission: Admission,
+    /// None where there was no randomness for a token.
+    pub(super) local: Option<Local>,
     /// One for each request that is worked on.
     pub(super) places: Arc<Semaphore>,
 }
@@ -34,6 +38,7 @@ impl Api {
     /// For a server that was started as `asked`, on its data folder, which sees `attempts`.
     pub fn new(asked: Asked, folder: DataFolder, attempts: Arc<Attempts>) -> Api {
         Api {
+            local: Local::new(&folder),
             asked,
             folder,
             attempts,
@@ -49,6 +54,13 @@ impl Api {
         Api {
             certificates,
             ..self
+        }
+    }
+
+    /// Says where requests are answered, for programs on this machine.
+    pub(in super::super) fn listening(&self, transport: Transport, addresses: &[SocketAddr]) {
+        if let Some(local) = &self.local {
+            local.listening(transport, addresses);
         }
     }
 
@@ -82,27 +94,20 @@ pub(super) struct Desk<'a> {
     pub(super) api: &'a Api,
     pub(super) registry: &'a mut Registry,
     pub(super) texts: &'a Texts,
-    /// `api:` and the token's name.
+    /// `api:` and the token's name, or the person at the command line.
     pub(super) who: String,
+    pub(super) given: Given,
     pub(super) body: Bytes,
 }
 
 impl Desk<'_> {
-    pub(super) fn nothing_here(&self) -> Refusal {
-        Refusal::new(
-            StatusCode::NOT_FOUND,
-            "nothing-here",
-            say!(self.texts, "api-nothing-here"),
-            say!(self.texts, "api-nothing-here-next"),
-        )
+    /// What stands in the address in the place of `{name}`.
+    pub(super) fn part(&self, name: &str) -> String {
+        self.given.path.get(name).cloned().unwrap_or_default()
     }
 
-    pub(super) fn wrong_method(&self) -> Refusal {
-        Refusal::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "wrong-method",
-            say!(self.texts, "api-wrong-method"),
-            say!(self.texts, "api-nothing-here-next"),
-        )
+    /// What the query says of `name`.
+    pub(super) fn query(&self, name: &str) -> Option<String> {
+        self.given.query.get(name).cloned()
     }
 }

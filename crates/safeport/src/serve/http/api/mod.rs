@@ -1,8 +1,10 @@
-//! `/api/v1/`: settings, their history, ports, attempts to connect and certificates for programs that hold a token.
+//! `/api/v1/`: settings, their history, ports, attempts to connect, certificates, devices and their
+//! firmware for programs that hold a token.
 //!
 //! Every request carries its token, also on a server that lets MQTT clients in without a login: a
 //! header that no page of another origin can send, so there is nothing to forge. What changes
 //! settings stages a revision as the command line does, and waits for what the server makes of it.
+//! The command line itself asks here while a server runs.
 
 mod admission;
 mod answer;
@@ -10,199 +12,210 @@ mod attempts;
 mod certificates;
 mod change;
 mod desk;
+mod endpoint;
+mod local;
 mod look;
+mod openapi;
+mod table;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::body::to_bytes;
+use axum::body::{Bytes, to_bytes};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::MethodRouter;
 use axum::{Extension, Router};
-use safeport_store::{Registry, TokenScope};
+use safeport_store::Registry;
+use tokio::sync::OwnedSemaphorePermit;
 
+use self::admission::Bearer;
+pub use self::admission::WHO;
 use self::answer::{Answer, Refusal};
 pub use self::desk::Api;
 use self::desk::Desk;
+use self::endpoint::{Endpoint, Given, Work};
+pub use self::local::LocalAccess;
+use self::table::ENDPOINTS;
 use super::caller::Caller;
 use super::page::texts;
 use super::site::Site;
-use crate::limits::{API_BODY_BYTES, API_BODY_PATIENCE, API_TURN_PATIENCE};
+use crate::limits::{API_BODY_PATIENCE, API_TURN_PATIENCE};
 use crate::say;
 use crate::text::{Language, Texts};
 
 /// Everything under `/api/v1`.
 pub(super) fn router() -> Router<Arc<Site>> {
-    use TokenScope::{Read, Write};
-    Router::new()
-        .route(
-            "/settings",
-            get(async |site, caller, request| {
-                serve(site, caller, request, Read, |desk| desk.settings()).await
-            })
-            .patch(async |site, caller, request| {
-                serve(site, caller, request, Write, |desk| desk.change()).await
-            }),
-        )
-        .route(
-            "/settings/reload",
-            post(async |site, caller, request| {
-                serve(site, caller, request, Write, |desk| desk.reload()).await
-            }),
-        )
-        .route(
-            "/settings/{key}",
-            get(
-                async |site, caller, Path(key): Path<String>, query: RawQuery, request| {
-                    let work = move |desk: &mut Desk<'_>| {
-                        let query = look::query(query.0.as_deref(), &["device"], desk.texts)?;
-                        desk.explain(&key, query.get("device").map(String::as_str))
-                    };
-                    serve(site, caller, request, Read, work).await
-                },
-            ),
-        )
-        .route(
-            "/revisions",
-            get(async |site, caller, query: RawQuery, request| {
-                let work = move |desk: &mut Desk<'_>| {
-                    let query = look::query(query.0.as_deref(), &["limit"], desk.texts)?;
-                    desk.revisions(query.get("limit").map(String::as_str))
+    let mut places: Vec<(&str, MethodRouter<Arc<Site>>)> = Vec::new();
+    for endpoint in ENDPOINTS {
+        let at = match places.iter().position(|(path, _)| *path == endpoint.path) {
+            Some(at) => at,
+            None => {
+                places.push((endpoint.path, MethodRouter::new()));
+                places.len() - 1
+            }
+        };
+        let methods = std::mem::take(&mut places[at].1);
+        places[at].1 = methods.on(
+            endpoint.verb.method(),
+            move |State(site): State<Arc<Site>>,
+                  Extension(caller): Extension<Caller>,
+                  path: Result<Path<HashMap<String, String>>, PathRejection>,
+                  RawQuery(query): RawQuery,
+                  request: Request| async move {
+                let call = Call {
+                    site: &site,
+                    caller: &caller,
+                    language: texts(request.headers()).language(),
                 };
-                serve(site, caller, request, Read, work).await
-            }),
-        )
-        .route(
-            "/revisions/{id}",
-            get(async |site, caller, Path(id): Path<String>, request| {
-                let work = move |desk: &mut Desk<'_>| desk.revision(&id);
-                serve(site, caller, request, Read, work).await
-            }),
-        )
-        .route(
-            "/revisions/{id}/rollback",
-            post(async |site, caller, Path(id): Path<String>, request| {
-                let work = move |desk: &mut Desk<'_>| desk.roll_back(&id);
-                serve(site, caller, request, Write, work).await
-            }),
-        )
-        .route(
-            "/ports",
-            get(async |site, caller, request| {
-                serve(site, caller, request, Read, |desk| desk.ports()).await
-            }),
-        )
-        .route(
-            "/attempts",
-            get(async |site, caller, query: RawQuery, request| {
-                let work = move |desk: &mut Desk<'_>| {
-                    let query = look::query(query.0.as_deref(), &attempts::KNOWN, desk.texts)?;
-                    desk.attempts(&query)
-                };
-                serve(site, caller, request, Read, work).await
-            }),
-        )
-        .route(
-            "/attempts/counted",
-            get(async |site, caller, query: RawQuery, request| {
-                let work = move |desk: &mut Desk<'_>| {
-                    let query = look::query(query.0.as_deref(), &attempts::KNOWN, desk.texts)?;
-                    desk.counted_attempts(&query)
-                };
-                serve(site, caller, request, Read, work).await
-            }),
-        )
-        .route(
-            "/certificates",
-            get(async |site, caller, request| {
-                serve(site, caller, request, Read, |desk| desk.certificates()).await
-            }),
-        )
+                match call.serve(endpoint, path, query, request).await {
+                    Ok(answer) => answer.response(call.language),
+                    Err(refusal) => refusal.response(call.language),
+                }
+            },
+        );
+    }
+    let mut router = Router::new();
+    for (path, methods) in places {
+        router = router.route(path, methods);
+    }
+    router
         .fallback(async |site, caller, request| {
-            serve(site, caller, request, Read, |desk| Err(desk.nothing_here())).await
+            refuse(site, caller, request, Refusal::nothing_here).await
         })
         .method_not_allowed_fallback(async |site, caller, request| {
-            serve(site, caller, request, Read, |desk| Err(desk.wrong_method())).await
+            refuse(site, caller, request, Refusal::wrong_method).await
         })
 }
 
-/// Answers one request: who asks, what with, and what comes of it.
-async fn serve(
+/// One request, before it is known whether it may be answered.
+struct Call<'a> {
+    site: &'a Arc<Site>,
+    caller: &'a Caller,
+    language: Language,
+}
+
+/// A request that may be answered.
+struct Admitted {
+    bearer: Bearer,
+    /// Its place among those that are worked on.
+    place: OwnedSemaphorePermit,
+}
+
+/// Answers what has no endpoint, to whoever may know.
+async fn refuse(
     State(site): State<Arc<Site>>,
     Extension(caller): Extension<Caller>,
     request: Request,
-    needs: TokenScope,
-    work: impl FnOnce(&mut Desk<'_>) -> Result<Answer, Refusal> + Send + 'static,
+    why: fn(&Texts) -> Refusal,
 ) -> Response {
-    let (head, body) = request.into_parts();
-    let language = texts(&head.headers).language();
-    match answer(&site, &caller, &head.headers, body, needs, language, work).await {
-        Ok(answer) => answer.response(language),
-        Err(refusal) => refusal.response(language),
-    }
+    let call = Call {
+        site: &site,
+        caller: &caller,
+        language: texts(request.headers()).language(),
+    };
+    let refusal = match call.admit(request.headers()).await {
+        Ok(_) => why(&Texts::new(call.language)),
+        Err(refusal) => refusal,
+    };
+    refusal.response(call.language)
 }
 
-async fn answer(
-    site: &Arc<Site>,
-    caller: &Caller,
-    headers: &HeaderMap,
-    body: axum::body::Body,
-    needs: TokenScope,
-    language: Language,
-    work: impl FnOnce(&mut Desk<'_>) -> Result<Answer, Refusal> + Send + 'static,
-) -> Result<Answer, Refusal> {
-    let peer = caller.peer.ip();
-    let admission = &site.api.admission;
-    let known = admission.judge_now(headers, peer, &Texts::new(language))?;
-    let busy = || {
-        let texts = Texts::new(language);
-        Refusal::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "busy",
-            say!(texts, "api-busy"),
-            say!(texts, "api-busy-next"),
-        )
-        .retry_after(1)
-    };
-    let places = site.api.places.clone();
-    let place = tokio::time::timeout(API_TURN_PATIENCE, places.acquire_owned())
-        .await
-        .map_err(|_| busy())?
-        .map_err(|_| busy())?;
-    let at_work = site.clone();
-    let admitted = tokio::task::spawn_blocking(move || {
-        let texts = Texts::new(language);
-        let api = &at_work.api;
-        let token = api.with_registry(
-            |registry| known.settle(&api.admission, registry, peer, &texts),
-            &texts,
-        );
-        (token, place)
-    });
-    let (token, place) = admitted.await.map_err(|_| Refusal::broken(language))?;
-    let token = token?;
-    // Strangers are not read from any further than their headers.
-    admission::must_have(&token, needs, &Texts::new(language))?;
-    let body = tokio::time::timeout(API_BODY_PATIENCE, to_bytes(body, API_BODY_BYTES))
-        .await
-        .map_err(|_| Refusal::slow_body(language))?
-        .map_err(|error| Refusal::bad_body(&error, language))?;
-    let at_work = site.clone();
-    let worked = tokio::task::spawn_blocking(move || {
-        let _place = place;
-        let texts = Texts::new(language);
-        let api = &at_work.api;
-        let work = |registry: &mut Registry| {
-            work(&mut Desk {
-                api,
-                registry,
-                texts: &texts,
-                who: format!("api:{}", token.name),
-                body,
-            })
+impl Call<'_> {
+    /// Answers one request: who asks, what with, and what comes of it.
+    async fn serve(
+        &self,
+        endpoint: &'static Endpoint,
+        path: Result<Path<HashMap<String, String>>, PathRejection>,
+        query: Option<String>,
+        request: Request,
+    ) -> Result<Answer, Refusal> {
+        let texts = || Texts::new(self.language);
+        let (head, body) = request.into_parts();
+        let admitted = self.admit(&head.headers).await?;
+        // Strangers are not read from any further than their headers.
+        admitted.bearer.must_have(endpoint.needs, &texts())?;
+        let given = Given {
+            path: match path {
+                Ok(Path(path)) => path,
+                Err(PathRejection::MissingPathParams(_)) => HashMap::new(),
+                Err(error) => {
+                    let what = say!(texts(), "api-path-bad", error = error.body_text());
+                    return Err(Refusal::bad_request(what, &texts()));
+                }
+            },
+            query: look::query(query.as_deref(), &endpoint.query_names(), &texts())?,
         };
-        api.with_registry(work, &texts)
-    });
-    worked.await.map_err(|_| Refusal::broken(language))?
+        let who = admitted.bearer.who(&head.headers);
+        match endpoint.work {
+            Work::Desk(work) => {
+                let limit = endpoint.takes.limit();
+                let body = tokio::time::timeout(API_BODY_PATIENCE, to_bytes(body, limit))
+                    .await
+                    .map_err(|_| Refusal::slow_body(self.language))?
+                    .map_err(|error| Refusal::bad_body(&error, limit, self.language))?;
+                self.at_desk(given, who, body, admitted.place, work).await
+            }
+        }
+    }
+
+    /// Lets in who has a token, and finds a place to work.
+    async fn admit(&self, headers: &HeaderMap) -> Result<Admitted, Refusal> {
+        let peer = self.caller.peer.ip();
+        let language = self.language;
+        let api = &self.site.api;
+        let texts = Texts::new(language);
+        let known = api
+            .admission
+            .judge_now(headers, self.caller, api.local.as_ref(), &texts)?;
+        let busy = || Refusal::busy(&Texts::new(language));
+        let places = self.site.api.places.clone();
+        let place = tokio::time::timeout(API_TURN_PATIENCE, places.acquire_owned())
+            .await
+            .map_err(|_| busy())?
+            .map_err(|_| busy())?;
+        let site = self.site.clone();
+        let settled = tokio::task::spawn_blocking(move || {
+            let texts = Texts::new(language);
+            let api = &site.api;
+            api.with_registry(
+                |registry| known.settle(&api.admission, registry, peer, &texts),
+                &texts,
+            )
+        });
+        let bearer = settled.await.map_err(|_| Refusal::broken(language))??;
+        Ok(Admitted { bearer, place })
+    }
+
+    /// Does `work` on a thread that may wait for the disk.
+    async fn at_desk(
+        &self,
+        given: Given,
+        who: String,
+        body: Bytes,
+        place: OwnedSemaphorePermit,
+        work: impl FnOnce(&mut Desk<'_>) -> Result<Answer, Refusal> + Send + 'static,
+    ) -> Result<Answer, Refusal> {
+        let language = self.language;
+        let site = self.site.clone();
+        let worked = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            let texts = Texts::new(language);
+            let api = &site.api;
+            let work = |registry: &mut Registry| {
+                work(&mut Desk {
+                    api,
+                    registry,
+                    texts: &texts,
+                    who,
+                    given,
+                    body,
+                })
+            };
+            api.with_registry(work, &texts)
+        });
+        worked.await.map_err(|_| Refusal::broken(language))?
+    }
 }
