@@ -3,6 +3,7 @@
 use super::firmware::{Firmware, Prefix, Route};
 use super::messages::Text;
 use super::set_options::Setting;
+use super::{Act, Updates};
 use std::time::Duration;
 
 /// The argument of a command, read the ways the firmware reads it.
@@ -248,7 +249,11 @@ impl Firmware {
             return Answer::Error;
         };
         if let Some(value @ 0..) = argument.number {
-            if !self.set_options.set(option, value) {
+            let is_tls = matches!(option, 103 | 132) && self.options.board.is_some();
+            if is_tls && value < 2 {
+                self.set_options.switch(option, value == 1);
+                self.restart_soon(now);
+            } else if !self.set_options.set(option, value) {
                 return Answer::Error;
             }
             match option {
@@ -280,15 +285,18 @@ impl Firmware {
     }
 
     fn upgrade(&mut self, argument: &Argument<'_>, now: Duration) -> Answer {
+        let updates = self.options.board.as_ref().map(|board| board.updates);
         let newer = argument.text.len() >= 3
             && numbers_of(argument.text) > numbers_of(&self.options.version);
         if argument.text == "1" || newer {
+            self.upgrade_act = Act::Upgrade;
             self.upgrade_at = Some(now + UPGRADE_DELAY);
             Answer::text(&format!(
                 "Version {} from {}",
                 self.options.version, self.options.ota_url
             ))
-        } else if argument.text == "2" {
+        } else if argument.text == "2" && matches!(updates, None | Some(Updates::MainOfTwo)) {
+            self.upgrade_act = Act::UpgradeSafeboot;
             self.upgrade_at = Some(now + UPGRADE_DELAY);
             Answer::text("Safeboot")
         } else {
@@ -296,12 +304,18 @@ impl Firmware {
         }
     }
 
-    /// `Restart 1`. Halting (2) and safeboot (3) are not simulated.
+    /// `Restart 1`, and on a board with a safeboot `Restart 3`. Halting (2) is not simulated.
     fn restart(&mut self, argument: &Argument<'_>, now: Duration) -> Answer {
+        let updates = self.options.board.as_ref().map(|board| board.updates);
         match argument.number {
             Some(1) => {
                 self.restart_soon(now);
                 Answer::text("Restarting")
+            }
+            Some(3) if matches!(updates, Some(Updates::MainOfTwo | Updates::Safeboot)) => {
+                self.restart_act = Act::Switch;
+                self.restart_soon(now);
+                Answer::text("Switching")
             }
             Some(2 | 3) => Answer::Error,
             _ => Answer::text("1 to restart"),

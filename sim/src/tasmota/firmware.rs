@@ -1,9 +1,10 @@
 //! What runs on the device beside its MQTT connection: settings, relay, timers, topic names.
 
-use super::PlugOptions;
 use super::clock::{DateTime, SECONDS_PER_DAY};
 use super::energy::Meter;
 use super::set_options::SetOptions;
+use super::{Act, PlugOptions};
+use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -55,7 +56,7 @@ pub(super) struct Firmware {
     pub(super) meter_start: u64,
     pub(super) booted: Duration,
     pub(super) boot_count: u32,
-    pub(super) restart_reason: &'static str,
+    pub(super) restart_reason: String,
     /// Connections since boot.
     pub(super) mqtt_count: u32,
     pub(super) tele_at: Option<Duration>,
@@ -65,12 +66,16 @@ pub(super) struct Firmware {
     pub(super) backlog: VecDeque<(String, Route)>,
     pub(super) backlog_at: Duration,
     pub(super) outbox: Vec<Message>,
+    /// What waits behind `upgrade_at` and `restart_at` on a board.
+    pub(super) upgrade_act: Act,
+    pub(super) restart_act: Act,
+    pub(super) acts: Vec<Act>,
 }
 
 impl Firmware {
     pub(super) fn new(options: PlugOptions, utc: u64) -> Self {
         let tail = options.mac.tail();
-        Firmware {
+        let mut firmware = Firmware {
             topic: options
                 .topic
                 .clone()
@@ -86,7 +91,7 @@ impl Firmware {
             meter_start: utc,
             booted: Duration::ZERO,
             boot_count: 1,
-            restart_reason: "Vbat power on reset",
+            restart_reason: "Vbat power on reset".into(),
             mqtt_count: 0,
             tele_at: None,
             discovery_at: None,
@@ -95,15 +100,23 @@ impl Firmware {
             backlog: VecDeque::new(),
             backlog_at: Duration::ZERO,
             outbox: Vec::new(),
+            upgrade_act: Act::Upgrade,
+            restart_act: Act::Restart,
+            acts: Vec::new(),
             options,
+        };
+        if let Some(board) = &firmware.options.board {
+            firmware.boot_count = board.boot_count;
+            firmware.restart_reason = board.restart_reason.clone();
         }
+        firmware
     }
 
     /// Begins again as after `Restart 1`: settings and relay stay, everything of this boot goes.
     pub(super) fn reboot(&mut self, now: Duration) {
         self.booted = now;
         self.boot_count += 1;
-        self.restart_reason = "Software reset CPU";
+        self.restart_reason = "Software reset CPU".into();
         self.mqtt_count = 0;
         self.tele_at = None;
         self.discovery_at = None;
@@ -128,7 +141,9 @@ impl Firmware {
         }
         // Discovery is switched on at every boot, whatever SetOption19 said before.
         self.set_options.set(19, 0);
-        self.discovery_at = Some(now + FIRST_DISCOVERY);
+        if !self.is_minimal() {
+            self.discovery_at = Some(now + FIRST_DISCOVERY);
+        }
     }
 
     /// After LWT and SUBSCRIBE of any later connection.
@@ -137,6 +152,9 @@ impl Firmware {
     }
 
     pub(super) fn rediscover(&mut self, now: Duration) {
+        if self.is_minimal() {
+            return;
+        }
         self.discovery_at = Some(now + REDISCOVERY);
     }
 
@@ -164,8 +182,11 @@ impl Firmware {
             self.discovery(now);
         }
         if due(&mut self.upgrade_at, now) {
-            let topic = self.topic_of(Prefix::Stat, "UPGRADE", Route::Own);
-            self.publish(topic, UPGRADE_FAILED.into(), false);
+            if self.options.board.is_some() {
+                self.acts.push(self.upgrade_act);
+            } else {
+                self.publish_upgrade(UPGRADE_FAILED);
+            }
         }
         while self.backlog_at <= now
             && let Some((command, route)) = self.backlog.pop_front()
@@ -183,9 +204,26 @@ impl Firmware {
         self.tele_at = (period > 0).then(|| now + Duration::from_secs(period));
     }
 
+    /// The end of an upgrade, on its own topic.
+    pub(super) fn publish_upgrade(&mut self, text: &str) {
+        let topic = self.topic_of(Prefix::Stat, "UPGRADE", Route::Own);
+        self.publish(topic, format!("{{\"Upgrade\":\"{text}\"}}"), false);
+    }
+
+    /// Safeboot and minimal images: what is not needed for an upgrade is left out.
+    fn is_minimal(&self) -> bool {
+        self.options
+            .board
+            .as_ref()
+            .is_some_and(|board| board.minimal)
+    }
+
     fn telemetry(&mut self, now: Duration) {
         let state = self.state(now);
         self.publish_tele("STATE", state);
+        if self.is_minimal() {
+            return;
+        }
         let sensor = self.sensor(now, true);
         self.publish_tele("SENSOR", sensor);
         self.meter.end_period();
@@ -286,6 +324,72 @@ impl Firmware {
         full + name
     }
 
+    /// What the firmware keeps in flash.
+    pub(super) fn kept(&self) -> Value {
+        let options = &self.options;
+        let (words, numbers) = self.set_options.kept();
+        json!({
+            "topic": self.topic,
+            "client_id": self.client_id,
+            "name": options.name,
+            "group_topic": options.group_topic,
+            "full_topic": options.full_topic,
+            "host": options.host,
+            "port": options.port,
+            "username": options.username,
+            "password": options.password,
+            "keep_alive": options.keep_alive,
+            "retry": options.retry,
+            "tele_period": options.tele_period,
+            "ota_url": options.ota_url,
+            "relay": self.relay_on,
+            "set_options": words,
+            "set_numbers": numbers,
+        })
+    }
+
+    /// Takes what was kept; what is missing stays at its default.
+    pub(super) fn restore(&mut self, kept: &Value) {
+        let text = |key: &str, into: &mut String| {
+            if let Some(text) = kept[key].as_str() {
+                *into = text.to_owned();
+            }
+        };
+        let number = |key: &str, into: &mut u16| {
+            if let Some(number) = kept[key].as_u64().and_then(|n| n.try_into().ok()) {
+                *into = number;
+            }
+        };
+        text("topic", &mut self.topic);
+        text("client_id", &mut self.client_id);
+        let options = &mut self.options;
+        text("name", &mut options.name);
+        text("group_topic", &mut options.group_topic);
+        text("full_topic", &mut options.full_topic);
+        text("host", &mut options.host);
+        text("ota_url", &mut options.ota_url);
+        for (key, into) in [
+            ("username", &mut options.username),
+            ("password", &mut options.password),
+        ] {
+            if let Some(text) = kept[key].as_str() {
+                *into = Some(text.to_owned());
+            }
+        }
+        number("port", &mut options.port);
+        number("keep_alive", &mut options.keep_alive);
+        number("retry", &mut options.retry);
+        number("tele_period", &mut options.tele_period);
+        self.relay_on = kept["relay"].as_bool().unwrap_or(self.relay_on);
+        let numbers = |key: &str| -> Vec<u64> {
+            let list = kept[key].as_array().into_iter().flatten();
+            list.filter_map(Value::as_u64).collect()
+        };
+        let words: Vec<u32> = numbers("set_options").iter().map(|n| *n as u32).collect();
+        let small: Vec<u8> = numbers("set_numbers").iter().map(|n| *n as u8).collect();
+        self.set_options.restore(&words, &small);
+    }
+
     /// Default `Hostname`: topic and the last digits of the address.
     pub(super) fn hostname(&self) -> String {
         format!("{}-{:04}", self.topic, self.options.mac.tail() & 0x1fff)
@@ -312,4 +416,4 @@ const FIRST_DISCOVERY: Duration = Duration::from_secs(10);
 /// Discovery after any later connection, or when SetOption19 changes.
 const REDISCOVERY: Duration = Duration::from_secs(1);
 /// What a device says whose download found nobody listening. This plug never tries one.
-const UPGRADE_FAILED: &str = "{\"Upgrade\":\"Failed HTTP error: connection refused\"}";
+const UPGRADE_FAILED: &str = "Failed HTTP error: connection refused";

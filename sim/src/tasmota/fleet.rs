@@ -4,17 +4,16 @@ use super::plug::{Failure, Note, Output, Plug};
 use super::tls::{self, Trust};
 use super::{MacAddress, PlugOptions};
 use crate::descriptors::{self, TooFewDescriptors};
+use crate::dial::{DialError, Socket, dial};
 use safeport_mqtt::{Decoded, TopicError, TopicName, Version, decode, limits};
 use std::fmt;
 use std::future::Future;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
 
 /// Which plugs to run, and for how long.
 #[derive(Debug, Clone)]
@@ -247,9 +246,6 @@ struct Driver {
     power_on: Instant,
 }
 
-trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
-
 impl Driver {
     async fn run(mut self) {
         sleep_until(self.power_on).await;
@@ -334,39 +330,12 @@ impl Driver {
         port: u16,
         wait: Duration,
     ) -> Result<Box<dyn Socket>, (Failure, String)> {
-        let no_host = |why: String| (Failure::Dns, why);
-        let addresses: Vec<_> = tokio::net::lookup_host((host, port))
+        dial(host, port, wait, self.tls.as_ref())
             .await
-            .map_err(|error| no_host(format!("host {host}: {error}")))?
-            .collect();
-        // The firmware asks for IPv4 first.
-        let address = addresses
-            .iter()
-            .find(|address| address.is_ipv4())
-            .or(addresses.first())
-            .ok_or_else(|| no_host(format!("host {host} has no address")))?;
-        let failed = |why: String| (Failure::Connect, why);
-        let socket = match timeout(wait, TcpStream::connect(address)).await {
-            Ok(Ok(socket)) => socket,
-            Ok(Err(error)) => return Err(failed(format!("{address}: {error}"))),
-            Err(_) => {
-                return Err(failed(format!(
-                    "{address}: no TCP connection within {wait:?}, which is all the device waits"
-                )));
-            }
-        };
-        let Some(tls) = &self.tls else {
-            return Ok(Box::new(socket));
-        };
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|error| failed(format!("host {host} in TLS: {error}")))?;
-        match timeout(TLS_TIMEOUT, tls.connect(name, socket)).await {
-            Ok(Ok(socket)) => Ok(Box::new(socket)),
-            Ok(Err(error)) => Err(failed(format!("TLS with {address}: {error}"))),
-            Err(_) => Err(failed(format!(
-                "TLS with {address}: no handshake within {TLS_TIMEOUT:?}"
-            ))),
-        }
+            .map_err(|error| match error {
+                DialError::Dns(why) => (Failure::Dns, why),
+                DialError::Connect(why) => (Failure::Connect, why),
+            })
     }
 
     fn take_packets(&mut self, received: &mut Vec<u8>) {
@@ -419,5 +388,3 @@ fn check_topics(options: &PlugOptions) -> Result<(), FleetError> {
 const SUMMARY_EVERY: Duration = Duration::from_secs(10);
 /// Lines about troubles between two summaries.
 const MAX_TROUBLES: u32 = 10;
-/// What the firmware's TLS library waits for a handshake.
-const TLS_TIMEOUT: Duration = Duration::from_secs(10);

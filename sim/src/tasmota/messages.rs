@@ -19,16 +19,18 @@ impl Firmware {
 
     pub(super) fn info2(&self) -> String {
         format!(
-            "{{\"Info2\":{{\"WebServerMode\":\"Admin\",\"Hostname\":{},\"IPAddress\":\"{IP}\",\
+            "{{\"Info2\":{{\"WebServerMode\":\"Admin\",\"Hostname\":{},\"IPAddress\":\"{}\",\
              \"IP6Global\":\"\",\"IP6Local\":\"\"}}}}",
             Text(&self.hostname()),
+            IP,
         )
     }
 
     pub(super) fn info3(&self) -> String {
         format!(
-            "{{\"Info3\":{{\"RestartReason\":\"{}\",\"BootCount\":{}}}}}",
-            self.restart_reason, self.boot_count
+            "{{\"Info3\":{{\"RestartReason\":{},\"BootCount\":{}}}}}",
+            self.reason(),
+            self.boot_count
         )
     }
 
@@ -65,7 +67,7 @@ impl Firmware {
     pub(super) fn discovery_config(&self) -> String {
         let on = |option| u8::from(self.set_options.is_on(option));
         let mut config = format!(
-            "{{\"ip\":\"{IP}\",\"dn\":{name},\"fn\":[{name},null,null,null,null,null,null,null],\
+            "{{\"ip\":\"{ip}\",\"dn\":{name},\"fn\":[{name},null,null,null,null,null,null,null],\
              \"hn\":{},\"mac\":\"{}\",\"md\":{},\"ty\":0,\"if\":0,\"ofln\":\"Offline\",\
              \"onln\":\"Online\",\"state\":[\"OFF\",\"ON\",\"TOGGLE\",\"HOLD\"],\"sw\":{},\
              \"t\":{},\"ft\":{},\"tp\":[\"cmnd\",\"stat\",\"tele\"]",
@@ -76,6 +78,7 @@ impl Firmware {
             Text(&self.topic),
             Text(&self.options.full_topic),
             name = Text(&self.options.name),
+            ip = IP,
         );
         let mut row = |key: &str, first: &str, others: &str, length: usize| {
             let values: Vec<_> = std::iter::once(first)
@@ -121,7 +124,7 @@ impl Firmware {
             1 => self.status1(now),
             2 => self.status2(),
             3 => self.status3(),
-            4 => STATUS4.into(),
+            4 => self.status4(),
             5 => self.status5(),
             6 => self.status6(),
             7 => self.status7(now),
@@ -150,12 +153,12 @@ impl Firmware {
     fn status1(&self, now: Duration) -> String {
         format!(
             "{{\"StatusPRM\":{{\"Baudrate\":115200,\"SerialConfig\":\"8N1\",\"GroupTopic\":{},\
-             \"OtaUrl\":{},\"RestartReason\":\"{}\",\"Uptime\":\"{}\",\"StartupUTC\":\"{}\",\
+             \"OtaUrl\":{},\"RestartReason\":{},\"Uptime\":\"{}\",\"StartupUTC\":\"{}\",\
              \"Sleep\":50,\"CfgHolder\":4617,\"BootCount\":{},\"BCResetTime\":\"{}\",\
              \"SaveCount\":{}}}}}",
             Text(&self.options.group_topic),
             Text(&self.options.ota_url),
-            self.restart_reason,
+            self.reason(),
             Uptime(now.saturating_sub(self.booted)),
             self.time(self.booted),
             self.boot_count,
@@ -168,8 +171,9 @@ impl Firmware {
         format!(
             "{{\"StatusFWR\":{{\"Version\":{},\"BuildDateTime\":\"2025-06-01T12:00:00\",\
              \"Core\":\"3_1_3\",\"SDK\":\"5.3.3\",\"CpuFrequency\":160,\
-             \"Hardware\":\"ESP32-C3 v0.4\",\"CR\":\"380/699\"}}}}",
+             \"Hardware\":\"{}\",\"CR\":\"380/699\"}}}}",
             Text(&self.full_version()),
+            self.hardware(),
         )
     }
 
@@ -192,11 +196,12 @@ impl Firmware {
             .map(|byte| format!("{byte:02X}"))
             .join(":");
         format!(
-            "{{\"StatusNET\":{{\"Hostname\":{},\"IPAddress\":\"{IP}\",\"Gateway\":\"127.0.0.1\",\
+            "{{\"StatusNET\":{{\"Hostname\":{},\"IPAddress\":\"{}\",\"Gateway\":\"127.0.0.1\",\
              \"Subnetmask\":\"255.0.0.0\",\"DNSServer1\":\"127.0.0.1\",\"DNSServer2\":\"0.0.0.0\",\
              \"Mac\":\"{mac}\",\"Webserver\":2,\"HTTP_API\":{},\"WifiConfig\":4,\
              \"WifiPower\":16.0}}}}",
             Text(&self.hostname()),
+            IP,
             u8::from(self.set_options.is_on(128)),
         )
     }
@@ -224,6 +229,42 @@ impl Firmware {
              \"StartDST\":\"2026-03-29T02:00:00\",\"EndDST\":\"2026-10-25T03:00:00\",\
              \"Timezone\":\"+00:00\",\"Sunrise\":\"06:00\",\"Sunset\":\"18:00\"}}}}",
         )
+    }
+
+    /// Sizes as the board has them.
+    fn status4(&self) -> String {
+        let Some(board) = &self.options.board else {
+            return STATUS4.into();
+        };
+        STATUS4
+            .replace(
+                "\"ProgramSize\":1917,\"Free\":962",
+                &format!(
+                    "\"ProgramSize\":{},\"Free\":{}",
+                    board.program_size, board.free
+                ),
+            )
+            .replace(
+                "\"ProgramFlashSize\":4096,\"FlashSize\":4096",
+                &format!(
+                    "\"ProgramFlashSize\":{0},\"FlashSize\":{0}",
+                    board.flash_size
+                ),
+            )
+    }
+
+    pub(super) fn hardware(&self) -> &'static str {
+        let board = self.options.board.as_ref();
+        board.map_or("ESP32-C3 v0.4", |board| board.hardware)
+    }
+
+    /// Text, or after a crash an object.
+    fn reason(&self) -> String {
+        if self.restart_reason.starts_with('{') {
+            self.restart_reason.clone()
+        } else {
+            Text(&self.restart_reason).to_string()
+        }
     }
 
     /// As INFO1 and STATUS2 have it; discovery leaves the image tag out.

@@ -20,6 +20,7 @@ mod tls;
 
 pub use fleet::{FleetError, FleetOptions, FleetSummary, run_fleet};
 pub use plug::{Failure, MAX_PACKET_SIZE, Note, Output, Plug};
+pub(crate) use tls::connector;
 pub use tls::{Fingerprint, FingerprintError, Trust};
 
 use std::fmt;
@@ -70,6 +71,54 @@ pub struct PlugOptions {
     pub ota_url: String,
     /// Where the energy values begin. Equal seeds give equal values.
     pub seed: u64,
+    /// The board it runs on. None is a plug without a flash memory: it accepts `Upgrade` in the
+    /// firmware's form, then reports that it failed.
+    pub(crate) board: Option<BoardFacts>,
+}
+
+/// What the firmware knows of the board and of this boot; [`crate::board`] fills it in.
+#[derive(Debug, Clone)]
+pub(crate) struct BoardFacts {
+    /// As STATUS2 has it.
+    pub(crate) hardware: &'static str,
+    /// Which commands change images.
+    pub(crate) updates: Updates,
+    /// A safeboot or minimal image: no discovery, no sensors.
+    pub(crate) minimal: bool,
+    /// Boots so far, this one included.
+    pub(crate) boot_count: u32,
+    /// Why it booted; JSON after a crash.
+    pub(crate) restart_reason: String,
+    /// Kilobytes.
+    pub(crate) flash_size: usize,
+    /// Kilobytes.
+    pub(crate) program_size: usize,
+    /// Kilobytes.
+    pub(crate) free: usize,
+}
+
+/// What `Upgrade` and `Restart 3` can do here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Updates {
+    /// The main image of a board with a safeboot: `Upgrade 2` too.
+    MainOfTwo,
+    /// Its safeboot.
+    Safeboot,
+    /// Two partitions of equal rank, or an ESP8266.
+    Simple,
+}
+
+/// What the board is to do for the firmware.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// `Upgrade 1`.
+    Upgrade,
+    /// `Upgrade 2`.
+    UpgradeSafeboot,
+    /// `Restart 3`.
+    Switch,
+    /// Restart.
+    Restart,
 }
 
 impl PlugOptions {
@@ -96,6 +145,7 @@ impl PlugOptions {
             image: "release-tasmota32".into(),
             ota_url: "http://ota.tasmota.com/tasmota32/release/tasmota32.bin".into(),
             seed: mac.tail().into(),
+            board: None,
         }
     }
 }
@@ -113,9 +163,33 @@ impl MacAddress {
     }
 
     /// The last three bytes as a number; client id and topic end in it.
-    pub(super) fn tail(self) -> u32 {
+    pub(crate) fn tail(self) -> u32 {
         let [_, _, _, a, b, c] = self.0;
         u32::from_be_bytes([0, a, b, c])
+    }
+}
+
+impl std::str::FromStr for MacAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits: Option<Vec<u8>> = text
+            .chars()
+            .filter(|c| !matches!(c, ':' | '-'))
+            .map(|c| c.to_digit(16).map(|digit| digit as u8))
+            .collect();
+        match digits {
+            Some(digits) if digits.len() == 12 => {
+                let mut bytes = [0; 6];
+                for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+                    *byte = pair[0] << 4 | pair[1];
+                }
+                Ok(MacAddress(bytes))
+            }
+            _ => Err(format!(
+                "`{text}` is no hardware address: give six bytes, such as A2:76:4E:00:00:01"
+            )),
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! One pretend plug as a value: its MQTT connection around its firmware.
 
-use super::PlugOptions;
 use super::firmware::{Firmware, Message, Prefix, Route};
+use super::{Act, PlugOptions};
 use safeport_mqtt::{
     Connect, EncodeError, Packet, PacketId, Properties, Publish, QoS, ReasonCode, Subscribe,
     SubscribeBuf, SubscribeOptions, Version, Will,
 };
+use serde_json::Value;
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
@@ -43,6 +44,80 @@ pub enum Output {
     Close,
     /// Nothing to do; something worth telling.
     Note(Note),
+}
+
+impl Plug {
+    /// A plug that boots on a board with what it has kept in flash. Its time zero is this boot.
+    pub(crate) fn boot(options: PlugOptions, kept: Option<&Value>, tls: bool, utc: u64) -> Self {
+        let mut plug = Plug::new(options, utc);
+        plug.firmware.set_options.switch(103, tls);
+        plug.firmware.set_options.switch(132, tls);
+        if let Some(kept) = kept {
+            plug.firmware.restore(kept);
+        }
+        plug
+    }
+
+    /// Never tries to connect: what images without MQTT over TLS do when it is asked of them.
+    pub(crate) fn leave_mqtt(&mut self) {
+        self.link = Link::Down {
+            retry_at: Duration::MAX,
+        };
+    }
+
+    /// `MqttHost` and `MqttPort`.
+    pub(crate) fn target(&self) -> (&str, u16) {
+        let options = &self.firmware.options;
+        (&options.host, options.port)
+    }
+
+    /// What the firmware keeps in flash, as [`Plug::boot`] takes it.
+    pub(crate) fn kept(&self) -> Value {
+        self.firmware.kept()
+    }
+
+    /// Whether a switch is on.
+    pub(crate) fn is_on_option(&self, option: u16) -> bool {
+        self.firmware.set_options.is_on(option)
+    }
+
+    pub(crate) fn switch_option(&mut self, option: u16, on: bool) {
+        self.firmware.set_options.switch(option, on);
+    }
+
+    pub(crate) fn hostname(&self) -> String {
+        self.firmware.hostname()
+    }
+
+    pub(crate) fn ota_url(&self) -> &str {
+        &self.firmware.options.ota_url
+    }
+
+    /// The next thing that the firmware wants its board to do.
+    pub(crate) fn poll_act(&mut self) -> Option<Act> {
+        self.firmware.acts.pop()
+    }
+
+    /// How an upgrade ended; lost without a connection, as on the device.
+    pub(crate) fn report_upgrade(&mut self, text: &str, now: Duration) {
+        self.firmware.publish_upgrade(text);
+        self.post(now);
+    }
+
+    /// A command by the web: what it answers, in one object. MQTT hears the same.
+    pub(crate) fn web_command(&mut self, command: &str, now: Duration) -> String {
+        self.post(now);
+        self.firmware
+            .backlog_command(command.trim(), Route::Own, now);
+        let mut merged = serde_json::Map::new();
+        for message in &self.firmware.outbox {
+            if let Ok(Value::Object(object)) = serde_json::from_str(&message.payload) {
+                merged.extend(object);
+            }
+        }
+        self.post(now);
+        Value::Object(merged).to_string()
+    }
 }
 
 /// What happened to the plug.
@@ -307,7 +382,13 @@ impl Plug {
         self.firmware.tick(now);
         self.post(now);
         if self.firmware.restart_due(now) {
-            self.restart(now);
+            if self.firmware.options.board.is_some() {
+                self.firmware.restart_at = None;
+                let act = self.firmware.restart_act;
+                self.firmware.acts.push(act);
+            } else {
+                self.restart(now);
+            }
         }
         self.keep_alive_due(now);
     }

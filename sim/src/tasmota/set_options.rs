@@ -1,7 +1,7 @@
 //! `SetOption0` to `SetOption177`: switches, and small numbers from 32 to 49.
 
 /// The values of all options, at the firmware's defaults as far as a server can see them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct SetOptions {
     /// Options 0, 50, 82, 114 and 146 onwards, as bits.
     words: [u32; 5],
@@ -68,6 +68,25 @@ impl SetOptions {
                 true
             }
             _ => false,
+        }
+    }
+
+    /// Sets a switch that a plug without a board refuses.
+    pub(super) fn switch(&mut self, option: u16, on: bool) {
+        if let Some((word, bit)) = place(option) {
+            self.words[word] = self.words[word] & !(1 << bit) | u32::from(on) << bit;
+        }
+    }
+
+    /// As they are kept in a flash memory.
+    pub(super) fn kept(&self) -> (Vec<u32>, Vec<u8>) {
+        (self.words.to_vec(), self.numbers.to_vec())
+    }
+
+    /// From what was kept; nothing changes where that does not fit.
+    pub(super) fn restore(&mut self, words: &[u32], numbers: &[u8]) {
+        if let (Ok(words), Ok(numbers)) = (words.try_into(), numbers.try_into()) {
+            (self.words, self.numbers) = (words, numbers);
         }
     }
 

@@ -103,7 +103,7 @@ impl fmt::Display for Fingerprint {
 }
 
 /// Why the plug's TLS could not be set up, in words.
-pub(super) fn connector(trust: &Trust) -> Result<TlsConnector, String> {
+pub(crate) fn connector(trust: &Trust) -> Result<TlsConnector, String> {
     let mut provider = aws_lc_rs::default_provider();
     provider.cipher_suites = vec![aws_lc_rs::cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256];
     provider.kx_groups = vec![aws_lc_rs::kx_group::SECP256R1];

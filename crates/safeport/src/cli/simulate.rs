@@ -1,5 +1,8 @@
 //! `safeport simulate`: pretend devices, by `safeport_sim`.
 
+mod boards;
+mod image;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -16,6 +19,13 @@ use crate::text::Texts;
 pub(super) enum SimulateCommand {
     /// Tasmota plugs with power monitoring, until Ctrl-C
     Tasmota(TasmotaArgs),
+    /// A board with Tasmota for the ESP32, with safeboot: it downloads, checks and boots real files
+    Tasmota32(boards::Tasmota32Args),
+    /// The same for the ESP8266, which goes over a minimal image
+    Tasmota8266(boards::Tasmota8266Args),
+    /// A firmware file for such boards, sound or spoilt
+    #[command(disable_version_flag = true)]
+    Image(image::ImageArgs),
 }
 
 #[derive(Debug, Args)]
@@ -77,7 +87,18 @@ fn tele_period(word: &str) -> Result<u16, String> {
 
 impl SimulateCommand {
     pub(super) fn run(&self, console: &Console) -> Result<(), Failure> {
-        let SimulateCommand::Tasmota(args) = self;
+        match self {
+            SimulateCommand::Tasmota(args) => args.run(console),
+            SimulateCommand::Tasmota32(args) => args.run(console),
+            SimulateCommand::Tasmota8266(args) => args.run(console),
+            SimulateCommand::Image(args) => args.run(console),
+        }
+    }
+}
+
+impl TasmotaArgs {
+    fn run(&self, console: &Console) -> Result<(), Failure> {
+        let args = self;
         let texts = &console.texts;
         let options = args.fleet(texts)?;
         let failed = || Failure::new(say!(texts, "simulate-failed"));
@@ -97,9 +118,7 @@ impl SimulateCommand {
             .map_err(|error| failed().detail(error))?;
         report(console, &summary)
     }
-}
 
-impl TasmotaArgs {
     fn fleet(&self, texts: &Texts) -> Result<FleetOptions, Failure> {
         let trust = self.trust(texts)?;
         let port = self

@@ -1,0 +1,24 @@
+//! Pretend boards: a flash memory with images in it, a web server, MQTT, and the updater of each
+//! family. Called by `safeport simulate tasmota32`, `tasmota8266`, `espeasy`, `xiaozhi`, `esphome`
+//! and `idf`, and by tests in-process.
+//!
+//! A board downloads real bytes, checks them as its firmware does, writes them into its flash, and
+//! boots what it finds there; version, chip and abilities that it then shows come out of the image
+//! ([`crate::image::Marks`]). Everything that happens is told as an [`Event`].
+
+mod clock;
+mod events;
+mod fault;
+mod flash;
+mod http;
+mod link;
+pub mod tasmota;
+mod tls;
+mod update;
+mod web;
+
+pub use events::{Event, Events};
+pub use fault::{Fault, FaultKind, FaultPoint};
+pub use flash::FlashError;
+pub use tasmota::BoardError;
+pub use tls::Tls;
