@@ -14,6 +14,7 @@ mod chip;
 mod device;
 mod family;
 mod grant;
+pub mod image;
 mod mac;
 mod member;
 mod name;
