@@ -1,7 +1,9 @@
 //! Device tokens: the one address under which an enrolled device always finds
 //! what is offered to it.
 
-use rusqlite::{Row, params};
+use std::path::Path;
+
+use rusqlite::{Connection, Row, params};
 
 use crate::areas::Area;
 use crate::columns::{maybe_unsigned, signed, unsigned};
@@ -37,35 +39,7 @@ impl Registry {
         token: &str,
         by: By<'_>,
     ) -> Result<(), StoreError> {
-        self.change(Area::Unwatched, |db, path| {
-            let failed = |source| StoreError::sqlite(path, source);
-            let query = "SELECT 1 FROM devices WHERE name = ?1";
-            if !crate::logins::exists(db, query, device).map_err(failed)? {
-                return Err(StoreError::NotFound {
-                    kind: Kind::Device,
-                    name: device.to_string(),
-                });
-            }
-            let query = "SELECT 1 FROM device_tokens WHERE token = ?1 AND device <> ?2";
-            let taken = db
-                .prepare_cached(query)
-                .and_then(|mut taken| taken.exists(params![token, device]))
-                .map_err(failed)?;
-            if taken {
-                return Err(StoreError::NameTaken {
-                    name: token.to_string(),
-                    by: Kind::Download,
-                });
-            }
-            db.execute(
-                "INSERT OR REPLACE INTO device_tokens (device, token, created)
-                 VALUES (?1, ?2, ?3)",
-                params![device, token, signed(by.at)],
-            )
-            .map_err(failed)?;
-            let what = format!("device {device} given a download token");
-            audit::write(db, by, &what).map_err(failed)
-        })
+        self.change(Area::Unwatched, |db, path| set(db, path, device, token, by))
     }
 
     /// The token of a device.
@@ -134,6 +108,43 @@ impl Registry {
             count().map_err(|source| StoreError::sqlite(path, source))
         })
     }
+}
+
+/// Gives a device its token, within the caller's transaction.
+pub(crate) fn set(
+    db: &Connection,
+    path: &Path,
+    device: &str,
+    token: &str,
+    by: By<'_>,
+) -> Result<(), StoreError> {
+    let failed = |source| StoreError::sqlite(path, source);
+    let query = "SELECT 1 FROM devices WHERE name = ?1";
+    if !crate::logins::exists(db, query, device).map_err(failed)? {
+        return Err(StoreError::NotFound {
+            kind: Kind::Device,
+            name: device.to_string(),
+        });
+    }
+    let query = "SELECT 1 FROM device_tokens WHERE token = ?1 AND device <> ?2";
+    let taken = db
+        .prepare_cached(query)
+        .and_then(|mut taken| taken.exists(params![token, device]))
+        .map_err(failed)?;
+    if taken {
+        return Err(StoreError::NameTaken {
+            name: token.to_string(),
+            by: Kind::Download,
+        });
+    }
+    db.execute(
+        "INSERT OR REPLACE INTO device_tokens (device, token, created)
+         VALUES (?1, ?2, ?3)",
+        params![device, token, signed(by.at)],
+    )
+    .map_err(failed)?;
+    let what = format!("device {device} given a download token");
+    audit::write(db, by, &what).map_err(failed)
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<DeviceToken> {

@@ -24,6 +24,29 @@ impl Registry {
         self.change(Area::Accounts, |db, path| add(db, path, device, by))
     }
 
+    /// Adds several devices, all or none, each with its download token where it
+    /// is to have one.
+    ///
+    /// # Errors
+    /// Those of [`add_device`](Registry::add_device) and
+    /// [`set_device_token`](Registry::set_device_token), for the first device
+    /// that cannot be added; then none is.
+    pub fn add_devices(
+        &mut self,
+        devices: &[(DeviceRecord, Option<String>)],
+        by: By<'_>,
+    ) -> Result<(), StoreError> {
+        self.change(Area::Accounts, |db, path| {
+            for (device, token) in devices {
+                add(db, path, device, by)?;
+                if let Some(token) = token {
+                    crate::device_tokens::set(db, path, &device.name, token, by)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// Replaces the password hash of a device.
     ///
     /// # Errors

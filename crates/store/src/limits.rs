@@ -5,6 +5,10 @@ use std::time::Duration;
 /// How long a statement waits for another process to finish its own. Then
 /// [`StoreError::Busy`](crate::StoreError::Busy).
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many pages of 4 KiB the write-ahead log of the registry gathers before one
+/// that does not wait for the disk moves them into the database: 16 MiB. It waits
+/// for the disk then, and pages that changed several times are moved once.
+pub const WAL_PAGES: u32 = 4_000;
 /// Most audit rows kept; the oldest go first.
 pub const MAX_AUDIT_ROWS: u32 = 100_000;
 /// What a segment of the log holds unless the caller says otherwise: 16 MiB.

@@ -162,13 +162,15 @@ fn write(db: &Connection, rows: &[MemberRow]) -> rusqlite::Result<usize> {
     let mut take_over =
         db.prepare_cached("UPDATE members SET device = NULL WHERE device = ?1 AND id <> ?2")?;
     let mut update = db.prepare_cached(
-        "UPDATE members SET device = (SELECT name FROM devices WHERE name = ?2), family = ?3,
-            first_at = ?4, last_at = ?5, body = ?6
-         WHERE id = ?1",
+        "UPDATE members SET family = ?2, first_at = ?3, last_at = ?4, body = ?5 WHERE id = ?1",
     )?;
     let mut insert = db.prepare_cached(
-        "INSERT INTO members (id, device, family, first_at, last_at, body)
-         VALUES (?1, (SELECT name FROM devices WHERE name = ?2), ?3, ?4, ?5, ?6)",
+        "INSERT INTO members (id, family, first_at, last_at, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    // Alone, since it changes seldom and moves an index.
+    let mut enrol = db.prepare_cached(
+        "UPDATE members SET device = (SELECT name FROM devices WHERE name = ?2)
+         WHERE id = ?1 AND device IS NOT (SELECT name FROM devices WHERE name = ?2)",
     )?;
     let mut held = db.prepare_cached(HELD)?;
     let mut drop_all = db.prepare_cached("DELETE FROM identities WHERE member = ?1")?;
@@ -184,7 +186,6 @@ fn write(db: &Connection, rows: &[MemberRow]) -> rusqlite::Result<usize> {
         }
         let values = params![
             id,
-            row.device,
             row.family,
             signed(row.first_at),
             signed(row.last_at),
@@ -195,6 +196,7 @@ fn write(db: &Connection, rows: &[MemberRow]) -> rusqlite::Result<usize> {
             insert.execute(values)?;
             added += 1;
         }
+        enrol.execute(params![id, row.device])?;
         let mut wanted: Vec<&IdentityRow> = row.identities.iter().collect();
         // Of two alike the proved one counts.
         wanted.sort_unstable_by(|a, b| {

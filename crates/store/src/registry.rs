@@ -131,9 +131,13 @@ impl Registry {
     /// # Errors
     /// The database could not be asked.
     pub fn without_waiting(self) -> Result<Registry, StoreError> {
-        self.connection
-            .pragma_update(None, "synchronous", "NORMAL")
-            .map_err(|source| self.failed(source))?;
+        let set = || {
+            self.connection
+                .pragma_update(None, "synchronous", "NORMAL")?;
+            self.connection
+                .pragma_update(None, "wal_autocheckpoint", limits::WAL_PAGES)
+        };
+        set().map_err(|source| self.failed(source))?;
         Ok(self)
     }
 
