@@ -276,6 +276,8 @@ pub const DOWNLOAD_HEAD_BYTES: usize = 8 * 1024;
 /// `firmware.max_downloads` allows no more at once; then it is answered with 503. Tasmota reads no
 /// longer than 8 s without a byte.
 pub const DOWNLOAD_PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes that the kernel holds of a download in the clear; it doubles them for its own needs.
+pub const DOWNLOAD_SEND_BUFFER: usize = 128 * 1024;
 /// A download whose client takes no byte for so long is ended.
 pub const DOWNLOAD_STALL: Duration = Duration::from_secs(60);
 /// How often it is noted how far a download is.

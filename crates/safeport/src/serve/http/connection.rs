@@ -27,7 +27,7 @@ use super::room::Place;
 use super::stranger::{NO_TLS_HERE, Opening, Refusal, say_last, where_mqtt_is};
 use super::tls_socket::{Broken, TlsSocket};
 use super::visit::Visit;
-use super::{Site, Transport};
+use super::{Site, Transport, download};
 use crate::limits::{
     FIRST_BYTES_PAUSE, FIRST_BYTES_PAUSE_MOST, HTTP_CONNECTION_LIFETIME, HTTP_HEADER_BYTES,
     HTTP_HEADER_TIMEOUT, HTTP_HEADERS, HTTP_STRANGER_BYTES, KERNEL_LOOK_PAUSE, SHUTDOWN_GRACE,
@@ -125,11 +125,21 @@ pub(super) async fn serve(answers: &Answers, accepted: Accepted, mut end: watch:
         _ = end.changed() => return,
     };
     match begun {
-        Ok(Begun::Plain(stream)) => drive(stream, caller, Role::Site, answers, end).await,
-        Ok(Begun::WrongPort(stream)) => drive(stream, caller, Role::WrongPort, answers, end).await,
+        Ok(Begun::Plain(stream)) => {
+            Box::pin(drive(stream, caller, Role::Site, answers, end)).await;
+        }
+        // The others are boxed: connections of downloads are many and slow, and need none of it.
+        Ok(Begun::File(stream)) => {
+            if let Some(stream) = download::carry(stream, &caller, answers, &mut end).await {
+                Box::pin(drive(stream, caller, Role::Site, answers, end)).await;
+            }
+        }
+        Ok(Begun::WrongPort(stream)) => {
+            Box::pin(drive(stream, caller, Role::WrongPort, answers, end)).await;
+        }
         Ok(Begun::Tls(stream)) => {
             caller.transport = Transport::Tls;
-            drive(stream, caller, Role::Site, answers, end).await;
+            Box::pin(drive(stream, caller, Role::Site, answers, end)).await;
         }
         Err(over) => {
             caller.visit.tell(over.ending);
@@ -151,6 +161,8 @@ struct Greeting<'a> {
 /// A connection that goes on.
 enum Begun {
     Plain(TcpStream),
+    /// It may want a file.
+    File(TcpStream),
     /// HTTP where TLS is spoken.
     WrongPort(TcpStream),
     Tls(Box<TlsSocket<TcpStream>>),
@@ -189,8 +201,8 @@ impl Greeting<'_> {
                 return Err(Over::silently(Ending::TurnedAway(Limit::PushedOut)));
             }
         };
-        let opening = match looked {
-            Ok(Ok(opening)) => opening,
+        let (opening, wants_file) = match looked {
+            Ok(Ok(looked)) => looked,
             Ok(Err(error)) => return Err(Over::silently(ending(&error, stage))),
             Err(_) => {
                 return Err(Over::silently(Ending::TimedOut {
@@ -202,6 +214,7 @@ impl Greeting<'_> {
         let visit = &self.caller.visit;
         visit.speaks(opening.first_bytes());
         match (opening, self.caller.listener) {
+            (Opening::Http(_), Transport::Plain) if wants_file => Ok(Begun::File(stream)),
             (Opening::Http(_), Transport::Plain) => Ok(Begun::Plain(stream)),
             (Opening::Http(_), Transport::Tls) if self.takes_clear() => Ok(Begun::Plain(stream)),
             (Opening::Http(FirstBytes::Http), Transport::Tls) => Ok(Begun::WrongPort(stream)),
@@ -234,7 +247,8 @@ impl Greeting<'_> {
 
     /// What the peer speaks. Leaves the bytes in the socket. `stage` tells how far it came
     /// meanwhile.
-    async fn opening(&self, stream: &TcpStream, stage: &mut Stage) -> io::Result<Opening> {
+    /// Says with it whether it may want a file.
+    async fn opening(&self, stream: &TcpStream, stage: &mut Stage) -> io::Result<(Opening, bool)> {
         // On the heap, or every connection would be as large for good.
         let mut bytes = vec![0; HTTP_STRANGER_BYTES];
         let mut pause = FIRST_BYTES_PAUSE;
@@ -245,7 +259,7 @@ impl Greeting<'_> {
             }
             *stage = Stage::Hello;
             if let Some(opening) = Opening::of(&bytes[..count], || self.where_to()) {
-                return Ok(opening);
+                return Ok((opening, download::wants_file(&bytes[..count])));
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(FIRST_BYTES_PAUSE_MOST);

@@ -11,7 +11,7 @@ use axum::routing::{any, get};
 use blake2::{Blake2s256, Digest};
 
 use super::page::{Page, texts};
-use super::{Site, api, confirm, vantage, websocket};
+use super::{Site, api, confirm, download, vantage, websocket};
 use crate::acme::CHALLENGE_PATH;
 use crate::probe::proof;
 use crate::say;
@@ -37,6 +37,10 @@ pub(super) fn router(site: Arc<Site>) -> Router {
             get(confirm::ask).post(confirm::keep),
         )
         .route(&format!("{CHALLENGE_PATH}{{token}}"), get(challenge))
+        .route(
+            &format!("{}{{*file}}", download::PATH),
+            get(download::answer).fallback(download::wrong_method),
+        )
         .nest("/api/v1", api::router())
         .fallback(nothing_here)
         .with_state(site)

@@ -9,6 +9,7 @@ use safeport_engine::EngineHandle;
 use safeport_settings::AdvertisedAddress;
 
 use super::api::Api;
+use super::download::{EmptyShelf, Pace, Shelf};
 use super::vantage::Questions;
 use crate::acme::Challenges;
 use crate::probe::Proofs;
@@ -91,6 +92,8 @@ pub struct Site {
     pub(super) questions: Questions,
     pub(super) challenges: Challenges,
     pub(super) api: Api,
+    shelf: RwLock<Arc<dyn Shelf>>,
+    pub(super) pace: Pace,
 }
 
 impl Site {
@@ -108,7 +111,24 @@ impl Site {
             questions: Questions::default(),
             challenges: services.challenges,
             api: services.api,
+            shelf: RwLock::new(Arc::new(EmptyShelf)),
+            pace: Pace::new(0, 0, usize::MAX),
         }
+    }
+
+    /// Where files for devices come from; before the first call there are none.
+    pub fn set_shelf(&self, shelf: Arc<dyn Shelf>) {
+        *self.shelf.write().unwrap_or_else(PoisonError::into_inner) = shelf;
+    }
+
+    /// How fast files leave; unlimited at first.
+    pub fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
+    pub(super) fn shelf(&self) -> Arc<dyn Shelf> {
+        let shelf = self.shelf.read().unwrap_or_else(PoisonError::into_inner);
+        shelf.clone()
     }
 
     /// Other settings for requests from now on.

@@ -29,6 +29,7 @@ use crate::serve::metrics::Metrics;
 use crate::tasks;
 
 mod door;
+mod downloads;
 
 const KEY: [u8; 32] = [7; 32];
 const UPGRADE: &str = "GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
