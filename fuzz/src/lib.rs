@@ -7,8 +7,10 @@
 pub mod address;
 pub mod broker;
 pub mod hello;
+pub mod images;
 pub mod log;
 pub mod mqtt;
 pub mod ntp;
 pub mod packets;
 pub mod source;
+pub mod xiaozhi;

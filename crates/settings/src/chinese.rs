@@ -53,6 +53,10 @@ const SECTIONS: &[(&str, &str)] = &[
         "向设备提供本机的时间（SNTP）：TLS 需要时钟，而并非每个家庭都让设备访问互联网。",
     ),
     (
+        "xiaozhi",
+        "xiaozhi 语音设备：它们每次启动都在 `/xiaozhi/ota/` 询问，这里决定告诉它们什么。走哪种连接由 `advertise.xiaozhi` 决定。",
+    ),
+    (
         "limits",
         "单个客户端以及所有客户端合计可以占用多少。每个上限在协议上都有相应的答复，不会默默丢弃。",
     ),
@@ -210,6 +214,31 @@ const KEYS: &[(&str, &str)] = &[
     (
         "ntp.bind",
         "地址和 UDP 端口，写法同 `[mqtt]`。设备只问端口 123，而打开它需要 root 或 CAP_NET_BIND_SERVICE。",
+    ),
+    ("xiaozhi.enabled", "是否答复这些设备。"),
+    (
+        "xiaozhi.websocket_url",
+        "告诉设备的语音服务器地址，例如 `ws://192.168.1.20:8000/xiaozhi/v1/`。能打开 WebSocket 时才会告知。留空表示没有。",
+    ),
+    (
+        "xiaozhi.auth_key",
+        "设备向语音服务器出示的令牌所用的密钥，须与那边的 `server.auth_key` 相同。留空则使用本服务器自己的密钥。",
+    ),
+    (
+        "xiaozhi.mqtt_key",
+        "设备通过 MQTT 登录的密码所用的密钥，须与设备原来的网关的 `MQTT_SIGNATURE_KEY` 相同。留空则使用本服务器自己的密钥。",
+    ),
+    (
+        "xiaozhi.activation",
+        "未知设备如何处理：`code` 让它显示六位数字，用 `device activate` 接纳；`open` 立即接纳。`open` 仅供试用：能连到本服务器的都会得到登录。",
+    ),
+    (
+        "xiaozhi.utc_offset",
+        "设备时钟比 UTC 快多少，例如 `+08:00`：设备显示的就是这里告知的时间。`auto` 取 `timezone`，否则取本机的。",
+    ),
+    (
+        "xiaozhi.timezone",
+        "设备所在时区，例如 `Asia/Shanghai`，含夏令时。留空则取本机时区。",
     ),
     (
         "mqtt.max_connections",

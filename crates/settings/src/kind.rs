@@ -6,6 +6,7 @@ mod lists;
 mod tls;
 mod told;
 mod words;
+mod xiaozhi;
 
 pub use listen::{Bind, Binds, OnConflict, PortRange};
 pub use lists::{Network, Pin, Tag};
@@ -17,6 +18,8 @@ pub use words::{
     Accept, CertificateChoice, Challenge, Durability, Language, LogFormat, XiaozhiTransport,
 };
 pub(crate) use words::{check_log_level, check_name};
+pub use xiaozhi::{UtcOffset, XiaozhiActivation};
+pub(crate) use xiaozhi::{check_timezone, check_websocket_url};
 
 use alloc::format;
 use alloc::string::{String, ToString};

@@ -51,7 +51,7 @@ pub use gate::{
 pub use kind::{
     Accept, AcmeKey, AdvertisedHost, Bind, Binds, CertificateChoice, Challenge, DnsName,
     Durability, FilePath, Language, LogFormat, Network, OnConflict, Pin, PortRange, RecordSize,
-    Secret, Tag, XiaozhiTransport,
+    Secret, Tag, UtcOffset, XiaozhiActivation, XiaozhiTransport,
 };
 pub use ladder::{Fate, Rung};
 pub use listener::Listener;
@@ -65,7 +65,7 @@ pub use source::{
 };
 pub use table::{
     Access, Acme, Advertise, Config, Engine, Http, Https, Limits, Log, Mqtt, Mqtts, Ntp, Proxy,
-    Server, Settings, Storage, Tags, Tls,
+    Server, Settings, Storage, Tags, Tls, Xiaozhi,
 };
 pub use units::ByteSize;
 pub use view::{

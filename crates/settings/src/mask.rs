@@ -96,7 +96,7 @@ mod tests {
         let plain = crate::Settings::example();
         let without = |text: &str| -> Vec<String> {
             let lines = text.lines().filter(|line| {
-                !["#metrics_token", "#eab_key ="]
+                !["#metrics_token", "#eab_key =", "#auth_key", "#mqtt_key"]
                     .iter()
                     .any(|key| line.starts_with(key))
             });

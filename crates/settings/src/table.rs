@@ -7,13 +7,15 @@ use core::time::Duration;
 
 use crate::kind::{
     check_acme_keys, check_contact, check_directory, check_eab_key, check_log_level, check_name,
+    check_timezone, check_websocket_url,
 };
 use crate::ladder::Resolved;
 use crate::spec::{KeySpec, SectionSpec, judge, read_back};
 use crate::{
     Accept, AcmeKey, AdvertisedAddress, AdvertisedHost, Binds, ByteSize, CertificateChoice,
     Challenge, DataPath, DnsName, Durability, FilePath, Language, Listener, LogFormat, Network,
-    OnConflict, Pin, Policy, Problem, RecordSize, Secret, Tag, XiaozhiTransport,
+    OnConflict, Pin, Policy, Problem, RecordSize, Secret, Tag, UtcOffset, XiaozhiActivation,
+    XiaozhiTransport,
 };
 
 /// `Some` of what was given, `None` of nothing.
@@ -304,6 +306,33 @@ settings! {
         /// Address and UDP port, as in `[mqtt]`. Devices ask at port 123 only, and that takes
         /// root or CAP_NET_BIND_SERVICE.
         bind: Binds = "[::]:123", is local;
+    }
+
+    /// xiaozhi voice devices: what they are told at `/xiaozhi/ota/`, where each of them asks at
+    /// every start. By which way they connect is `advertise.xiaozhi`.
+    xiaozhi: Xiaozhi {
+        /// Whether they are answered.
+        enabled: bool = "true";
+        /// Address of the voice server that devices are told, such as
+        /// `ws://192.168.1.20:8000/xiaozhi/v1/`. It is told while it opens a WebSocket. Empty for
+        /// none.
+        websocket_url: String = "", check check_websocket_url;
+        /// Key of the tokens by which devices show themselves to the voice server: the same as
+        /// there (`server.auth_key`). Empty for one of this server's own.
+        auth_key: Secret = "", is secret;
+        /// Key of the passwords by which devices log in over MQTT: the same as a gateway's
+        /// (`MQTT_SIGNATURE_KEY`) that they come from. Empty for one of this server's own.
+        mqtt_key: Secret = "", is secret;
+        /// What becomes of a device that nobody knows: `code` has it show six digits, and
+        /// `device activate` takes it in; `open` takes it in at once. Open is for trying things
+        /// out: whoever reaches this server gets a login.
+        activation: XiaozhiActivation = "code";
+        /// How far the clocks of devices are ahead of UTC, as in `+08:00`: they show what they are
+        /// told here. `auto` takes `timezone`, or else this machine's.
+        utc_offset: UtcOffset = "auto";
+        /// Time zone of the devices, such as `Asia/Shanghai`, with its summer time. Empty for
+        /// this machine's.
+        timezone: String = "", check check_timezone;
     }
 
     /// What one client, and all of them together, may take. Each limit has an
