@@ -130,6 +130,20 @@ impl Registry {
         all(&self.connection).map_err(|source| self.failed(source))
     }
 
+    /// Name and family of the devices that have this topic.
+    ///
+    /// # Errors
+    /// The database could not be read.
+    pub fn devices_with_topic(&self, topic: &str) -> Result<Vec<(String, String)>, StoreError> {
+        let found = || -> rusqlite::Result<Vec<(String, String)>> {
+            self.connection
+                .prepare_cached("SELECT name, family FROM devices WHERE topic = ?1")?
+                .query_map([topic], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect()
+        };
+        found().map_err(|source| self.failed(source))
+    }
+
     /// One device.
     ///
     /// # Errors

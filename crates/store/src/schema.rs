@@ -300,6 +300,9 @@ pub(crate) fn recognise(connection: &Transaction<'_>, path: &Path) -> Result<i64
 }
 
 #[cfg(test)]
+mod from_4;
+
+#[cfg(test)]
 mod tests {
     use super::{APPLICATION_ID, NEWEST, STEPS};
     use crate::{By, DataFolder, Draft, RevisionKind};
