@@ -56,6 +56,7 @@ const SECTIONS: &[(&str, &str)] = &[
         "xiaozhi",
         "xiaozhi 语音设备：它们每次启动都在 `/xiaozhi/ota/` 询问，这里决定告诉它们什么。走哪种连接由 `advertise.xiaozhi` 决定。",
     ),
+    ("firmware", "设备固件：保存的映像，以及如何分发。"),
     (
         "limits",
         "单个客户端以及所有客户端合计可以占用多少。每个上限在协议上都有相应的答复，不会默默丢弃。",
@@ -239,6 +240,39 @@ const KEYS: &[(&str, &str)] = &[
     (
         "xiaozhi.timezone",
         "设备所在时区，例如 `Asia/Shanghai`，含夏令时。留空则取本机时区。",
+    ),
+    (
+        "firmware.max_image",
+        "接受的最大映像。整片闪存的工厂文件与闪存一样大。",
+    ),
+    (
+        "firmware.bandwidth",
+        "所有下载合计每秒最多的字节数。0 表示不设上限。",
+    ),
+    (
+        "firmware.device_floor",
+        "`bandwidth` 设有上限时，每个下载每秒至少的字节数：同时进行的下载不会多到达不到它。",
+    ),
+    (
+        "firmware.max_downloads",
+        "同时进行的下载数；再多的先稍候，然后请它稍后再来。",
+    ),
+    (
+        "firmware.token_lifetime",
+        "为一次升级提供的下载地址有效多久。",
+    ),
+    (
+        "firmware.safeboot",
+        "向 Tasmota 提供主映像时，如何处理它的第二个映像 safeboot：`ensure` 先把它升到同一版本，`off` 不动它，\
+         `auto` 只对通过 TLS 连接的设备这样做，因为旧的 safeboot 不一定能用 TLS。",
+    ),
+    (
+        "firmware.backup_before",
+        "在设备上做任何改动之前，是否先备份它的设置。",
+    ),
+    (
+        "firmware.keep_backups",
+        "每台设备保留的备份数；最旧的先删除。",
     ),
     (
         "mqtt.max_connections",

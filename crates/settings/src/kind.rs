@@ -15,7 +15,8 @@ pub(crate) use tls::{check_acme_keys, check_contact, check_directory};
 pub(crate) use told::check_eab_key;
 pub use told::{AdvertisedHost, Secret};
 pub use words::{
-    Accept, CertificateChoice, Challenge, Durability, Language, LogFormat, XiaozhiTransport,
+    Accept, CertificateChoice, Challenge, Durability, Language, LogFormat, SafebootPolicy,
+    XiaozhiTransport,
 };
 pub(crate) use words::{check_log_level, check_name};
 pub use xiaozhi::{UtcOffset, XiaozhiActivation};

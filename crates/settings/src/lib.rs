@@ -51,7 +51,7 @@ pub use gate::{
 pub use kind::{
     Accept, AcmeKey, AdvertisedHost, Bind, Binds, CertificateChoice, Challenge, DnsName,
     Durability, FilePath, Language, LogFormat, Network, OnConflict, Pin, PortRange, RecordSize,
-    Secret, Tag, UtcOffset, XiaozhiActivation, XiaozhiTransport,
+    SafebootPolicy, Secret, Tag, UtcOffset, XiaozhiActivation, XiaozhiTransport,
 };
 pub use ladder::{Fate, Rung};
 pub use listener::Listener;

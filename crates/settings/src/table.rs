@@ -14,8 +14,8 @@ use crate::spec::{KeySpec, SectionSpec, judge, read_back};
 use crate::{
     Accept, AcmeKey, AdvertisedAddress, AdvertisedHost, Binds, ByteSize, CertificateChoice,
     Challenge, DataPath, DnsName, Durability, FilePath, Language, Listener, LogFormat, Network,
-    OnConflict, Pin, Policy, Problem, RecordSize, Secret, Tag, UtcOffset, XiaozhiActivation,
-    XiaozhiTransport,
+    OnConflict, Pin, Policy, Problem, RecordSize, SafebootPolicy, Secret, Tag, UtcOffset,
+    XiaozhiActivation, XiaozhiTransport,
 };
 
 /// `Some` of what was given, `None` of nothing.
@@ -335,6 +335,29 @@ settings! {
         timezone: String = "", check check_timezone;
     }
 
+    /// Firmware of devices: images that are kept, and how they are handed out.
+    firmware: Firmware {
+        /// Longest image that is taken. A factory file of a whole flash is as long as that flash.
+        max_image: ByteSize = "32MiB", "64KiB" to "256MiB";
+        /// Bytes a second that all downloads together may take. 0 sets no ceiling.
+        bandwidth: ByteSize = "0B", "0B" to "10GiB";
+        /// Bytes a second that each download has at least where `bandwidth` sets a ceiling: no
+        /// more run at once than can have it.
+        device_floor: ByteSize = "16KiB", "1KiB" to "10MiB";
+        /// Downloads at once; one more waits a moment and is then asked to come again.
+        max_downloads: u32 = "10000", "1" to "1000000";
+        /// How long a download address that was made for one offer stays good.
+        token_lifetime: Duration = "7d", "1h" to "365d";
+        /// What becomes of a Tasmota's safeboot, its second image, when its main one is offered:
+        /// `ensure` brings it up to the same version first, `off` leaves it alone, `auto` ensures
+        /// it for devices that come over TLS, which an old safeboot cannot always do.
+        safeboot: SafebootPolicy = "auto";
+        /// Whether the settings of a device are backed up before anything is changed on it.
+        backup_before: bool = "true";
+        /// Backups that are kept of one device; the oldest go first.
+        keep_backups: u16 = "10", "1" to "1000";
+    }
+
     /// What one client, and all of them together, may take. Each limit has an
     /// answer on the wire; nothing is dropped unsaid.
     limits: Limits {
@@ -388,7 +411,7 @@ settings! {
     engine: Engine {
         /// Event loops, one thread each. One carries a house; more pay off when one
         /// thread is busy all the time.
-        loops: u16 = "1", "1" to "64", is local restart;
+        loops: u16 = "1", "1" to "63", is local restart;
     }
 
     /// How sessions, the messages they are owed, and retained messages are kept.

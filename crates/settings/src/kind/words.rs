@@ -53,6 +53,17 @@ pub enum LogFormat {
     Json,
 }
 
+/// What becomes of the second image of a Tasmota when its main one is offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SafebootPolicy {
+    /// As `ensure` for devices that come over TLS, as `off` for others. Written `auto`.
+    Auto,
+    /// It is brought up to the main image's version first. Written `ensure`.
+    Ensure,
+    /// It is left alone. Written `off`.
+    Off,
+}
+
 /// What an acknowledged message survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
@@ -141,6 +152,12 @@ macro_rules! one_of {
 }
 one_of!(Language { "auto" => Language::Auto, "en" => Language::En, "zh-CN" => Language::ZhCn });
 one_of!(LogFormat { "text" => LogFormat::Text, "json" => LogFormat::Json });
+one_of!(SafebootPolicy {
+    "auto" => SafebootPolicy::Auto,
+    "ensure" => SafebootPolicy::Ensure,
+    "off" => SafebootPolicy::Off,
+});
+
 one_of!(Durability {
     "os" => Durability::Os,
     "disk" => Durability::Disk,
