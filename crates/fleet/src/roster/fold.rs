@@ -398,10 +398,8 @@ impl Roster {
         let before = known(member, identity).map(|known| known.proved);
         let mut what = None;
         if before.is_none() {
-            let one_only = matches!(identity.kind(), IdentityKind::Uuid | IdentityKind::Serial);
             let old = member.newest(identity.kind());
-            let old = old.map(|known| known.identity.clone());
-            what = Some(match (&old, identity) {
+            what = Some(match (old.map(|known| &known.identity), identity) {
                 (Some(Identity::Uuid(from)), Identity::Uuid(to)) => What::Erased {
                     from: from.clone(),
                     to: to.clone(),
@@ -410,7 +408,17 @@ impl Roster {
                     identity: identity.clone(),
                 },
             });
-            if let Some(old) = old.filter(|_| one_only) {
+            // Of these a device has one at a time. What it has proved stands
+            // until it proves the next.
+            let over: Vec<Identity> = member
+                .identities
+                .iter()
+                .filter(|known| known.identity.kind() == identity.kind())
+                .filter(|_| matches!(identity, Identity::Uuid(_) | Identity::Serial(_)))
+                .filter(|known| proved || !known.proved)
+                .map(|known| known.identity.clone())
+                .collect();
+            for old in over {
                 self.table.detach(id, &old);
             }
         }
