@@ -12,18 +12,23 @@ extern crate std;
 mod as_text;
 mod chip;
 mod device;
+pub mod espeasy;
+pub mod esphome;
 mod family;
 mod grant;
+pub mod heard;
 pub mod image;
 mod mac;
 mod member;
 mod name;
 mod password;
 pub mod query;
+pub mod release;
 mod roster;
 mod setup;
 mod sighting;
 mod slot;
+pub mod tasmota;
 pub mod upgrade;
 pub mod version;
 
@@ -76,6 +81,8 @@ pub mod limits {
     pub const MAX_QUERY_TERMS: usize = 100;
     /// Most parentheses inside one another in such a question.
     pub const MAX_QUERY_DEPTH: usize = 20;
+    /// Longest message that is looked into, in bytes; a longer one says nothing.
+    pub const MAX_HEARD: usize = 32 * 1024;
     /// Longest identity and longest text of a fact that is kept, in bytes; a
     /// longer one is left out.
     pub const MAX_IDENTITY: usize = 256;
