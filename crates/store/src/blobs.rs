@@ -227,9 +227,13 @@ impl BlobStore {
             let Ok(found) = entry.metadata() else {
                 continue;
             };
-            if !found.is_file() || !is_left_over(&path, &found) {
+            if !found.is_file() {
                 continue;
             }
+            // Held until it is gone, so that nobody begins to write it meanwhile.
+            let Some(_turn) = left_over(&path, &found) else {
+                continue;
+            };
             match disk::remove(&path) {
                 Ok(()) => {
                     swept.files += 1;
@@ -287,19 +291,18 @@ impl BlobStore {
     }
 }
 
-/// Whether nobody writes this unfinished file any more: its writer holds a lock,
-/// which ends with it.
-fn is_left_over(path: &Path, found: &fs::Metadata) -> bool {
-    let Ok(file) = File::open(path) else {
-        return false;
-    };
-    match file.try_lock() {
+/// An unfinished file that nobody writes any more: its writer holds a lock, which
+/// ends with it. Now that lock is ours.
+fn left_over(path: &Path, found: &fs::Metadata) -> Option<File> {
+    let file = File::open(path).ok()?;
+    let is_left_over = match file.try_lock() {
         Ok(()) => true,
         Err(TryLockError::WouldBlock) => false,
         Err(TryLockError::Error(_)) => found
             .modified()
             .is_ok_and(|at| at.elapsed().is_ok_and(|age| age >= limits::LEFTOVER_AGE)),
-    }
+    };
+    is_left_over.then_some(file)
 }
 
 fn is_shelf(name: &str) -> bool {

@@ -1,6 +1,7 @@
 //! Download tokens: folders in the address space of downloads, for a while.
 
 use rusqlite::{Connection, Row, params};
+use std::path::Path;
 
 use crate::areas::Area;
 use crate::columns::{maybe_unsigned, signed, unsigned};
@@ -66,26 +67,16 @@ impl Registry {
     /// [`StoreError::NotFound`] for the offer (it must be open), the device or an
     /// image; [`StoreError::TooMany`] files.
     pub fn issue_download(&mut self, token: &DownloadToken) -> Result<(), StoreError> {
-        if token.files.len() > limits::MAX_DOWNLOAD_FILES {
-            return Err(StoreError::TooMany {
-                what: "files under one token",
-                found: token.files.len(),
-                limit: limits::MAX_DOWNLOAD_FILES,
-            });
-        }
+        self.issue_downloads(std::slice::from_ref(token))
+    }
+
+    /// Issues many tokens in one transaction: all, or none.
+    ///
+    /// # Errors
+    /// As [`issue_download`](Registry::issue_download).
+    pub fn issue_downloads(&mut self, tokens: &[DownloadToken]) -> Result<(), StoreError> {
         self.change(Area::Unwatched, |db, path| {
-            let failed = |source| StoreError::sqlite(path, source);
-            let known = "SELECT 1 FROM downloads WHERE token = ?1";
-            if crate::logins::exists(db, known, &token.token).map_err(failed)? {
-                return Err(StoreError::NameTaken {
-                    name: token.token.clone(),
-                    by: Kind::Download,
-                });
-            }
-            if let Some((kind, name)) = missing(db, token).map_err(failed)? {
-                return Err(StoreError::NotFound { kind, name });
-            }
-            insert(db, token).map_err(failed)
+            tokens.iter().try_for_each(|token| issue(db, path, token))
         })
     }
 
@@ -194,6 +185,28 @@ impl Registry {
         )?;
         Ok(token)
     }
+}
+
+fn issue(db: &Connection, path: &Path, token: &DownloadToken) -> Result<(), StoreError> {
+    let failed = |source| StoreError::sqlite(path, source);
+    if token.files.len() > limits::MAX_DOWNLOAD_FILES {
+        return Err(StoreError::TooMany {
+            what: "files under one token",
+            found: token.files.len(),
+            limit: limits::MAX_DOWNLOAD_FILES,
+        });
+    }
+    let known = "SELECT 1 FROM downloads WHERE token = ?1";
+    if crate::logins::exists(db, known, &token.token).map_err(failed)? {
+        return Err(StoreError::NameTaken {
+            name: token.token.clone(),
+            by: Kind::Download,
+        });
+    }
+    if let Some((kind, name)) = missing(db, token).map_err(failed)? {
+        return Err(StoreError::NotFound { kind, name });
+    }
+    insert(db, token).map_err(failed)
 }
 
 /// What a token refers to and is not there.

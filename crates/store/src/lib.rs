@@ -79,8 +79,6 @@ pub use revisions::{
     Change, Draft, FileSnapshot, ManagedRow, Revision, RevisionKind, RevisionState, Scope,
 };
 pub use rows::{Account, By, DeviceRecord, Rights, Secret, User};
-#[doc(hidden)]
-pub use scopes::ScopeLevel as TokenScope;
 pub use scopes::{BadScope, ScopeArea, ScopeLevel, Scopes};
 pub use tidy::{Retention, Tidied};
 pub use tokens::{Token, TokenHash};

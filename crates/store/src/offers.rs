@@ -1,5 +1,7 @@
 //! Offers: one image or release for one device, and how far it has come.
 
+use std::path::Path;
+
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
@@ -92,39 +94,33 @@ impl Registry {
     /// [`StoreError::NotFound`] for the device (write its row first), the release
     /// or the image; [`StoreError::TooLong`].
     pub fn add_offer(&mut self, offer: &NewOffer, by: By<'_>) -> Result<u64, StoreError> {
-        fits("what is known of an offer", &offer.body)?;
+        self.change(Area::Unwatched, |db, path| add(db, path, offer, by))
+    }
+
+    /// Makes many offers in one transaction. What is refused of them, as by
+    /// [`add_offer`](Registry::add_offer), stays away from the others.
+    ///
+    /// # Errors
+    /// The database could not be written; then none is made.
+    pub fn add_offers(
+        &mut self,
+        offers: &[NewOffer],
+        by: By<'_>,
+    ) -> Result<Vec<Result<u64, StoreError>>, StoreError> {
         self.change(Area::Unwatched, |db, path| {
-            let failed = |source| StoreError::sqlite(path, source);
-            if let Some((kind, name)) = missing(db, offer).map_err(failed)? {
-                return Err(StoreError::NotFound { kind, name });
-            }
-            if let Some(open) = open_of(db, offer.member, 0).map_err(failed)? {
-                return Err(StoreError::OfferOpen {
-                    member: offer.member,
-                    offer: open,
+            let mut made = Vec::with_capacity(offers.len());
+            for offer in offers {
+                made.push(match add(db, path, offer, by) {
+                    Ok(id) => Ok(id),
+                    Err(
+                        refused @ (StoreError::OfferOpen { .. }
+                        | StoreError::NotFound { .. }
+                        | StoreError::TooLong { .. }),
+                    ) => Err(refused),
+                    Err(error) => return Err(error),
                 });
             }
-            db.prepare_cached(
-                "INSERT INTO offers
-                    (member, release, image, state, open, body, who, created, updated)
-                 VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?7)",
-            )
-            .and_then(|mut insert| {
-                insert.execute(params![
-                    signed(offer.member),
-                    offer.release.map(signed),
-                    offer.image,
-                    offer.state,
-                    offer.body,
-                    by.who,
-                    signed(by.at)
-                ])
-            })
-            .map_err(failed)?;
-            let id = u64::try_from(db.last_insert_rowid()).unwrap_or_default();
-            let what = format!("offer {id} made for device {}", offer.member);
-            audit::write(db, by, &what).map_err(failed)?;
-            Ok(id)
+            Ok(made)
         })
     }
 
@@ -198,6 +194,40 @@ impl Registry {
             read,
         )
     }
+}
+
+fn add(db: &Connection, path: &Path, offer: &NewOffer, by: By<'_>) -> Result<u64, StoreError> {
+    let failed = |source| StoreError::sqlite(path, source);
+    fits("what is known of an offer", &offer.body)?;
+    if let Some((kind, name)) = missing(db, offer).map_err(failed)? {
+        return Err(StoreError::NotFound { kind, name });
+    }
+    if let Some(open) = open_of(db, offer.member, 0).map_err(failed)? {
+        return Err(StoreError::OfferOpen {
+            member: offer.member,
+            offer: open,
+        });
+    }
+    db.prepare_cached(
+        "INSERT INTO offers (member, release, image, state, open, body, who, created, updated)
+         VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?7)",
+    )
+    .and_then(|mut insert| {
+        insert.execute(params![
+            signed(offer.member),
+            offer.release.map(signed),
+            offer.image,
+            offer.state,
+            offer.body,
+            by.who,
+            signed(by.at)
+        ])
+    })
+    .map_err(failed)?;
+    let id = u64::try_from(db.last_insert_rowid()).unwrap_or_default();
+    let what = format!("offer {id} made for device {}", offer.member);
+    audit::write(db, by, &what).map_err(failed)?;
+    Ok(id)
 }
 
 /// What an offer refers to and is not there.

@@ -10,7 +10,7 @@ use rusqlite::{Connection, Row, params};
 
 use crate::areas::Area;
 use crate::columns::{maybe_unsigned, signed, unsigned};
-use crate::{By, Kind, Registry, ScopeArea, ScopeLevel, Scopes, StoreError, audit, limits};
+use crate::{By, Kind, Registry, Scopes, StoreError, audit, limits};
 
 /// The hash of a token: 32 bytes. Two are compared in a time that does not tell
 /// how far they agree.
@@ -52,9 +52,6 @@ pub struct Token {
     pub hash: TokenHash,
     /// What it is good for.
     pub scopes: Scopes,
-    /// The level in all areas, or that in the settings: for callers that know no
-    /// areas yet.
-    pub scope: ScopeLevel,
     /// Seconds since 1970.
     pub created: u64,
     /// When it was used last, to the minute, in seconds since 1970; `None` if
@@ -158,14 +155,10 @@ fn all(db: &Connection) -> rusqlite::Result<Vec<Token>> {
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Token> {
-    let scopes: Scopes = row.get(2)?;
     Ok(Token {
         name: row.get(0)?,
         hash: TokenHash(row.get(1)?),
-        scopes,
-        scope: scopes
-            .level(ScopeArea::Settings)
-            .unwrap_or(ScopeLevel::Read),
+        scopes: row.get(2)?,
         created: unsigned(row, 3)?,
         last_used: maybe_unsigned(row, 4)?,
     })

@@ -30,7 +30,6 @@ fn a_token_is_read_back_with_its_scope_until_it_is_removed() {
         name: "look".to_string(),
         hash: hash(2),
         scopes: LOOK,
-        scope: ScopeLevel::Read,
         created: BY.at,
         last_used: None,
     };

@@ -187,7 +187,7 @@ fn contradictions_are_kept_until_they_are_settled_and_the_oldest_go_first() {
     registry.write_members(&[member(1)]).unwrap();
     let row = |number: u64, count| QuarantineRow {
         key: format!("mac {number:04}"),
-        member: (number % 2 == 0).then_some(1),
+        member: number.is_multiple_of(2).then_some(1),
         first_at: 1,
         last_at: 10 + number,
         count,

@@ -238,6 +238,44 @@ fn a_device_has_one_open_offer() {
 }
 
 #[test]
+fn many_offers_are_made_at_once_and_what_is_refused_stays_away_from_the_others() {
+    let (_folder, mut registry) = prepared();
+    let made = registry
+        .add_offers(&[offer(1), offer(1), offer(9), offer(2)], BY)
+        .unwrap();
+    assert!(matches!(
+        made[1],
+        Err(StoreError::OfferOpen { member: 1, .. })
+    ));
+    assert!(matches!(
+        made[2],
+        Err(StoreError::NotFound {
+            kind: Kind::Member,
+            ..
+        })
+    ));
+    let open: Vec<u64> = registry
+        .open_offers()
+        .unwrap()
+        .iter()
+        .map(|row| row.id)
+        .collect();
+    assert_eq!(
+        open,
+        [*made[0].as_ref().unwrap(), *made[3].as_ref().unwrap()]
+    );
+
+    let one = token("one", Some(open[0]), &[("main.bin", 1)]);
+    let two = token("two", Some(open[1]), &[("main.bin", 9)]);
+    assert!(registry.issue_downloads(&[one.clone(), two]).is_err());
+    assert_eq!(registry.download("one").unwrap(), None, "all or none");
+    registry
+        .issue_downloads(std::slice::from_ref(&one))
+        .unwrap();
+    assert_eq!(registry.download("one").unwrap(), Some(one));
+}
+
+#[test]
 fn offers_are_found_by_what_is_asked_for() {
     let (_folder, mut registry) = prepared();
     let of = registry.add_release(&release("15.0", &[2]), BY).unwrap();
