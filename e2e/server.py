@@ -194,15 +194,13 @@ class Mosquitto(Safeport):
 @contextlib.contextmanager
 def serving(kind=Safeport, **options):
     """A server for one `with` block; its log is shown when the block fails."""
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="safeport-e2e-"))
-    server = kind(folder, **options)
-    try:
-        server.start()
-        yield server
-    except BaseException:
-        print(f"--- log of the {server.name} that served this test ---\n{server.log_text()[-4000:]}")
-        raise
-    finally:
-        if server.process is not None:
+    with tempfile.TemporaryDirectory(prefix="safeport-e2e-") as folder:
+        server = kind(pathlib.Path(folder), **options)
+        try:
+            server.start()
+            yield server
+        except BaseException:
+            print(f"--- log of the {server.name} that served this test ---\n{server.log_text()[-4000:]}")
+            raise
+        finally:
             server.stop()
-        shutil.rmtree(folder, ignore_errors=True)

@@ -46,12 +46,11 @@ struct Authority {
 fn authority() -> &'static Authority {
     static AUTHORITY: OnceLock<Authority> = OnceLock::new();
     AUTHORITY.get_or_init(|| {
-        let folder = std::env::temp_dir().join(format!("safeport-door-{}", std::process::id()));
+        let folder = tempfile::tempdir().expect("a folder");
         let now = SystemTime::now();
-        let mut ca = PrivateCa::open_or_create(&folder, now).expect("an authority");
+        let mut ca = PrivateCa::open_or_create(folder.path(), now).expect("an authority");
         ca.ensure_leaf(&["hub.lan".to_owned()], now)
             .expect("certificates");
-        std::fs::remove_dir_all(&folder).expect("removed");
         let certificates = Certificates::new();
         certificates.set_private(ca.chains());
         let mut roots = RootCertStore::empty();

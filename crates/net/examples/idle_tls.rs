@@ -22,10 +22,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(number) => number.parse()?,
         None => 10_000,
     };
-    let folder = std::env::temp_dir().join(format!("safeport-idle-{}", std::process::id()));
-    let mut ca = PrivateCa::open_or_create(&folder, SystemTime::now())?;
+    let folder = tempfile::tempdir()?;
+    let mut ca = PrivateCa::open_or_create(folder.path(), SystemTime::now())?;
     ca.ensure_leaf(&["safeport.lan".to_owned()], SystemTime::now())?;
-    std::fs::remove_dir_all(&folder)?;
 
     println!("bytes per idle connection, {connections} connections each");
     println!(

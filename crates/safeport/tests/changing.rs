@@ -14,8 +14,9 @@ use support::{Folder, Server, finish, free_ports, stderr};
 
 /// A server whose listeners stand in its settings file, so that they can be changed there.
 struct House {
-    folder: Folder,
+    // Dropped before its folder: what still writes there would leave files behind.
     server: Server,
+    folder: Folder,
     mqtt: u16,
     http: u16,
 }
@@ -30,8 +31,8 @@ impl House {
         ));
         let server = Server::start_from_file(&folder);
         House {
-            folder,
             server,
+            folder,
             mqtt,
             http,
         }

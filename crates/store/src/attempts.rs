@@ -247,13 +247,15 @@ fn read(row: &Row<'_>) -> rusqlite::Result<AttemptRow> {
 mod tests {
     use super::{AttemptDetails, AttemptKey, AttemptQuery, AttemptRow, add, find};
     use crate::{DataFolder, Registry};
+    use tempfile::TempDir;
 
-    fn registry(name: &str) -> (std::path::PathBuf, Registry) {
-        let path =
-            std::env::temp_dir().join(format!("safeport-attempts-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        let registry = DataFolder::open(&path).unwrap().registry().unwrap();
-        (path, registry)
+    fn registry() -> (TempDir, Registry) {
+        let scratch = tempfile::tempdir().unwrap();
+        let registry = DataFolder::open(scratch.path())
+            .unwrap()
+            .registry()
+            .unwrap();
+        (scratch, registry)
     }
 
     fn row(address: &str, client_id: &str, at: u64) -> AttemptRow {
@@ -275,7 +277,7 @@ mod tests {
 
     #[test]
     fn rows_least_recently_seen_go_first_for_each_address_and_over_all() {
-        let (path, registry) = registry("limits");
+        let (_scratch, registry) = registry();
         let db = &registry.connection;
         for at in 1..=5 {
             add(db, &[row("192.168.1.9", &format!("c{at}"), at)], 3, 5).unwrap();
@@ -306,7 +308,5 @@ mod tests {
         }
         assert_eq!(known("192.168.1.9"), kept(&[("c7", 1), ("c3", 2)]));
         assert_eq!(known("192.168.1.10").len(), 3);
-        drop(registry);
-        std::fs::remove_dir_all(&path).unwrap();
     }
 }

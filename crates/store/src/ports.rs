@@ -253,8 +253,11 @@ mod tests {
 
     #[test]
     fn the_oldest_events_of_ports_go_first() {
-        let path = std::env::temp_dir().join(format!("safeport-ports-{}", std::process::id()));
-        let registry = DataFolder::open(&path).unwrap().registry().unwrap();
+        let scratch = tempfile::tempdir().unwrap();
+        let registry = DataFolder::open(scratch.path())
+            .unwrap()
+            .registry()
+            .unwrap();
         let by = By { who: "test", at: 1 };
         for number in 0..7 {
             let event = PortEvent {
@@ -271,8 +274,6 @@ mod tests {
             .into_iter()
             .map(|row| row.event.address)
             .collect();
-        drop(registry);
-        std::fs::remove_dir_all(&path).unwrap();
         assert_eq!(kept, ["6", "5", "4", "3", "2"]);
     }
 }

@@ -310,9 +310,8 @@ mod tests {
 
     #[test]
     fn a_registry_of_the_first_schema_keeps_its_rows_and_gets_the_new_tables() {
-        let path = std::env::temp_dir().join(format!("safeport-schema-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        let folder = DataFolder::open(&path).unwrap();
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(scratch.path()).unwrap();
         let old = Connection::open(folder.database()).unwrap();
         old.execute_batch(STEPS[0]).unwrap();
         old.execute_batch(
@@ -359,7 +358,5 @@ mod tests {
             .query_row("PRAGMA user_version", [], |row| row.get(0))
             .unwrap();
         assert_eq!(version, NEWEST);
-        drop(registry);
-        std::fs::remove_dir_all(&path).unwrap();
     }
 }

@@ -2,21 +2,19 @@
 //! server's certificates.
 
 #[allow(dead_code)]
-mod scratch;
-
 use safeport_store::{
     AttemptDetails, AttemptKey, AttemptQuery, AttemptRow, By, ChainRow, DataFolder, DeviceRecord,
     Kind, Registry, Rights, Secret, StoreError, WishKind, WishState,
 };
-use scratch::Scratch;
+use tempfile::TempDir;
 
 const BY: By<'static> = By {
     who: "cli:ada",
     at: 1_000,
 };
 
-fn open(scratch: &Scratch) -> Registry {
-    DataFolder::open(scratch.join("data"))
+fn open(scratch: &TempDir) -> Registry {
+    DataFolder::open(scratch.path().join("data"))
         .unwrap()
         .registry()
         .unwrap()
@@ -68,7 +66,7 @@ fn attempt(address: &str, cause: &str, client_id: &str, user: &str, at: u64) -> 
 
 #[test]
 fn attempts_that_are_alike_are_counted_and_the_last_one_is_remembered() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut server = open(&scratch).without_waiting().unwrap();
     let mut twice = attempt("192.168.1.40", "untrusted", "", "", 1_000);
     twice.count = 2;
@@ -89,7 +87,7 @@ fn attempts_that_are_alike_are_counted_and_the_last_one_is_remembered() {
 
 #[test]
 fn attempts_are_found_by_address_by_device_by_outcome_and_by_time() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut registry = open(&scratch);
     registry
         .add_attempts(&[
@@ -136,7 +134,7 @@ fn attempts_are_found_by_address_by_device_by_outcome_and_by_time() {
 
 #[test]
 fn a_pin_counts_until_its_device_is_told_another_one_stranded_or_forgotten() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut registry = open(&scratch);
     with_device(&mut registry, "plug-1");
     with_device(&mut registry, "plug-2");
@@ -174,7 +172,7 @@ fn a_pin_counts_until_its_device_is_told_another_one_stranded_or_forgotten() {
 
 #[test]
 fn a_wish_wakes_the_server_and_is_settled_once() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut command = open(&scratch);
     let mut server = open(&scratch);
     let before = server.certificates_version().unwrap();
@@ -207,7 +205,7 @@ fn a_wish_wakes_the_server_and_is_settled_once() {
 
 #[test]
 fn the_chains_of_a_server_are_seen_by_others_and_replaced_as_a_whole() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut server = open(&scratch);
     let mut chains = vec![
         ChainRow {

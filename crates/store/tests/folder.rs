@@ -1,9 +1,6 @@
 //! The data folder: layout, permissions, one server at a time.
 
-mod scratch;
-
 use safeport_store::{By, DataFolder, StoreError};
-use scratch::Scratch;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -15,8 +12,8 @@ fn mode(path: &std::path::Path) -> u32 {
 
 #[test]
 fn a_new_folder_is_made_with_its_layout_for_the_owner_only() {
-    let scratch = Scratch::new();
-    let folder = DataFolder::open(scratch.join("deep/data")).unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = DataFolder::open(scratch.path().join("deep/data")).unwrap();
     let _registry = folder.registry().unwrap();
     let _lock = folder.lock().unwrap();
     for path in [folder.path().to_path_buf(), folder.pki(), folder.log()] {
@@ -35,8 +32,8 @@ fn a_new_folder_is_made_with_its_layout_for_the_owner_only() {
 
 #[test]
 fn opening_a_folder_again_keeps_what_is_in_it_and_its_permissions() {
-    let scratch = Scratch::new();
-    let folder = DataFolder::open(scratch.join("data")).unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = DataFolder::open(scratch.path().join("data")).unwrap();
     fs::write(folder.pki().join("ca.pem"), "kept").unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o750)).unwrap();
     let again = DataFolder::open(folder.path()).unwrap();
@@ -49,8 +46,8 @@ fn opening_a_folder_again_keeps_what_is_in_it_and_its_permissions() {
 
 #[test]
 fn a_path_that_is_a_file_or_lies_below_one_is_refused_with_the_way_out() {
-    let scratch = Scratch::new();
-    let file = scratch.join("file");
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("file");
     fs::write(&file, "").unwrap();
     let error = DataFolder::open(&file).unwrap_err();
     assert!(matches!(error, StoreError::NotAFolder { .. }), "{error}");
@@ -72,16 +69,16 @@ fn a_folder_that_cannot_be_written_is_refused_with_the_way_out() {
 
 #[test]
 fn a_part_of_the_layout_that_is_a_file_is_named() {
-    let scratch = Scratch::new();
-    fs::write(scratch.join("pki"), "").unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    fs::write(scratch.path().join("pki"), "").unwrap();
     let error = DataFolder::open(scratch.path()).unwrap_err();
     assert!(error.to_string().contains("pki"), "{error}");
 }
 
 #[test]
 fn looking_for_a_folder_makes_nothing_whatever_is_there() {
-    let scratch = Scratch::new();
-    let data = scratch.join("data");
+    let scratch = tempfile::tempdir().unwrap();
+    let data = scratch.path().join("data");
     assert_eq!(DataFolder::open_existing(&data).unwrap(), None);
     assert!(!data.exists());
     fs::create_dir(&data).unwrap();
@@ -89,14 +86,14 @@ fn looking_for_a_folder_makes_nothing_whatever_is_there() {
     assert!(folder.registry_to_read().unwrap().is_none());
     assert_eq!(folder.server().unwrap(), None);
     assert_eq!(fs::read_dir(&data).unwrap().count(), 0);
-    fs::write(scratch.join("file"), "").unwrap();
-    let error = DataFolder::open_existing(scratch.join("file")).unwrap_err();
+    fs::write(scratch.path().join("file"), "").unwrap();
+    let error = DataFolder::open_existing(scratch.path().join("file")).unwrap_err();
     assert!(matches!(error, StoreError::NotAFolder { .. }), "{error}");
 }
 
 #[test]
 fn a_registry_opened_to_read_sees_everything_changes_nothing_and_leaves_no_files_behind() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let folder = DataFolder::open(scratch.path()).unwrap();
     let by = By { who: "test", at: 1 };
     let listed = || {
@@ -124,7 +121,7 @@ fn a_registry_opened_to_read_sees_everything_changes_nothing_and_leaves_no_files
 
 #[test]
 fn a_running_server_is_found_by_its_pid_and_looking_never_keeps_one_from_starting() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let folder = DataFolder::open(scratch.path()).unwrap();
     assert_eq!(folder.server().unwrap(), None);
     let lock = folder.lock().unwrap();
@@ -147,7 +144,7 @@ fn a_running_server_is_found_by_its_pid_and_looking_never_keeps_one_from_startin
 
 #[test]
 fn the_lock_is_free_again_once_it_is_dropped() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let folder = DataFolder::open(scratch.path()).unwrap();
     let first = folder.lock().unwrap();
     assert!(matches!(folder.lock(), Err(StoreError::Locked { .. })));
@@ -157,7 +154,7 @@ fn the_lock_is_free_again_once_it_is_dropped() {
 
 #[test]
 fn a_second_server_is_told_the_first_ones_pid_and_gets_the_folder_when_it_is_killed() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let folder = DataFolder::open(scratch.path()).unwrap();
     let mut first = OtherServer::start(&folder);
     let error = folder.lock().unwrap_err();
@@ -224,7 +221,7 @@ fn other_server() {
 
 #[test]
 fn settings_are_changed_by_one_at_a_time_and_a_turn_ends_with_its_holder() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let folder = DataFolder::open(scratch.path()).unwrap();
     let short = std::time::Duration::from_millis(60);
     let turn = folder.change_turn(short).unwrap();

@@ -1,14 +1,11 @@
 //! The log in a real folder: names, permissions, restarts, generations.
 
 #[allow(dead_code)]
-mod scratch;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use safeport_store::log::{Folder, Log, LogError, LogLayout, LogOptions, Recovery};
-use scratch::Scratch;
 
 fn open(folder: Folder) -> (Log, Recovery, Vec<Vec<u8>>) {
     let options = LogOptions {
@@ -62,8 +59,8 @@ fn names(path: &Path) -> Vec<String> {
 
 #[test]
 fn groups_come_back_in_order_after_restarts_and_compaction_gives_space_back() {
-    let scratch = Scratch::new();
-    let path = scratch.join("log");
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("log");
     let mut expected = Vec::new();
     let mut start = None;
     for round in 0..6_u32 {
@@ -104,27 +101,27 @@ fn groups_come_back_in_order_after_restarts_and_compaction_gives_space_back() {
 
 #[test]
 fn only_the_owner_may_read_the_log() {
-    let scratch = Scratch::new();
-    let mut layout = LogLayout::open(scratch.join("log")).expect("a new folder");
+    let scratch = tempfile::tempdir().unwrap();
+    let mut layout = LogLayout::open(scratch.path().join("log")).expect("a new folder");
     let generation = layout.begin(1).expect("room");
     layout.switch(&generation).expect("room");
     let (mut log, ..) = open(generation.folder(0).expect("a folder"));
     log.append(b"secret").expect("room");
     for folder in [
-        scratch.join("log"),
+        scratch.path().join("log"),
         generation.path.clone(),
         generation.path.join("0"),
     ] {
         assert_eq!(mode(&folder), 0o700, "{}", folder.display());
     }
-    assert_eq!(mode(&scratch.join("log").join("CURRENT")), 0o600);
+    assert_eq!(mode(&scratch.path().join("log").join("CURRENT")), 0o600);
     assert_eq!(mode(&generation.path.join("0/0000000001.log")), 0o600);
 }
 
 #[test]
 fn a_group_longer_than_a_segment_gets_a_longer_one() {
-    let scratch = Scratch::new();
-    let path = scratch.join("log");
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("log");
     let long = vec![7; 1 << 20];
     let (mut log, ..) = open(Folder::open(&path).expect("a folder"));
     for payload in [b"before".to_vec(), long.clone(), b"after".to_vec()] {
@@ -137,8 +134,8 @@ fn a_group_longer_than_a_segment_gets_a_longer_one() {
 
 #[test]
 fn an_orderly_end_leaves_nothing_set_aside_and_writing_goes_on_after_it() {
-    let scratch = Scratch::new();
-    let path = scratch.join("log");
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("log");
     let stored = || -> u64 {
         let lengths = names(&path).into_iter().map(|name| {
             let file = fs::metadata(path.join(name)).expect("it is there");
@@ -163,8 +160,8 @@ fn an_orderly_end_leaves_nothing_set_aside_and_writing_goes_on_after_it() {
 
 #[test]
 fn a_torn_end_is_reported_with_its_path_and_removed() {
-    let scratch = Scratch::new();
-    let path = scratch.join("log");
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("log");
     let (mut log, ..) = open(Folder::open(&path).expect("a folder"));
     log.append(b"whole").expect("room");
     log.append(b"torn").expect("room");
@@ -187,8 +184,8 @@ fn a_torn_end_is_reported_with_its_path_and_removed() {
 
 #[test]
 fn a_segment_that_cannot_be_read_is_named() {
-    let scratch = Scratch::new();
-    let path = scratch.join("log");
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("log");
     drop(open(Folder::open(&path).expect("a folder")));
     fs::remove_file(path.join("0000000001.log")).expect("there");
     fs::create_dir(path.join("0000000001.log")).expect("a folder in its place");
@@ -202,8 +199,8 @@ fn a_segment_that_cannot_be_read_is_named() {
 
 #[test]
 fn files_of_other_names_are_left_alone() {
-    let scratch = Scratch::new();
-    let path = scratch.join("log");
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("log");
     drop(open(Folder::open(&path).expect("a folder")));
     for name in ["1.log", "0000000007.log.bak", "notes", "00000000001.log"] {
         fs::write(path.join(name), b"not a segment").expect("writable");
@@ -217,8 +214,8 @@ fn files_of_other_names_are_left_alone() {
 
 #[test]
 fn a_new_generation_counts_only_after_the_switch_and_then_alone() {
-    let scratch = Scratch::new();
-    let path = scratch.join("log");
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("log");
     let mut layout = LogLayout::open(&path).expect("a new folder");
     assert_eq!(layout.current(), None);
     let first = layout.begin(2).expect("room");
@@ -249,8 +246,8 @@ fn a_new_generation_counts_only_after_the_switch_and_then_alone() {
 
 #[test]
 fn each_changed_byte_of_current_is_refused() {
-    let scratch = Scratch::new();
-    let path = scratch.join("log");
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("log");
     let mut layout = LogLayout::open(&path).expect("a new folder");
     let generation = layout.begin(2).expect("room");
     layout.switch(&generation).expect("room");
@@ -280,8 +277,8 @@ fn each_changed_byte_of_current_is_refused() {
 
 #[test]
 fn a_log_without_current_is_not_thrown_away() {
-    let scratch = Scratch::new();
-    let path = scratch.join("log");
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("log");
     let mut layout = LogLayout::open(&path).expect("a new folder");
     let generation = layout.begin(1).expect("room");
     drop(open(generation.folder(0).expect("a folder")));

@@ -1,22 +1,20 @@
 //! What the server notes of itself: what it uses, its ports, its addresses, who
 //! was told which; and the tags of devices.
 
-mod scratch;
-
 use safeport_store::{
     AddressRow, By, DataFolder, DeviceRecord, Draft, Kind, Live, LiveValue, PortEvent,
     PortEventKind, Registry, RevisionKind, Rights, Secret, StoreError, Told, VerifiedAddress,
 };
-use scratch::Scratch;
 use std::net::SocketAddr;
+use tempfile::TempDir;
 
 const BY: By<'static> = By {
     who: "serve",
     at: 1_000,
 };
 
-fn open(scratch: &Scratch) -> Registry {
-    DataFolder::open(scratch.join("data"))
+fn open(scratch: &TempDir) -> Registry {
+    DataFolder::open(scratch.path().join("data"))
         .unwrap()
         .registry()
         .unwrap()
@@ -55,7 +53,7 @@ fn names(told: &[Told]) -> Vec<&str> {
 
 #[test]
 fn what_a_server_uses_is_seen_by_others_and_replaced_as_a_whole() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut server = open(&scratch);
     let command = open(&scratch);
     assert_eq!(command.live().unwrap(), None);
@@ -90,7 +88,7 @@ fn what_a_server_uses_is_seen_by_others_and_replaced_as_a_whole() {
 
 #[test]
 fn the_key_of_a_folder_is_made_once_whoever_asks_first_and_differs_from_all_others() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let folder = DataFolder::open(scratch.path()).unwrap();
     drop(folder.registry().unwrap());
     let keys: Vec<_> = std::thread::scope(|scope| {
@@ -105,7 +103,7 @@ fn the_key_of_a_folder_is_made_once_whoever_asks_first_and_differs_from_all_othe
     assert!(keys.windows(2).all(|pair| pair[0] == pair[1]));
     let again = folder.registry().unwrap().instance_key().unwrap();
     assert_eq!(again, keys[0]);
-    let other = open(&Scratch::new()).instance_key().unwrap();
+    let other = open(&tempfile::tempdir().unwrap()).instance_key().unwrap();
     assert_ne!(other.expose(), again.expose());
     assert_ne!(again.expose(), &[0; 32]);
     assert_eq!(format!("{again:?}"), "InstanceKey(…)");
@@ -113,7 +111,7 @@ fn the_key_of_a_folder_is_made_once_whoever_asks_first_and_differs_from_all_othe
 
 #[test]
 fn a_chosen_port_holds_over_restarts_until_it_is_released() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let v6: SocketAddr = "[::]:1883".parse().unwrap();
     let v4: SocketAddr = "0.0.0.0:1883".parse().unwrap();
     {
@@ -153,7 +151,7 @@ fn a_chosen_port_holds_over_restarts_until_it_is_released() {
 
 #[test]
 fn what_happened_to_ports_is_told_newest_first() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut registry = open(&scratch);
     let event = |kind, holder: Option<&str>| PortEvent {
         kind,
@@ -183,7 +181,7 @@ fn what_happened_to_ports_is_told_newest_first() {
 
 #[test]
 fn a_device_holds_the_newest_address_of_each_listener() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut registry = open(&scratch);
     for name in ["plug-2", "plug-1"] {
         registry.add_device(&device(name), BY).unwrap();
@@ -209,7 +207,7 @@ fn a_device_holds_the_newest_address_of_each_listener() {
 
 #[test]
 fn a_device_that_is_forgotten_holds_nothing_and_an_unknown_one_is_told_nothing() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut registry = open(&scratch);
     registry.add_device(&device("plug-1"), BY).unwrap();
     registry.tell(&told("plug-1", "mqtt", 1883, 10)).unwrap();
@@ -234,7 +232,7 @@ fn a_device_that_is_forgotten_holds_nothing_and_an_unknown_one_is_told_nothing()
 
 #[test]
 fn a_device_that_asks_often_is_written_down_once_an_hour() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut registry = open(&scratch);
     registry.add_device(&device("plug-1"), BY).unwrap();
     registry.tell(&told("plug-1", "mqtt", 1883, 10)).unwrap();
@@ -251,7 +249,7 @@ fn a_device_that_asks_often_is_written_down_once_an_hour() {
 
 #[test]
 fn states_of_addresses_are_replaced_in_the_order_given() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut registry = open(&scratch);
     let row = |url: &str, until: Option<u64>| AddressRow {
         listener: "http".to_string(),
@@ -280,7 +278,7 @@ fn states_of_addresses_are_replaced_in_the_order_given() {
 
 #[test]
 fn the_last_proved_address_outlives_states_and_restarts_until_it_is_somebody_elses() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let proved = |scheme: &str, url: &str, at| VerifiedAddress {
         listener: "http".to_string(),
         scheme: scheme.to_string(),
@@ -315,7 +313,7 @@ fn the_last_proved_address_outlives_states_and_restarts_until_it_is_somebody_els
 
 #[test]
 fn tags_of_a_device_are_a_set_that_goes_with_it() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut registry = open(&scratch);
     let mut lamp = device("lamp");
     lamp.tags = vec!["living-room".to_string()];
@@ -350,7 +348,7 @@ fn tags_of_a_device_are_a_set_that_goes_with_it() {
 
 #[test]
 fn tags_of_other_characters_or_lengths_and_too_many_are_refused_and_change_nothing() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut registry = open(&scratch);
     registry.add_device(&device("lamp"), BY).unwrap();
     registry.set_device_tags("lamp", &["kept"], BY).unwrap();
@@ -388,7 +386,7 @@ fn tags_of_other_characters_or_lengths_and_too_many_are_refused_and_change_nothi
 
 #[test]
 fn each_poll_wakes_only_for_its_own_area() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut server = open(&scratch);
     let mut other = open(&scratch);
     other.add_device(&device("plug-1"), BY).unwrap();

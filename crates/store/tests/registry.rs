@@ -1,14 +1,12 @@
 //! The registry: what is written is read back, everywhere and after a restart.
 
-mod scratch;
-
 use rusqlite::Connection;
 use safeport_store::{
     Account, By, DataFolder, DeviceRecord, Kind, Registry, Rights, Secret, StoreError, User,
 };
-use scratch::Scratch;
 use std::fs;
 use std::os::unix::fs::FileExt;
+use tempfile::TempDir;
 
 const BY: By<'static> = By {
     who: "test",
@@ -43,7 +41,7 @@ fn device(name: &str) -> DeviceRecord {
     }
 }
 
-fn open(scratch: &Scratch) -> Registry {
+fn open(scratch: &TempDir) -> Registry {
     DataFolder::open(scratch.path())
         .unwrap()
         .registry()
@@ -52,7 +50,7 @@ fn open(scratch: &Scratch) -> Registry {
 
 #[test]
 fn users_and_devices_are_read_back_as_written_after_a_restart() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut plug = device("plug-1");
     plug.mac = Some("a0:b1:c2:d3:e4:f5".to_string());
     plug.extra = Rights {
@@ -86,7 +84,7 @@ fn users_and_devices_are_read_back_as_written_after_a_restart() {
 
 #[test]
 fn users_and_devices_share_one_space_of_login_names() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut registry = open(&scratch);
     registry.add_user(&user("ada"), BY).unwrap();
     registry.add_device(&device("plug-1"), BY).unwrap();
@@ -107,7 +105,7 @@ fn users_and_devices_share_one_space_of_login_names() {
 
 #[test]
 fn two_devices_cannot_have_one_client_identifier_or_hardware_address() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut registry = open(&scratch);
     let mut first = device("one");
     first.mac = Some("a0:b1:c2:d3:e4:f5".to_string());
@@ -137,7 +135,7 @@ fn two_devices_cannot_have_one_client_identifier_or_hardware_address() {
 
 #[test]
 fn every_change_is_stored_and_audited_without_secrets() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut registry = open(&scratch);
     let hash = Secret::new("$argon2id$new");
     let rights = Rights {
@@ -192,7 +190,7 @@ fn every_change_is_stored_and_audited_without_secrets() {
 
 #[test]
 fn changing_what_is_not_there_says_so_and_is_not_audited() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut registry = open(&scratch);
     registry.add_device(&device("plug-1"), BY).unwrap();
     let hash = Secret::new("x");
@@ -239,7 +237,7 @@ fn changing_what_is_not_there_says_so_and_is_not_audited() {
 
 #[test]
 fn removing_a_login_removes_its_rights_with_it() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut registry = open(&scratch);
     registry.add_user(&user("ada"), BY).unwrap();
     registry.remove_user("ada", BY).unwrap();
@@ -251,7 +249,7 @@ fn removing_a_login_removes_its_rights_with_it() {
 
 #[test]
 fn a_change_by_another_process_is_noticed_and_quiet_polls_stay_equal() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut server = open(&scratch);
     let mut command = open(&scratch);
     let before = server.load().unwrap();
@@ -276,7 +274,7 @@ fn a_change_by_another_process_is_noticed_and_quiet_polls_stay_equal() {
 
 #[test]
 fn many_handles_may_open_and_write_a_new_registry_at_the_same_moment() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let folder = DataFolder::open(scratch.path()).unwrap();
     std::thread::scope(|scope| {
         for number in 0..8 {
@@ -298,7 +296,7 @@ fn many_handles_may_open_and_write_a_new_registry_at_the_same_moment() {
 
 #[test]
 fn a_registry_of_a_newer_version_is_left_alone_and_says_what_to_do() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let path = DataFolder::open(scratch.path()).unwrap().database();
     drop(open(&scratch));
     let raw = Connection::open(&path).unwrap();
@@ -321,7 +319,7 @@ fn a_registry_of_a_newer_version_is_left_alone_and_says_what_to_do() {
 
 #[test]
 fn a_file_that_is_no_database_is_refused_with_advice_and_not_changed() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let path = DataFolder::open(scratch.path()).unwrap().database();
     fs::write(&path, "this was never a database, only a note ".repeat(50)).unwrap();
     let before = fs::read(&path).unwrap();
@@ -337,7 +335,7 @@ fn a_file_that_is_no_database_is_refused_with_advice_and_not_changed() {
 fn a_database_of_another_program_is_refused_and_not_changed() {
     // Many programs number their schemas, so a number alone proves nothing.
     for its_version in [0, 1, 99] {
-        let scratch = Scratch::new();
+        let scratch = tempfile::tempdir().unwrap();
         let path = DataFolder::open(scratch.path()).unwrap().database();
         let raw = Connection::open(&path).unwrap();
         raw.execute_batch("CREATE TABLE notes (text TEXT); INSERT INTO notes VALUES ('mine')")
@@ -354,7 +352,7 @@ fn a_database_of_another_program_is_refused_and_not_changed() {
 
 #[test]
 fn a_damaged_page_is_an_error_with_advice_and_never_a_panic() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let path = DataFolder::open(scratch.path()).unwrap().database();
     {
         let mut registry = open(&scratch);
@@ -378,15 +376,15 @@ fn a_damaged_page_is_an_error_with_advice_and_never_a_panic() {
 
 #[test]
 fn a_registry_below_a_file_is_not_writable() {
-    let scratch = Scratch::new();
-    fs::write(scratch.join("file"), "").unwrap();
-    let error = Registry::open(&scratch.join("file/safeport.db")).unwrap_err();
+    let scratch = tempfile::tempdir().unwrap();
+    fs::write(scratch.path().join("file"), "").unwrap();
+    let error = Registry::open(&scratch.path().join("file/safeport.db")).unwrap_err();
     assert!(matches!(error, StoreError::NotWritable { .. }), "{error}");
 }
 
 #[test]
 fn secrets_do_not_show_in_debug_output() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut registry = open(&scratch);
     registry.add_user(&user("ada"), BY).unwrap();
     registry.add_device(&device("plug-1"), BY).unwrap();
@@ -396,7 +394,7 @@ fn secrets_do_not_show_in_debug_output() {
 
 #[test]
 fn names_are_data_and_never_part_of_a_statement() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut registry = open(&scratch);
     let name = "a'; DROP TABLE users; --";
     registry.add_user(&user(name), BY).unwrap();
@@ -407,7 +405,7 @@ fn names_are_data_and_never_part_of_a_statement() {
 
 #[test]
 fn a_poll_is_cheap_enough_to_run_every_second() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let registry = open(&scratch);
     let begun = std::time::Instant::now();
     for _ in 0..1000 {

@@ -1,14 +1,12 @@
 //! Managed settings: who wanted what, what became of it, what it adds up to.
 
-mod scratch;
-
 use safeport_store::{
     By, Change, DataFolder, DeviceRecord, Draft, FileSnapshot, Registry, RevisionKind,
     RevisionState, Rights, Scope, Secret, StoreError,
 };
-use scratch::Scratch;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
+use tempfile::TempDir;
 
 const ANNA: By<'static> = By {
     who: "cli:anna",
@@ -23,8 +21,8 @@ const SERVER: By<'static> = By {
     at: 1_020,
 };
 
-fn open(scratch: &Scratch) -> Registry {
-    DataFolder::open(scratch.join("data"))
+fn open(scratch: &TempDir) -> Registry {
+    DataFolder::open(scratch.path().join("data"))
         .unwrap()
         .registry()
         .unwrap()
@@ -82,7 +80,7 @@ fn pair(key: &str, value: &str) -> (String, String) {
 
 #[test]
 fn a_staged_revision_is_seen_by_another_process_and_holds_only_once_it_is_live() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut command = open(&scratch);
     let mut server = open(&scratch);
     let before = server.settings_version().unwrap();
@@ -120,7 +118,7 @@ fn a_staged_revision_is_seen_by_another_process_and_holds_only_once_it_is_live()
 
 #[test]
 fn only_one_change_is_pending_and_the_next_author_is_told_whose_it_is() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut registry = open(&scratch);
     let first = registry
         .stage(&draft(None, vec![change("a.b", Some("1"))]), ANNA)
@@ -158,7 +156,7 @@ fn only_one_change_is_pending_and_the_next_author_is_told_whose_it_is() {
 
 #[test]
 fn of_many_processes_that_stage_at_one_moment_exactly_one_succeeds() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let folder = DataFolder::open(scratch.path()).unwrap();
     drop(folder.registry().unwrap());
     let results: Vec<Result<u64, StoreError>> = std::thread::scope(|scope| {
@@ -188,7 +186,7 @@ fn of_many_processes_that_stage_at_one_moment_exactly_one_succeeds() {
 
 #[test]
 fn a_change_of_a_key_that_moved_since_its_author_looked_names_both_authors() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut registry = open(&scratch);
     let base = set(&mut registry, "limits.max_inflight", "10", ANNA);
     let theirs = set(&mut registry, "limits.max_inflight", "20", ANNA);
@@ -239,7 +237,7 @@ fn a_change_of_a_key_that_moved_since_its_author_looked_names_both_authors() {
 
 #[test]
 fn a_change_of_other_keys_scopes_or_files_is_no_conflict() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut registry = open(&scratch);
     set(&mut registry, "limits.max_inflight", "10", ANNA);
     let mut of_a_tag = change("limits.max_inflight", Some("11"));
@@ -298,7 +296,7 @@ fn a_change_of_other_keys_scopes_or_files_is_no_conflict() {
 
 #[test]
 fn an_unconfirmed_revision_holds_until_it_is_reverted() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut registry = open(&scratch);
     set(&mut registry, "http.port", "1", ANNA);
     let id = registry
@@ -329,7 +327,7 @@ fn an_unconfirmed_revision_holds_until_it_is_reverted() {
 
 #[test]
 fn a_settled_revision_stays_as_it_is_whoever_comes_late() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut registry = open(&scratch);
     use RevisionState::{Live, Refused, Reverted, Staged, Unconfirmed};
     let all = [Staged, Live, Refused, Unconfirmed, Reverted];
@@ -360,7 +358,7 @@ fn a_settled_revision_stays_as_it_is_whoever_comes_late() {
 
 #[test]
 fn a_revision_that_its_server_left_behind_makes_room_after_a_minute() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut registry = open(&scratch);
     let wanted = draft(None, vec![change("a.b", Some("1"))]);
     let staged = registry.stage(&wanted, ANNA).unwrap();
@@ -393,7 +391,7 @@ fn a_revision_that_its_server_left_behind_makes_room_after_a_minute() {
 
 #[test]
 fn going_back_restores_values_of_every_scope_and_files_as_they_were() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut registry = open(&scratch);
     let scoped = |scope: Scope, key: &str, new: Option<&str>| Change {
         scope,
@@ -484,7 +482,7 @@ fn going_back_restores_values_of_every_scope_and_files_as_they_were() {
 
 #[test]
 fn the_last_good_files_are_those_before_an_unconfirmed_change() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut registry = open(&scratch);
     let mut good = draft(None, vec![]);
     good.files = vec![file("a", None, Some("good")), file("b", None, Some("b"))];
@@ -508,7 +506,7 @@ fn the_last_good_files_are_those_before_an_unconfirmed_change() {
 
 #[test]
 fn history_tells_the_value_before_whatever_the_author_believed() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut registry = open(&scratch);
     set(&mut registry, "a.b", "1", ANNA);
     let mut wrong = change("a.b", Some("2"));
@@ -529,7 +527,7 @@ fn history_tells_the_value_before_whatever_the_author_believed() {
 
 #[test]
 fn secret_values_come_back_but_show_neither_in_debug_output_nor_in_the_audit() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut registry = open(&scratch);
     let mut token = change("http.metrics_token", Some("\"hush-hush-hush-hush\""));
     token.secret = true;
@@ -550,7 +548,7 @@ fn secret_values_come_back_but_show_neither_in_debug_output_nor_in_the_audit() {
 
 #[test]
 fn every_step_of_a_revision_is_audited_with_who_took_it() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut registry = open(&scratch);
     let many = (0..12).map(|number| change(&format!("k.n{number}"), Some("1")));
     live(&mut registry, &draft(None, many.collect()), ANNA);
@@ -568,7 +566,7 @@ fn every_step_of_a_revision_is_audited_with_who_took_it() {
 
 #[test]
 fn a_revision_that_is_too_large_is_refused_with_its_limit() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut registry = open(&scratch);
     let many = (0..1_001).map(|number| change(&format!("k.n{number}"), Some("1")));
     let error = registry
@@ -584,7 +582,7 @@ fn a_revision_that_is_too_large_is_refused_with_its_limit() {
 
 #[test]
 fn a_device_that_is_forgotten_takes_its_settings_with_it_and_history_says_so() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut registry = open(&scratch);
     let plug = DeviceRecord {
         name: "plug-1".to_string(),
@@ -622,10 +620,10 @@ fn a_device_that_is_forgotten_takes_its_settings_with_it_and_history_says_so() {
 
 #[test]
 fn a_revision_that_was_acknowledged_survives_the_kill_of_the_process_that_wrote_it() {
-    let scratch = Scratch::new();
+    let scratch = tempfile::tempdir().unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", "other_process", "--nocapture"])
-        .env("SAFEPORT_TEST_FOLDER", scratch.join("data"))
+        .env("SAFEPORT_TEST_FOLDER", scratch.path().join("data"))
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

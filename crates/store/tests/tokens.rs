@@ -1,11 +1,8 @@
 //! Tokens of the HTTP API: kept as hashes, audited, and gone when removed.
 
-mod scratch;
-
 use safeport_store::{
     By, Kind, Registry, ScopeLevel, Scopes, StoreError, Token, TokenHash, limits::MAX_TOKENS,
 };
-use scratch::Scratch;
 
 const BY: By<'static> = By {
     who: "test",
@@ -20,8 +17,8 @@ fn hash(number: u8) -> TokenHash {
 
 #[test]
 fn a_token_is_read_back_with_its_scope_until_it_is_removed() {
-    let scratch = Scratch::new();
-    let mut registry = Registry::open(&scratch.join("registry")).unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let mut registry = Registry::open(&scratch.path().join("registry")).unwrap();
     registry
         .add_token("panel", hash(1), Scopes::all(ScopeLevel::Write), BY)
         .unwrap();
@@ -63,8 +60,8 @@ fn a_token_is_read_back_with_its_scope_until_it_is_removed() {
 
 #[test]
 fn a_name_is_given_once_and_no_more_than_a_hundred_are_kept() {
-    let scratch = Scratch::new();
-    let mut registry = Registry::open(&scratch.join("registry")).unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let mut registry = Registry::open(&scratch.path().join("registry")).unwrap();
     for number in 0..u8::try_from(MAX_TOKENS).unwrap() {
         registry
             .add_token(&format!("t{number}"), hash(number), LOOK, BY)
@@ -83,8 +80,8 @@ fn a_name_is_given_once_and_no_more_than_a_hundred_are_kept() {
 
 #[test]
 fn the_use_of_a_token_is_written_down_to_the_minute() {
-    let scratch = Scratch::new();
-    let mut registry = Registry::open(&scratch.join("registry")).unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let mut registry = Registry::open(&scratch.path().join("registry")).unwrap();
     registry.add_token("look", hash(2), LOOK, BY).unwrap();
     let use_at = |registry: &mut Registry, at| {
         let token = registry.tokens().unwrap().remove(0);

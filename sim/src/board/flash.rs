@@ -143,9 +143,11 @@ mod tests {
 
     #[test]
     fn a_flash_folder_holds_images_and_settings_over_a_restart() {
-        let folder = std::env::temp_dir().join(format!("flash-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&folder);
-        let open = || Flash::open(Some(folder.clone()), &["main", "safeboot"]).expect("a folder");
+        let folder = tempfile::tempdir().expect("a folder");
+        let open = || {
+            let path = Some(folder.path().to_owned());
+            Flash::open(path, &["main", "safeboot"]).expect("a folder")
+        };
         let mut flash = open();
         assert!(flash.is_blank());
         assert_eq!(flash.count_boot(), 1);
@@ -160,7 +162,6 @@ mod tests {
         assert_eq!(flash.count_boot(), 2);
         drop(flash);
         assert!(!open().flag("otal"));
-        fs::remove_dir_all(&folder).expect("the folder");
     }
 
     #[test]

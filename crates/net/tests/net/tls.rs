@@ -15,7 +15,6 @@ use crate::peer::{Abilities, Client, Failure, TLS12, TLS13, feed, records};
 struct Served {
     ca: PrivateCa,
     service: TlsService,
-    _folder: Folder,
 }
 
 static SERVED: LazyLock<Served> = LazyLock::new(|| {
@@ -24,11 +23,7 @@ static SERVED: LazyLock<Served> = LazyLock::new(|| {
     let names = ["safeport.lan".to_owned(), "192.168.1.5".to_owned()];
     ca.ensure_leaf(&names, june_2026()).unwrap();
     let service = service_of(&ca);
-    Served {
-        ca,
-        service,
-        _folder: folder,
-    }
+    Served { ca, service }
 });
 
 fn server() -> Layer {

@@ -140,9 +140,10 @@ pub(super) fn write_program(path: &Path, text: &str) {
 mod tests {
     use super::*;
     use std::path::PathBuf;
+    use tempfile::TempDir;
 
-    fn hook(name: &str, script: &str) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("safeport-{name}-{}.sh", std::process::id()));
+    fn hook(folder: &TempDir, script: &str) -> PathBuf {
+        let path = folder.path().join("hook.sh");
         write_program(&path, &format!("#!/bin/sh\n{script}\n"));
         path
     }
@@ -156,24 +157,23 @@ mod tests {
 
     #[tokio::test]
     async fn a_hook_is_told_what_to_do_as_arguments_and_variables() {
-        let seen = std::env::temp_dir().join(format!("safeport-hook-{}.txt", std::process::id()));
+        let folder = tempfile::tempdir().expect("a folder");
+        let seen = folder.path().join("seen.txt");
         let script = format!(
             "echo \"$1 $2 $3 $SAFEPORT_ACME_ACTION $SAFEPORT_ACME_RECORD $SAFEPORT_ACME_VALUE\" > {}",
             seen.display()
         );
-        let hook = hook("hook-works", &script);
+        let hook = hook(&folder, &script);
         run(&hook, "present", &record()).await.expect("it works");
         let said = std::fs::read_to_string(&seen).expect("what it saw");
         let half = "present _acme-challenge.hub.example.com digest";
         assert_eq!(said.trim(), format!("{half} {half}"));
-        std::fs::remove_file(seen)
-            .and(std::fs::remove_file(hook))
-            .expect("tidy");
     }
 
     #[tokio::test]
     async fn what_a_failing_hook_says_is_told() {
-        let hook = hook("hook-fails", "echo the zone is locked >&2; exit 3");
+        let folder = tempfile::tempdir().expect("a folder");
+        let hook = hook(&folder, "echo the zone is locked >&2; exit 3");
         let trouble = run(&hook, "present", &record())
             .await
             .expect_err("it fails");
@@ -186,7 +186,6 @@ mod tests {
             "{}",
             trouble.what
         );
-        std::fs::remove_file(hook).expect("tidy");
         let missing = run(Path::new("/nowhere/hook"), "present", &record()).await;
         assert!(
             missing
@@ -199,9 +198,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_hook_that_is_given_up_ends_with_everything_it_started() {
-        let alive = std::env::temp_dir().join(format!("safeport-alive-{}", std::process::id()));
+        let folder = tempfile::tempdir().expect("a folder");
+        let alive = folder.path().join("alive");
         let script = format!("(sleep 2; touch {}) & wait", alive.display());
-        let hook = hook("hook-hangs", &script);
+        let hook = hook(&folder, &script);
         let record = record();
         let mut running = Box::pin(run(&hook, "present", &record));
         let waited = tokio::time::timeout(Duration::from_millis(500), &mut running).await;
@@ -209,6 +209,5 @@ mod tests {
         drop(running);
         tokio::time::sleep(Duration::from_millis(2200)).await;
         assert!(!alive.exists(), "its child lives on");
-        std::fs::remove_file(hook).expect("tidy");
     }
 }

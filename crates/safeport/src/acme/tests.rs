@@ -13,15 +13,16 @@ use axum::extract::{Path as UrlPath, State};
 use axum::routing::get;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize};
 use safeport_settings::Said;
+use tempfile::TempDir;
 
 use super::*;
 
-/// Ends a child and removes the folder.
+/// Ends its children, then removes the folder.
 struct Pebble {
     /// What the authority finds at port 80.
     challenges: Challenges,
     children: Vec<Child>,
-    folder: PathBuf,
+    folder: TempDir,
     api: SocketAddr,
     http: SocketAddr,
     management: SocketAddr,
@@ -34,17 +35,13 @@ fn free_ports<const N: usize>() -> [SocketAddr; N] {
 }
 
 impl Pebble {
-    /// `None`, told on stderr, where it is not installed. `name` is that of the test.
-    fn start(name: &str, further: serde_json::Value) -> Option<Pebble> {
+    /// `None`, told on stderr, where it is not installed.
+    fn start(further: serde_json::Value) -> Option<Pebble> {
         let [api, pebble_management, http, tls, dns, management] = free_ports();
-        let folder =
-            std::env::temp_dir().join(format!("safeport-acme-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder).expect("a folder");
         let mut pebble = Pebble {
             challenges: Challenges::new(),
             children: Vec::new(),
-            folder,
+            folder: tempfile::tempdir().expect("a folder"),
             api,
             http,
             management,
@@ -116,7 +113,7 @@ impl Pebble {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+        self.folder.path().join(name)
     }
 
     fn config(&self, names: &[&str], challenge: Challenge) -> AcmeConfig {
@@ -143,7 +140,7 @@ impl Pebble {
              else p=clear; b='{{\"host\":\"'$2'.\"}}'; fi\n\
              printf 'POST /%s-txt HTTP/1.0\\r\\nContent-Length: %s\\r\\n\\r\\n%s' $p ${{#b}} \"$b\" >&3\n\
              cat <&3 >/dev/null\n",
-            self.folder.display(),
+            self.folder.path().display(),
             server.ip(),
             server.port()
         );
@@ -177,8 +174,9 @@ impl Drop for Pebble {
             let _ = child.kill();
             let _ = child.wait();
         }
-        if !std::thread::panicking() {
-            let _ = std::fs::remove_dir_all(&self.folder);
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.path("pebble.log"));
+            eprintln!("pebble said:\n{}", log.unwrap_or_default());
         }
     }
 }
@@ -296,7 +294,7 @@ fn key_of(chain: &str) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_for_both_keys_come_by_http_01_and_again_for_the_same_keys_when_asked() {
-    let Some(pebble) = Pebble::start("http", serde_json::json!({})) else {
+    let Some(pebble) = Pebble::start(serde_json::json!({})) else {
         return;
     };
     let mut config = pebble.config(&["hub.example.com", "www.example.com"], Challenge::Http01);
@@ -369,7 +367,7 @@ async fn certificates_for_both_keys_come_by_http_01_and_again_for_the_same_keys_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_and_every_name_under_it_are_proved_by_records_that_the_hook_sets_and_takes_away() {
-    let Some(pebble) = Pebble::start("dns", serde_json::json!({})) else {
+    let Some(pebble) = Pebble::start(serde_json::json!({})) else {
         return;
     };
     let mut config = pebble.config(&["example.com", "*.example.com"], Challenge::Dns01);
@@ -392,14 +390,14 @@ async fn a_name_and_every_name_under_it_are_proved_by_records_that_the_hook_sets
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_that_was_cut_off_goes_on_after_the_restart_and_leaves_no_record_behind() {
-    let Some(pebble) = Pebble::start("cut", serde_json::json!({})) else {
+    let Some(pebble) = Pebble::start(serde_json::json!({})) else {
         return;
     };
     let mut config = pebble.config(&["hub.example.com"], Challenge::Dns01);
     // Hangs the first time, after it has set the record.
     let first = format!(
         "[ $1 = present ] && [ ! -e {0}/hung ] && touch {0}/hung && sleep 600",
-        pebble.folder.display()
+        pebble.folder.path().display()
     );
     config.dns_hook = Some(pebble.hook(&first));
     let keys = keys();
@@ -431,7 +429,7 @@ async fn an_order_that_was_cut_off_goes_on_after_the_restart_and_leaves_no_recor
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_cannot_be_proved_is_told_with_the_way_out_and_tried_again_later() {
-    let Some(pebble) = Pebble::start("unproved", serde_json::json!({})) else {
+    let Some(pebble) = Pebble::start(serde_json::json!({})) else {
         return;
     };
     let config = pebble.config(&["hub.example.com"], Challenge::Http01);
@@ -481,7 +479,7 @@ async fn an_authority_that_wants_a_known_account_gets_the_key_of_the_settings() 
             "kid-1": "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
         },
     });
-    let Some(pebble) = Pebble::start("eab", further) else {
+    let Some(pebble) = Pebble::start(further) else {
         return;
     };
     let mut config = pebble.config(&["hub.example.com"], Challenge::Http01);
@@ -510,7 +508,7 @@ async fn an_authority_that_wants_a_known_account_gets_the_key_of_the_settings() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_authority_that_is_away_or_a_stranger_is_told_and_what_is_there_stays_served() {
-    let Some(mut pebble) = Pebble::start("away", serde_json::json!({})) else {
+    let Some(mut pebble) = Pebble::start(serde_json::json!({})) else {
         return;
     };
     let config = pebble.config(&["hub.example.com"], Challenge::Http01);
@@ -639,15 +637,14 @@ fn config_at(directory: String, folder: &Path) -> AcmeConfig {
 
 #[tokio::test]
 async fn an_authority_that_counts_is_left_alone_for_as_long_as_it_says() {
-    let folder = std::env::temp_dir().join(format!("safeport-acme-busy-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&folder);
+    let folder = tempfile::tempdir().expect("a folder");
     let address = busy_authority().await;
-    let config = config_at(format!("http://{address}/dir"), &folder);
+    let config = config_at(format!("http://{address}/dir"), folder.path());
     let desk = Arc::new(Shown::default());
     let (acme, handle) = Acme::new(
         Some(config),
         keys(),
-        &folder,
+        folder.path(),
         desk.clone(),
         Challenges::new(),
     );
@@ -670,15 +667,13 @@ async fn an_authority_that_counts_is_left_alone_for_as_long_as_it_says() {
     let wait = one.next_attempt.expect("a next attempt") - trouble.at;
     assert!((7199..=7201).contains(&wait), "{wait} s");
     running.stop().await;
-    std::fs::remove_dir_all(&folder).expect("tidy");
 }
 
 #[tokio::test]
 async fn an_authority_is_asked_when_it_would_like_a_renewal() {
-    let folder = std::env::temp_dir().join(format!("safeport-acme-ari-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&folder);
+    let folder = tempfile::tempdir().expect("a folder");
     let address = busy_authority().await;
-    let config = config_at(format!("http://{address}/dir"), &folder);
+    let config = config_at(format!("http://{address}/dir"), folder.path());
     let keys = keys();
     // A certificate that came earlier, with the key identifier of its authority in it.
     let pair = KeyPair::from_pem(&keys.p256).expect("a key");
@@ -694,16 +689,21 @@ async fn an_authority_is_asked_when_it_would_like_a_renewal() {
         .signed_by(&pair, &issuer)
         .expect("a certificate")
         .pem();
-    std::fs::create_dir_all(&folder).expect("a folder");
-    std::fs::write(folder.join("acme-p256.pem"), &chain).expect("written");
-    let shelf = shelf::Shelf::new(&folder);
+    std::fs::write(folder.path().join("acme-p256.pem"), &chain).expect("written");
+    let shelf = shelf::Shelf::new(folder.path());
     let client = client::AuthorityClient::new(None).expect("a client");
     account::open(&shelf, &config, &client)
         .await
         .expect("an account");
 
     let desk = Arc::new(Shown::default());
-    let (acme, handle) = Acme::new(Some(config), keys, &folder, desk.clone(), Challenges::new());
+    let (acme, handle) = Acme::new(
+        Some(config),
+        keys,
+        folder.path(),
+        desk.clone(),
+        Challenges::new(),
+    );
     assert_eq!(
         desk.chain(Key::P256),
         Some(chain),
@@ -732,7 +732,6 @@ async fn an_authority_is_asked_when_it_would_like_a_renewal() {
     let pause = suggestion.again - suggestion.asked;
     assert!((21_590..=21_600).contains(&pause), "{pause} s");
     running.stop().await;
-    std::fs::remove_dir_all(&folder).expect("tidy");
 }
 
 /// Refuses a while, as certificates are by a clock that is behind at a start.
@@ -760,9 +759,7 @@ impl Desk for Reluctant {
 
 #[tokio::test]
 async fn what_could_not_be_served_at_the_start_is_served_as_soon_as_it_can_be() {
-    let folder = std::env::temp_dir().join(format!("safeport-acme-late-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).expect("a folder");
+    let folder = tempfile::tempdir().expect("a folder");
     let keys = keys();
     let pair = KeyPair::from_pem(&keys.rsa).expect("a key");
     let names = vec!["hub.example.com".to_owned()];
@@ -770,8 +767,8 @@ async fn what_could_not_be_served_at_the_start_is_served_as_soon_as_it_can_be() 
         .and_then(|params| params.self_signed(&pair))
         .expect("a certificate")
         .pem();
-    std::fs::write(folder.join("acme-rsa.pem"), &certificate).expect("a file");
-    let mut config = config_at("https://127.0.0.1:9/directory".to_owned(), &folder);
+    std::fs::write(folder.path().join("acme-rsa.pem"), &certificate).expect("a file");
+    let mut config = config_at("https://127.0.0.1:9/directory".to_owned(), folder.path());
     config.names = vec!["hub.example.com".to_owned()];
     config.keys = vec![Key::Rsa];
     // Once when it is made, once when it begins to run.
@@ -779,7 +776,13 @@ async fn what_could_not_be_served_at_the_start_is_served_as_soon_as_it_can_be() 
         refusals: AtomicU32::new(2),
         shown: Shown::default(),
     });
-    let (acme, handle) = Acme::new(Some(config), keys, &folder, desk.clone(), Challenges::new());
+    let (acme, handle) = Acme::new(
+        Some(config),
+        keys,
+        folder.path(),
+        desk.clone(),
+        Challenges::new(),
+    );
     assert_eq!(desk.shown.chain(Key::Rsa), None);
     let task = tokio::spawn(acme.run());
     for _ in 0..200 {
@@ -791,5 +794,4 @@ async fn what_could_not_be_served_at_the_start_is_served_as_soon_as_it_can_be() 
     assert_eq!(desk.shown.chain(Key::Rsa), Some(certificate));
     drop(handle);
     task.abort();
-    let _ = std::fs::remove_dir_all(&folder);
 }

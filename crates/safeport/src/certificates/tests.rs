@@ -1,32 +1,26 @@
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use safeport_net::PrivateCa;
 use safeport_net::pki::{Certificates, Choice};
 use safeport_settings::{FileSource, Listener, Settings, Sources};
 use safeport_store::{By, DataFolder, DeviceRecord, Registry, Rights, Secret};
+use tempfile::TempDir;
 
 use super::presented::Looked;
 use super::{Prepared, Presented, Rotation, Strand, on_disk, pinned, rotate, stranded, strangers};
 
 /// A folder that goes with its test.
-struct Folder(PathBuf);
+struct Folder(TempDir);
 
 impl Folder {
     fn new() -> Folder {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path =
-            std::env::temp_dir().join(format!("safeport-held-{}-{count}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).expect("a folder");
-        Folder(path)
+        Folder(tempfile::tempdir().expect("a folder"))
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.0.path().join(name)
     }
 
     fn data(&self) -> DataFolder {
@@ -66,12 +60,6 @@ impl Folder {
         let prepared = Prepared::new(&self.settings(), ca.ca_der(), SystemTime::now());
         let pins = pinned(registry).expect("pins");
         Presented::start(own, prepared.expect("files"), &pins).expect("listeners")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

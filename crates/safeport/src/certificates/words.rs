@@ -316,6 +316,7 @@ mod tests {
     use std::mem::{Discriminant, discriminant};
     use std::path::PathBuf;
     use std::time::SystemTime;
+    use tempfile::TempDir;
 
     use safeport_net::PrivateCa;
     use safeport_net::pki::{Chain, Hash, KeyKind, Origin, Roots};
@@ -520,29 +521,25 @@ mod tests {
     }
 
     /// A folder that goes with its test.
-    struct Folder(PathBuf);
+    struct Folder(TempDir);
 
     impl Folder {
-        fn new(name: &str) -> Folder {
-            let name = format!("safeport-words-{}-{name}", std::process::id());
-            let path = std::env::temp_dir().join(name);
-            let _ = fs::remove_dir_all(&path);
-            let folder = Folder(path);
-            let mut ca = PrivateCa::open_or_create(&folder.0, SystemTime::now()).expect("new");
+        fn new() -> Folder {
+            let folder = Folder(tempfile::tempdir().expect("a folder"));
+            let mut ca =
+                PrivateCa::open_or_create(folder.0.path(), SystemTime::now()).expect("new");
             ca.ensure_leaf(&["hub.lan".to_owned()], SystemTime::now())
                 .expect("certificates");
             folder
         }
 
-        fn error(&self) -> PkiError {
-            let opened = PrivateCa::open_or_create(&self.0, SystemTime::now());
-            opened.expect_err("it is broken")
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
         }
-    }
 
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
+        fn error(&self) -> PkiError {
+            let opened = PrivateCa::open_or_create(self.0.path(), SystemTime::now());
+            opened.expect_err("it is broken")
         }
     }
 
@@ -569,8 +566,8 @@ mod tests {
             ("server-rsa.key", "no key"),
         ];
         for (name, text) in faults {
-            let folder = Folder::new("broken");
-            let path = folder.0.join(name);
+            let folder = Folder::new();
+            let path = folder.path(name);
             fs::write(&path, text).expect("a fault");
             let error = folder.error();
             assert!(matches!(error, PkiError::Broken { .. }), "{error}");
@@ -583,25 +580,26 @@ mod tests {
             ("server-p256.key", "server-rsa.key"),
         ];
         for (from, to) in swaps {
-            let folder = Folder::new("swapped");
-            fs::copy(folder.0.join(from), folder.0.join(to)).expect("a fault");
+            let folder = Folder::new();
+            fs::copy(folder.path(from), folder.path(to)).expect("a fault");
             let error = folder.error();
             assert!(matches!(error, PkiError::Broken { .. }), "{error}");
-            is_chinese(&error, &folder.0.join(to).display().to_string(), &[]);
+            is_chinese(&error, &folder.path(to).display().to_string(), &[]);
         }
         for (key, certificate) in [("ca.key", "ca.pem"), ("server-rsa.key", "server-rsa.pem")] {
-            let folder = Folder::new("lost");
-            fs::remove_file(folder.0.join(key)).expect("a fault");
-            let certificate = folder.0.join(certificate).display().to_string();
-            let key = folder.0.join(key).display().to_string();
+            let folder = Folder::new();
+            fs::remove_file(folder.path(key)).expect("a fault");
+            let certificate = folder.path(certificate).display().to_string();
+            let key = folder.path(key).display().to_string();
             is_chinese(&folder.error(), &key, &[&certificate]);
         }
     }
 
     #[test]
     fn a_name_that_no_certificate_can_have_is_told_in_chinese_with_the_reason() {
-        let folder = Folder::new("names");
-        let mut ca = PrivateCa::open_or_create(&folder.0, SystemTime::now()).expect("an authority");
+        let folder = Folder::new();
+        let mut ca =
+            PrivateCa::open_or_create(folder.0.path(), SystemTime::now()).expect("an authority");
         let long = "ab.".repeat(100) + "lan";
         for name in ["bücher.lan", "http://hub", &long, "a..b", "hub lan"] {
             let error = ca.ensure_leaf(&[name.to_owned()], SystemTime::now());

@@ -1,6 +1,5 @@
 //! Every outcome of a probe, against real sockets on 127.0.0.1.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -8,6 +7,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use safeport_net::PrivateCa;
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -19,24 +19,22 @@ const SHORT: Duration = Duration::from_millis(300);
 
 /// A folder with an authority in it, removed at the end.
 struct Authority {
-    folder: PathBuf,
+    folder: TempDir,
     ca: PrivateCa,
 }
 
 impl Authority {
-    fn new(word: &str, names: &[&str]) -> Authority {
-        let folder = std::env::temp_dir().join(format!("probe-{word}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder).expect("a folder");
+    fn new(names: &[&str]) -> Authority {
+        let folder = tempfile::tempdir().expect("a folder");
         let now = SystemTime::now();
-        let mut ca = PrivateCa::open_or_create(&folder, now).expect("an authority");
+        let mut ca = PrivateCa::open_or_create(folder.path(), now).expect("an authority");
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         ca.ensure_leaf(&names, now).expect("a certificate");
         Authority { folder, ca }
     }
 
     fn config(&self) -> Arc<ServerConfig> {
-        let read = |name| std::fs::read(self.folder.join(name)).expect("a file");
+        let read = |name| std::fs::read(self.folder.path().join(name)).expect("a file");
         let (chain, key) = (read("server-p256.pem"), read("server-p256.key"));
         let chain = CertificateDer::from_pem_slice(&chain).expect("a certificate");
         let key = PrivateKeyDer::from_pem_slice(&key).expect("a key");
@@ -50,16 +48,10 @@ impl Authority {
     }
 }
 
-impl Drop for Authority {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
 /// Roots for tests without TLS.
 fn any_trust() -> Trust {
     static PEM: std::sync::OnceLock<String> = std::sync::OnceLock::new();
-    let pem = PEM.get_or_init(|| Authority::new("any", &["localhost"]).ca.ca_pem().to_owned());
+    let pem = PEM.get_or_init(|| Authority::new(&["localhost"]).ca.ca_pem().to_owned());
     Trust::of_roots(pem, Vec::new(), Vec::new).expect("an authority")
 }
 
@@ -485,8 +477,8 @@ async fn a_login_that_another_broker_takes_or_refuses_is_foreign() {
 #[tokio::test]
 async fn tls_is_proved_under_the_own_authority_and_under_a_public_one() {
     let proofs = ours();
-    let authority = Authority::new("own", &["127.0.0.1", "localhost"]);
-    let other = Authority::new("other", &["127.0.0.1"]);
+    let authority = Authority::new(&["127.0.0.1", "localhost"]);
+    let other = Authority::new(&["127.0.0.1"]);
     let pem = |authority: &Authority| authority.ca.ca_pem().to_owned();
     let own = Trust::of_roots(&pem(&authority), Vec::new(), Vec::new).expect("an authority");
     let certificates = certificates_in(&pem(&authority));
@@ -517,7 +509,7 @@ async fn tls_is_proved_under_the_own_authority_and_under_a_public_one() {
 
 #[tokio::test]
 async fn a_post_goes_over_tls_to_a_server_that_is_known_and_to_no_other() {
-    let authority = Authority::new("post", &["127.0.0.1"]);
+    let authority = Authority::new(&["127.0.0.1"]);
     let port = stand(
         Some(authority.config()),
         says(b"HTTP/1.1 204 No Content\r\n\r\n"),
@@ -537,7 +529,7 @@ async fn a_post_goes_over_tls_to_a_server_that_is_known_and_to_no_other() {
 #[tokio::test]
 async fn a_certificate_of_a_stranger_or_for_another_name_fails_at_tls() {
     let proofs = ours();
-    let authority = Authority::new("name", &["hub.example.com"]);
+    let authority = Authority::new(&["hub.example.com"]);
     let port = stand(
         Some(authority.config()),
         site(proofs.clone(), None, Some(0)),

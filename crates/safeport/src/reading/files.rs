@@ -239,14 +239,11 @@ mod tests {
     #[test]
     fn a_settings_file_is_replaced_as_a_whole_and_keeps_its_permissions() {
         use std::os::unix::fs::PermissionsExt;
-        let folder =
-            std::env::temp_dir().join(format!("safeport-write-file-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a folder");
-        let path = folder.join("safeport.toml");
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("safeport.toml");
         write_file(&path, "a = 1\n").expect("written");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).expect("set");
-        let link = folder.join("link.toml");
-        let _ = std::fs::remove_file(&link);
+        let link = folder.path().join("link.toml");
         std::os::unix::fs::symlink(&path, &link).expect("a link");
         write_file(&link, "a = 2\n").expect("written");
         assert_eq!(std::fs::read_to_string(&path).expect("a file"), "a = 2\n");
@@ -260,12 +257,11 @@ mod tests {
                 .expect("a link")
                 .is_symlink()
         );
-        let left: Vec<_> = std::fs::read_dir(&folder)
+        let left: Vec<_> = std::fs::read_dir(folder.path())
             .expect("a folder")
             .flatten()
             .collect();
         assert_eq!(left.len(), 2, "{left:?}");
-        let _ = std::fs::remove_dir_all(&folder);
     }
 
     #[test]
@@ -275,23 +271,20 @@ mod tests {
         if !rustix::process::geteuid().is_root() {
             return;
         }
-        let folder = std::env::temp_dir().join(format!("safeport-owner-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a folder");
-        let path = folder.join("safeport.toml");
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("safeport.toml");
         std::fs::write(&path, "a = 1\n").expect("written");
         chown(&path, Some(4711), Some(4712)).expect("given away");
         write_file(&path, "a = 2\n").expect("written");
         let now = std::fs::metadata(&path).expect("a file");
         assert_eq!((now.uid(), now.gid()), (4711, 4712));
         assert_eq!(std::fs::read_to_string(&path).expect("a file"), "a = 2\n");
-        let _ = std::fs::remove_dir_all(&folder);
     }
 
     #[test]
     fn a_file_is_put_back_only_over_what_the_change_has_written() {
-        let folder = std::env::temp_dir().join(format!("safeport-back-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a folder");
-        let path = folder.join("safeport.toml");
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("safeport.toml");
         let change = |old: Option<&str>, new: Option<&str>| FileSnapshot {
             path: path.to_string_lossy().into_owned(),
             old: old.map(str::to_owned),
@@ -310,7 +303,6 @@ mod tests {
         std::fs::write(&path, b"\xff").expect("written");
         assert!(put_back(&change(None, Some("new"))).is_err());
         assert!(path.exists());
-        let _ = std::fs::remove_dir_all(&folder);
     }
 
     #[test]

@@ -318,9 +318,8 @@ mod tests {
 
     #[test]
     fn handshakes_that_failed_without_a_name_are_those_of_the_device_that_lives_there() {
-        let path = std::env::temp_dir().join(format!("safeport-shown-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        let mut registry = DataFolder::open(&path)
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut registry = DataFolder::open(folder.path())
             .expect("a folder")
             .registry()
             .expect("a registry");
@@ -357,7 +356,5 @@ mod tests {
         assert_eq!(found(newest), [22]);
         let none = of_device(&registry, ("plug-9", ""), &AttemptQuery::default());
         assert!(none.expect("rows").is_empty());
-        drop(registry);
-        let _ = std::fs::remove_dir_all(&path);
     }
 }

@@ -6,37 +6,32 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use safeport_mqtt::{Connect, Packet, Properties, Version};
 use serde_json::Value;
+use tempfile::TempDir;
 
 /// A folder that goes away with the test.
-pub(crate) struct Folder(PathBuf);
+pub(crate) struct Folder(TempDir);
 
 impl Folder {
     pub(crate) fn new() -> Folder {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path =
-            std::env::temp_dir().join(format!("safeport-test-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a temporary folder");
-        Folder(path)
+        Folder(tempfile::tempdir().expect("a temporary folder"))
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        self.0.path()
     }
 
     pub(crate) fn data(&self) -> PathBuf {
-        self.0.join("data")
+        self.path().join("data")
     }
 
     /// Writes a settings file.
     pub(crate) fn settings(&self, text: &str) -> PathBuf {
-        let path = self.0.join("safeport.toml");
+        let path = self.path().join("safeport.toml");
         std::fs::write(&path, text).expect("a settings file");
         path
     }
@@ -47,11 +42,11 @@ impl Folder {
         command
             .args(arguments)
             .env_clear()
-            .env("HOME", &self.0)
+            .env("HOME", self.path())
             .env("USER", "tester")
             .env("LANG", "C")
             .env("SAFEPORT__SERVER__DATA", self.data())
-            .current_dir(&self.0);
+            .current_dir(self.path());
         command
     }
 
@@ -78,12 +73,6 @@ impl Folder {
         arguments.extend_from_slice(more);
         let output = feed(self.safeport(&arguments), password);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

@@ -141,10 +141,12 @@ mod tests {
 
     #[test]
     fn folding_never_changes_what_the_revisions_add_up_to_now_or_at_any_that_is_kept() {
-        let path = std::env::temp_dir().join(format!("safeport-fold-{}", std::process::id()));
         for seed in 0..12 {
-            let _ = std::fs::remove_dir_all(&path);
-            let mut registry = DataFolder::open(&path).unwrap().registry().unwrap();
+            let scratch = tempfile::tempdir().unwrap();
+            let mut registry = DataFolder::open(scratch.path())
+                .unwrap()
+                .registry()
+                .unwrap();
             // The disk is not what is tested.
             registry
                 .connection
@@ -202,7 +204,6 @@ mod tests {
             }
             assert!(oldest > 0, "seed {seed} folded nothing");
         }
-        std::fs::remove_dir_all(&path).unwrap();
     }
 
     fn listed(rows: &[crate::ManagedRow]) -> BTreeMap<(Scope, String), String> {
@@ -247,9 +248,11 @@ mod tests {
 
     #[test]
     fn a_revision_that_is_not_settled_is_never_folded_and_the_newest_always_stays() {
-        let path = std::env::temp_dir().join(format!("safeport-pend-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        let mut registry = DataFolder::open(&path).unwrap().registry().unwrap();
+        let scratch = tempfile::tempdir().unwrap();
+        let mut registry = DataFolder::open(scratch.path())
+            .unwrap()
+            .registry()
+            .unwrap();
         let by = By { who: "test", at: 1 };
         let draft = random_draft(&mut Dice(5));
         for _ in 0..3 {
@@ -265,15 +268,15 @@ mod tests {
         let pending = registry.stage(&draft, by).unwrap();
         fold(&registry.connection, 0, 0).unwrap();
         assert_eq!(registry.staged().unwrap().unwrap().id, pending);
-        drop(registry);
-        std::fs::remove_dir_all(&path).unwrap();
     }
 
     #[test]
     fn a_full_history_is_still_summed_up_and_added_to_quickly() {
-        let path = std::env::temp_dir().join(format!("safeport-full-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        let mut registry = DataFolder::open(&path).unwrap().registry().unwrap();
+        let scratch = tempfile::tempdir().unwrap();
+        let mut registry = DataFolder::open(scratch.path())
+            .unwrap()
+            .registry()
+            .unwrap();
         registry
             .connection
             .execute_batch(
@@ -320,7 +323,5 @@ mod tests {
             .unwrap();
         let rows = registry.managed().unwrap();
         assert!(rows.iter().all(|row| row.value == "new"));
-        drop(registry);
-        std::fs::remove_dir_all(&path).unwrap();
     }
 }

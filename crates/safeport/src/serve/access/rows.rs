@@ -5,17 +5,10 @@ use safeport_store::{DataFolder, DeviceRecord, Rights, Secret, Snapshot, User};
 /// A snapshot of these users and these devices of the plain family, each with its hash.
 pub(super) fn snapshot(users: &[(&str, &str)], devices: &[(&str, &str)]) -> Snapshot {
     // A snapshot's version can only come from a registry.
-    let folder = std::env::temp_dir().join(format!(
-        "safeport-door-{}-{:?}",
-        std::process::id(),
-        std::thread::current().id()
-    ));
-    let _ = std::fs::remove_dir_all(&folder);
-    let data = DataFolder::open(&folder).expect("a folder");
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = DataFolder::open(folder.path()).expect("a folder");
     let mut registry = data.registry().expect("a registry");
     let mut snapshot = registry.load().expect("a snapshot");
-    drop(registry);
-    let _ = std::fs::remove_dir_all(&folder);
     snapshot.users = users
         .iter()
         .map(|(name, hash)| User {

@@ -1,30 +1,22 @@
 use super::*;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::atomic::AtomicU32;
 use std::time::SystemTime;
 
 use safeport_net::attempt::{Ending, Limit, Stage, TlsFacts};
 use safeport_net::hello::ClientHello;
 use safeport_store::{AttemptQuery, AttemptRow, DataFolder};
+use tempfile::TempDir;
 
 /// A data folder of its own, removed at the end.
-struct Scratch(PathBuf);
+struct Scratch(TempDir);
 
 impl Scratch {
     fn new() -> Scratch {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let path = std::env::temp_dir().join(format!(
-            "safeport-attempts-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        ));
-        let _ = std::fs::remove_dir_all(&path);
-        Scratch(path)
+        Scratch(tempfile::tempdir().expect("a folder"))
     }
 
     fn registry(&self) -> Registry {
-        DataFolder::open(&self.0)
+        DataFolder::open(self.0.path())
             .expect("a folder")
             .registry()
             .expect("a registry")
@@ -34,12 +26,6 @@ impl Scratch {
         self.registry()
             .attempts(&AttemptQuery::default())
             .expect("rows")
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

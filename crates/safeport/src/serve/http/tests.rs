@@ -18,6 +18,7 @@ use safeport_net::rustls::{
 use safeport_net::{Certificates, Layer, PrivateCa, TlsProfile, TlsService};
 use safeport_settings::AdvertisedAddress;
 use safeport_store::{DataFolder, Registry};
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::*;
@@ -69,9 +70,9 @@ impl Witness for Ledger {
 pub(super) fn authority() -> &'static Authority {
     static AUTHORITY: OnceLock<Authority> = OnceLock::new();
     AUTHORITY.get_or_init(|| {
-        let folder = Folder::new();
+        let folder = tempfile::tempdir().expect("a folder");
         let now = SystemTime::now();
-        let mut ca = PrivateCa::open_or_create(&folder.0, now).expect("an authority");
+        let mut ca = PrivateCa::open_or_create(folder.path(), now).expect("an authority");
         ca.ensure_leaf(&["localhost".to_owned()], now)
             .expect("certificates");
         let certificates = Certificates::new();
@@ -96,25 +97,6 @@ pub(super) fn client_config(versions: &[&'static SupportedProtocolVersion]) -> A
         .with_root_certificates(authority().roots.clone())
         .with_no_client_auth()
         .into()
-}
-
-struct Folder(std::path::PathBuf);
-
-impl Folder {
-    fn new() -> Folder {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("safeport-http-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).expect("a folder");
-        Folder(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 /// What the server was told of.
@@ -157,7 +139,7 @@ struct Hub {
     engine: Option<Engine>,
     runtime: Runtime,
     _ends: tasks::Ends,
-    _folder: Folder,
+    _folder: TempDir,
 }
 
 impl Hub {
@@ -172,8 +154,8 @@ impl Hub {
             .build()
             .expect("a runtime");
         let inside = runtime.enter();
-        let folder = Folder::new();
-        let mut registry = Registry::open(&folder.0.join("registry")).expect("a registry");
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut registry = Registry::open(&folder.path().join("registry")).expect("a registry");
         let (tasks, ends) = tasks::tasks();
         let proofs = Arc::new(Proofs::new(KEY));
         let snapshot = registry.load().expect("a snapshot");
@@ -198,7 +180,7 @@ impl Hub {
             specs.into(),
         )
         .expect("an engine");
-        let kept = Registry::open(&folder.0.join("registry")).expect("a registry");
+        let kept = Registry::open(&folder.path().join("registry")).expect("a registry");
         let attempts = Attempts::start(kept, &tasks).expect("a thread");
         let parse = |text: &&str| AdvertisedAddress::parse(text).expect("an address");
         let ears = Arc::new(Ears {
@@ -217,7 +199,7 @@ impl Hub {
                 challenges: crate::acme::Challenges::new(),
                 api: Api::new(
                     Asked::default(),
-                    DataFolder::open(folder.0.join("data")).expect("a data folder"),
+                    DataFolder::open(folder.path().join("data")).expect("a data folder"),
                     attempts,
                 ),
             },

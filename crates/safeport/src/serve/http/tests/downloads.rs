@@ -19,14 +19,14 @@ struct Stock {
     bytes: Vec<u8>,
     asked: Mutex<Vec<String>>,
     told: Mutex<Vec<Sent>>,
-    _folder: Folder,
+    _folder: TempDir,
 }
 
 impl Stock {
     fn new() -> Arc<Stock> {
-        let folder = Folder::new();
+        let folder = tempfile::tempdir().expect("a folder");
         let bytes: Vec<u8> = (0..LENGTH as u32).map(|n| (n * 31 >> 5) as u8).collect();
-        let path = folder.0.join("blob");
+        let path = folder.path().join("blob");
         std::fs::write(&path, &bytes).expect("a file");
         let file = Arc::new(File::open(path).expect("a file"));
         let mut first = [0; 1];
