@@ -7,15 +7,20 @@
 //! ([`crate::image::Marks`]). Everything that happens is told as an [`Event`].
 
 mod clock;
+pub mod espeasy;
+pub mod esphome;
 mod events;
 mod fault;
 mod flash;
 mod http;
+pub mod idf;
 mod link;
+mod slots;
 pub mod tasmota;
 mod tls;
 mod update;
 mod web;
+pub mod xiaozhi;
 
 pub use events::{Event, Events};
 pub use fault::{Fault, FaultKind, FaultPoint};

@@ -28,18 +28,20 @@ pub(super) enum Death {
     Crash,
 }
 
-/// Reads `total` bytes of the body behind `done` bytes that are there already.
+/// Reads the body behind `done` bytes that are there already, until there are `total`. Accidents
+/// come by their share of `whole`, which is more where `total` ends a part only.
 pub(super) async fn download(
     answer: &mut Answer,
     mut done: Vec<u8>,
     total: u64,
+    whole: u64,
     silence: Duration,
     faults: &mut Faults,
     events: &Events,
 ) -> Download {
     loop {
-        if let Some(kind) = faults.in_download(done.len() as u64, total) {
-            let part = done.len() as f64 / total.max(1) as f64;
+        if let Some(kind) = faults.in_download(done.len() as u64, whole) {
+            let part = done.len() as f64 / whole.max(1) as f64;
             let point = format!("download:{:.0}%", part * 100.0);
             tell_fault(events, kind, &point);
             match kind {

@@ -178,7 +178,6 @@ pub(super) fn base64(bytes: &[u8]) -> String {
 /// A web server, and the requests that come to it. It ends with the value.
 pub(super) struct Web {
     pub(super) requests: mpsc::Receiver<WebRequest>,
-    pub(super) port: u16,
     _server: JoinSet<()>,
 }
 
@@ -193,7 +192,6 @@ impl Web {
         server.spawn(serve(listener, to));
         Ok(Web {
             requests,
-            port,
             _server: server,
         })
     }

@@ -16,6 +16,7 @@ mod connects;
 mod crew;
 mod error;
 mod histogram;
+mod http;
 mod idle;
 mod layer;
 mod link;
@@ -33,6 +34,7 @@ mod wildcards;
 mod wire;
 
 pub use error::LoadError;
+pub use http::{HttpLoad, HttpReport, http};
 pub use report::{
     Connects, Exactness, Figures, Idle, Latency, Recovery, Report, Retained, Traffic, Wildcards,
 };

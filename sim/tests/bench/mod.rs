@@ -19,16 +19,16 @@ use tokio::time::timeout;
 type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A board, everything it tells, and its web port.
-pub struct Bench {
+pub(crate) struct Bench {
     told: mpsc::UnboundedReceiver<Event>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<Result<(), BoardError>>,
-    pub web_port: u16,
-    pub seen: Vec<Event>,
+    pub(crate) web_port: u16,
+    pub(crate) seen: Vec<Event>,
 }
 
 impl Bench {
-    pub async fn start<F>(name: &str, board: impl FnOnce(Events, Stop) -> F) -> Bench
+    pub(crate) async fn start<F>(name: &str, board: impl FnOnce(Events, Stop) -> F) -> Bench
     where
         F: Future<Output = Result<(), BoardError>> + Send + 'static,
     {
@@ -48,7 +48,7 @@ impl Bench {
     }
 
     /// The next event of that name for which `is_it` holds.
-    pub async fn until(&mut self, name: &str, is_it: impl Fn(&Event) -> bool) -> Event {
+    pub(crate) async fn until(&mut self, name: &str, is_it: impl Fn(&Event) -> bool) -> Event {
         let found = timeout(Duration::from_secs(20), async {
             loop {
                 let Some(event) = self.told.recv().await else {
@@ -72,12 +72,18 @@ impl Bench {
         }
     }
 
-    pub async fn get(&mut self, path: &str) -> String {
+    pub(crate) async fn get(&mut self, path: &str) -> String {
         let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
         http(self.web_port, &request, b"").await.2
     }
 
-    pub async fn upload(&mut self, path: &str, field: &str, name: &str, file: &[u8]) -> String {
+    pub(crate) async fn upload(
+        &mut self,
+        path: &str,
+        field: &str,
+        name: &str,
+        file: &[u8],
+    ) -> String {
         let mut body = format!(
             "--edge\r\nContent-Disposition: form-data; name=\"{field}\"; filename=\"{name}\"\r\n\
              Content-Type: application/octet-stream\r\n\r\n"
@@ -93,7 +99,7 @@ impl Bench {
         http(self.web_port, &head, &body).await.2
     }
 
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
         }
@@ -106,7 +112,7 @@ impl Bench {
 }
 
 /// Status (0 for a connection that was closed without an answer), head and body.
-pub async fn http(port: u16, head: &str, body: &[u8]) -> (u16, String, String) {
+pub(crate) async fn http(port: u16, head: &str, body: &[u8]) -> (u16, String, String) {
     let answer = raw(port, head, body).await;
     let Some(at) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
         return (0, String::new(), String::new());
@@ -117,7 +123,7 @@ pub async fn http(port: u16, head: &str, body: &[u8]) -> (u16, String, String) {
     (status.unwrap_or(0), head, body)
 }
 
-pub async fn bytes(port: u16, head: &str) -> Vec<u8> {
+pub(crate) async fn bytes(port: u16, head: &str) -> Vec<u8> {
     let answer = raw(port, head, b"").await;
     let at = answer.windows(4).position(|four| four == b"\r\n\r\n");
     answer[at.expect("an answer") + 4..].to_vec()
@@ -146,13 +152,13 @@ struct Shelf {
 
 /// A file server that remembers what was asked of it.
 #[derive(Clone)]
-pub struct Files {
+pub(crate) struct Files {
     shelf: Arc<Mutex<Shelf>>,
     port: u16,
 }
 
 impl Files {
-    pub fn serve() -> Files {
+    pub(crate) fn serve() -> Files {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("a port").port();
         let shelf = Arc::new(Mutex::new(Shelf::default()));
@@ -169,26 +175,26 @@ impl Files {
         files
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    pub fn put(&self, path: &str, file: &[u8]) {
+    pub(crate) fn put(&self, path: &str, file: &[u8]) {
         let head = format!("Content-Length: {}", file.len());
         self.put_raw(path, 200, &head, file);
     }
 
-    pub fn put_raw(&self, path: &str, status: u16, head: &str, body: &[u8]) {
+    pub(crate) fn put_raw(&self, path: &str, status: u16, head: &str, body: &[u8]) {
         let entry = (status, head.to_owned(), body.to_vec());
         self.lock().files.insert(path.to_owned(), entry);
     }
 
-    pub fn remove(&self, path: &str) {
+    pub(crate) fn remove(&self, path: &str) {
         self.lock().files.remove(path);
     }
 
     /// The heads of all requests so far, bodies behind them.
-    pub fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         self.lock().asked.clone()
     }
 

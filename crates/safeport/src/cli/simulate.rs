@@ -23,6 +23,14 @@ pub(super) enum SimulateCommand {
     Tasmota32(boards::Tasmota32Args),
     /// The same for the ESP8266, which goes over a minimal image
     Tasmota8266(boards::Tasmota8266Args),
+    /// A board with ESPEasy: MQTT, web pages, firmware pushed to it
+    Espeasy(boards::EspeasyArgs),
+    /// A xiaozhi: OTA checks, activation, upgrades with rollback; its quirks go by its version
+    Xiaozhi(boards::XiaozhiArgs),
+    /// A board with ESPHome: MQTT, and an update entity that polls a manifest
+    Esphome(boards::EsphomeArgs),
+    /// A program of one's own that updates itself by esp_https_ota of ESP-IDF
+    Idf(boards::IdfArgs),
     /// A firmware file for such boards, sound or spoilt
     #[command(disable_version_flag = true)]
     Image(image::ImageArgs),
@@ -91,6 +99,10 @@ impl SimulateCommand {
             SimulateCommand::Tasmota(args) => args.run(console),
             SimulateCommand::Tasmota32(args) => args.run(console),
             SimulateCommand::Tasmota8266(args) => args.run(console),
+            SimulateCommand::Espeasy(args) => args.run(console),
+            SimulateCommand::Xiaozhi(args) => args.run(console),
+            SimulateCommand::Esphome(args) => args.run(console),
+            SimulateCommand::Idf(args) => args.run(console),
             SimulateCommand::Image(args) => args.run(console),
         }
     }

@@ -143,7 +143,17 @@ impl Board {
         }
         let silence = self.clock.limit(STREAM_WAIT);
         let faults = &mut self.faults;
-        match download(&mut answer, first, total, silence, faults, &self.events).await {
+        match download(
+            &mut answer,
+            first,
+            total,
+            total,
+            silence,
+            faults,
+            &self.events,
+        )
+        .await
+        {
             Download::Whole(image) => self.take(image, md5, to).await,
             Download::Broken(part, error) => {
                 self.trouble(&error);

@@ -5,8 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use safeport_sim::board::espeasy::{self, EspEasyBoard};
+use safeport_sim::board::esphome::{self, EspHomeBoard};
+use safeport_sim::board::idf::{self, IdfBoard, Mode};
 use safeport_sim::board::tasmota::{self, Layout, TasmotaBoard};
-use safeport_sim::board::{BoardError, Events, Fault};
+use safeport_sim::board::xiaozhi::{self, XiaozhiBoard};
+use safeport_sim::board::{BoardError, Events, Fault, Tls};
 use safeport_sim::image::{ImageChip, ImageFamily, ImageSpec, Variant, build};
 use safeport_sim::tasmota::{Fingerprint, MacAddress, PlugOptions, Trust};
 
@@ -148,6 +152,147 @@ struct TasmotaWebArgs {
     check_referer: bool,
 }
 
+#[derive(Debug, Args)]
+pub(in crate::cli) struct EspeasyArgs {
+    #[command(flatten)]
+    board: BoardArgs,
+    #[command(flatten)]
+    mqtt: MqttArgs,
+    /// esp32, esp32c3, esp8266 …
+    #[arg(long, default_value = "esp32")]
+    chip: ImageChip,
+    /// Password of the web pages; the user is `admin`
+    #[arg(long)]
+    web_password: Option<String>,
+    /// Unit number
+    #[arg(long, default_value_t = 1)]
+    unit: u8,
+}
+
+/// Whom boards with mbedTLS trust.
+#[derive(Debug, Args)]
+struct TrustArgs {
+    /// Certificate of the CA that the device trusts over TLS, in PEM. Default: any server
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Accept any server, which is the default
+    #[arg(long, conflicts_with = "ca")]
+    insecure: bool,
+}
+
+impl TrustArgs {
+    fn tls(&self) -> Tls {
+        match &self.ca {
+            Some(path) => Tls::CaFile(path.clone()),
+            None => Tls::Anyone,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct XiaozhiArgs {
+    #[command(flatten)]
+    board: BoardArgs,
+    #[command(flatten)]
+    trust: TrustArgs,
+    /// OTA address, as the captive portal stores it
+    #[arg(long, value_name = "URL")]
+    ota_url: String,
+    /// Board type
+    #[arg(
+        long = "board",
+        default_value = "bread-compact-wifi",
+        value_name = "TYPE"
+    )]
+    kind: String,
+    /// esp32, esp32s3, esp32c3 …
+    #[arg(long, default_value = "esp32s3")]
+    chip: ImageChip,
+    /// Client id. Default: made from the hardware address
+    #[arg(long)]
+    uuid: Option<String>,
+    /// Serial number of the chip, for activation by signature
+    #[arg(long, requires = "key")]
+    serial: Option<String>,
+    /// Key of the chip, in hexadecimal
+    #[arg(long, requires = "serial", value_name = "HEX", value_parser = key)]
+    key: Option<Key>,
+    /// Size of the flash in MiB: 16 or 8
+    #[arg(long, default_value_t = 16)]
+    flash: u32,
+    /// Version of the made-up image, where no --image is given
+    #[arg(long, default_value = "2.4.0")]
+    firmware: String,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct EsphomeArgs {
+    #[command(flatten)]
+    board: BoardArgs,
+    #[command(flatten)]
+    mqtt: MqttArgs,
+    /// esp32, esp32c3 …
+    #[arg(long, default_value = "esp32c3")]
+    chip: ImageChip,
+    /// Address of the manifest that the update entity polls
+    #[arg(long, value_name = "URL")]
+    manifest: Option<String>,
+    /// Seconds between two looks at it
+    #[arg(long, default_value_t = 21_600.0, value_parser = pause)]
+    every: f64,
+    /// auto installs what it finds; command waits for `INSTALL` over MQTT
+    #[arg(long, default_value = "auto", value_parser = ["auto", "command"])]
+    install: String,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct IdfArgs {
+    #[command(flatten)]
+    board: BoardArgs,
+    #[command(flatten)]
+    trust: TrustArgs,
+    /// Address of the image
+    #[arg(long)]
+    url: String,
+    /// esp32, esp32c3 …
+    #[arg(long, default_value = "esp32c3")]
+    chip: ImageChip,
+    /// plain: one GET; partial: HEAD and ranges; resume: goes on where it stopped
+    #[arg(long, default_value = "plain", value_parser = ["plain", "partial", "resume"])]
+    mode: String,
+    /// Bytes of a range, for `--mode partial`
+    #[arg(long, default_value_t = 16_384, value_parser = clap::value_parser!(u64).range(1..))]
+    range_size: u64,
+    /// Seconds between two tries
+    #[arg(long, default_value_t = 60.0, value_parser = pause)]
+    every: f64,
+}
+
+/// Bytes of a key. A type of its own, since a list would be one value for each byte.
+#[derive(Debug, Clone)]
+struct Key(Vec<u8>);
+
+fn key(text: &str) -> Result<Key, String> {
+    let digits: Option<Vec<u8>> = text
+        .chars()
+        .map(|c| c.to_digit(16).map(|digit| digit as u8))
+        .collect();
+    match digits {
+        Some(digits) if !digits.is_empty() && digits.len() % 2 == 0 && digits.len() <= 128 => {
+            let pairs = digits.chunks_exact(2);
+            Ok(Key(pairs.map(|pair| pair[0] << 4 | pair[1]).collect()))
+        }
+        _ => Err("give up to 64 bytes in hexadecimal".to_owned()),
+    }
+}
+
+fn pause(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.1..=1e6).contains(&seconds) => Ok(seconds),
+        _ => Err("give 0.1 to 1000000 seconds".to_owned()),
+    }
+}
+
 fn scale(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(scale) if (0.01..=1.0).contains(&scale) => Ok(scale),
@@ -198,6 +343,126 @@ impl Tasmota8266Args {
         let events = self.board.events(&board.plug.name);
         run(console, &self.board, events, |events, stop| {
             tasmota::run(board, events, stop)
+        })
+    }
+}
+
+impl EspeasyArgs {
+    pub(super) fn run(&self, console: &Console) -> Result<(), Failure> {
+        let args = &self.board;
+        let name = args.name.clone().or_else(|| self.mqtt.user.clone());
+        let image = image_or(console, args.image.as_deref(), || {
+            ImageSpec::new(ImageFamily::EspEasy, self.chip, "20260101")
+        })?;
+        let name = name.unwrap_or_else(|| "ESP-Easy".to_owned());
+        let mut board = EspEasyBoard::new(name, self.mqtt.host.as_str(), image);
+        board.unit = self.unit;
+        board.mac = args.mac();
+        board.port = self.mqtt.port();
+        board.username = self.mqtt.user.clone();
+        board.password = self.mqtt.password.clone();
+        board.client_id = self.mqtt.client_id.clone();
+        board.tls = self.mqtt.trust();
+        board.chip = self.chip;
+        board.web_password = self.web_password.clone();
+        board.web_port = args.web_port;
+        board.flash_folder = args.flash_dir.clone();
+        board.time_scale = args.time_scale;
+        board.faults = args.fault.clone();
+        let events = args.events(&board.name);
+        run(console, args, events, |events, stop| {
+            espeasy::run(board, events, stop)
+        })
+    }
+}
+
+impl XiaozhiArgs {
+    pub(super) fn run(&self, console: &Console) -> Result<(), Failure> {
+        let args = &self.board;
+        let image = image_or(console, args.image.as_deref(), || {
+            let firmware = self.firmware.as_str();
+            let mut spec = ImageSpec::new(ImageFamily::Xiaozhi, self.chip, firmware);
+            spec.tag = Some(self.kind.clone());
+            spec
+        })?;
+        let mut board = XiaozhiBoard::new(self.ota_url.as_str(), image);
+        board.mac = args.mac();
+        board.uuid = self.uuid.clone();
+        board.board = self.kind.clone();
+        board.chip = self.chip;
+        board.flash_mib = self.flash;
+        let key = self.key.clone().map(|Key(bytes)| bytes);
+        board.serial = self.serial.clone().zip(key);
+        board.tls = self.trust.tls();
+        board.flash_folder = args.flash_dir.clone();
+        board.time_scale = args.time_scale;
+        board.faults = args.fault.clone();
+        let events = args.events("xiaozhi");
+        run(console, args, events, |events, stop| {
+            xiaozhi::run(board, events, stop)
+        })
+    }
+}
+
+impl EsphomeArgs {
+    pub(super) fn run(&self, console: &Console) -> Result<(), Failure> {
+        let args = &self.board;
+        let name = args.name.clone().or_else(|| self.mqtt.user.clone());
+        let name = name.unwrap_or_else(|| "living-room".to_owned());
+        let image = image_or(console, args.image.as_deref(), || {
+            ImageSpec::new(ImageFamily::EspHome, self.chip, "1.0.0")
+        })?;
+        let mut board = EspHomeBoard::new(name, image);
+        board.mac = args.mac();
+        board.host = self.mqtt.host.clone();
+        board.port = self.mqtt.port();
+        board.username = self.mqtt.user.clone();
+        board.password = self.mqtt.password.clone();
+        board.client_id = self.mqtt.client_id.clone();
+        let trust = self.mqtt.trust();
+        board.mqtt_tls = trust.is_some();
+        board.tls = match trust {
+            Some(Trust::CaFile(path)) => Tls::CaFile(path),
+            Some(Trust::Fingerprint(fingerprint)) if fingerprint.0 != [0xff; 20] => {
+                Tls::Light(Trust::Fingerprint(fingerprint))
+            }
+            _ => Tls::Anyone,
+        };
+        board.manifest = self.manifest.clone();
+        board.every = Duration::from_secs_f64(self.every);
+        board.installs = self.install == "auto";
+        board.chip = self.chip;
+        board.flash_folder = args.flash_dir.clone();
+        board.time_scale = args.time_scale;
+        board.faults = args.fault.clone();
+        let events = args.events(&board.name);
+        run(console, args, events, |events, stop| {
+            esphome::run(board, events, stop)
+        })
+    }
+}
+
+impl IdfArgs {
+    pub(super) fn run(&self, console: &Console) -> Result<(), Failure> {
+        let args = &self.board;
+        let image = image_or(console, args.image.as_deref(), || {
+            ImageSpec::new(ImageFamily::Idf, self.chip, "1.0.0")
+        })?;
+        let mut board = IdfBoard::new(self.url.as_str(), image);
+        board.mode = match self.mode.as_str() {
+            "partial" => Mode::Partial(self.range_size),
+            "resume" => Mode::Resume,
+            _ => Mode::Plain,
+        };
+        board.every = Duration::from_secs_f64(self.every);
+        board.tls = self.trust.tls();
+        board.chip = self.chip;
+        board.flash_folder = args.flash_dir.clone();
+        board.time_scale = args.time_scale;
+        board.faults = args.fault.clone();
+        let events = args.events("idf");
+        run(console, args, events, |events, stop| {
+            idf::run(board, events, stop)
         })
     }
 }
