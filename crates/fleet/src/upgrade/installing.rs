@@ -40,9 +40,10 @@ impl Upgrade {
             }
             return;
         }
-        // A device that has it all reads the head of the file once more and puts it down again:
+        // A device that has it all reads the head of the file once more and puts it down again (what
+        // was sent is more than what it read: the rest lay in buffers):
         // it has compared, and runs this version.
-        const HEAD: u64 = 64 * 1024;
+        const HEAD: u64 = 320 * 1024;
         if self.written && ended && !whole && bytes <= HEAD {
             if self.plan.adapter == Adapter::Idf {
                 self.evidence.build.get_or_insert(now);
