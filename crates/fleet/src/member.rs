@@ -274,6 +274,27 @@ pub enum What {
     },
 }
 
+impl What {
+    /// The word for it, as in JSON.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            What::FirstSeen { .. } => "first_seen",
+            What::Enrolled { .. } => "enrolled",
+            What::Released { .. } => "released",
+            What::Started { .. } => "started",
+            What::Version { .. } => "version",
+            What::Moved { .. } => "moved",
+            What::Identified { .. } => "identified",
+            What::Erased { .. } => "erased",
+            What::Passed { .. } => "passed",
+            What::Joined { .. } => "joined",
+            What::Contradicted { .. } => "contradicted",
+            What::Family { .. } => "family",
+            What::Note { .. } => "note",
+        }
+    }
+}
+
 impl Member {
     pub(crate) fn new(id: MemberId, at: u64, source: Source) -> Member {
         let mut member = Member {

@@ -145,6 +145,8 @@ pub fn status_object(said: &Map<String, Value>, at: u64) -> Option<Heard> {
             _ => any = false,
         }
     }
+    // The parts come in any order.
+    heard.identities.sort_by_key(Identity::kind);
     any.then_some(heard)
 }
 
