@@ -173,6 +173,25 @@ pub const API_REQUESTS: usize = 8;
 /// How long a request to the API waits for its turn, and for other changes of settings to end; then
 /// it is answered with 503 or 423.
 pub const API_TURN_PATIENCE: Duration = Duration::from_secs(5);
+/// Files that the API takes at once; more wait for [`API_TURN_PATIENCE`].
+pub const API_UPLOADS: usize = 4;
+/// Time that a file may take to come.
+pub const UPLOAD_PATIENCE: Duration = Duration::from_secs(1800);
+/// Time within which each next piece of it has to come.
+pub const UPLOAD_SILENCE: Duration = Duration::from_secs(30);
+/// Longest name of a file, in bytes; a longer one is refused.
+pub const FILE_NAME_BYTES: usize = 120;
+/// Longest name of a release, in bytes; a longer one is refused.
+pub const RELEASE_NAME_BYTES: usize = 64;
+/// Most devices that are offered something by one request; more have to be asked for in parts.
+pub const OFFERED_AT_ONCE: usize = 10_000;
+/// Most devices, events, images or offers that one request to the API may ask for; more is answered
+/// with 400.
+pub const API_DEVICES: u32 = 1000;
+/// Bytes of a text that is shown as a QR code in a terminal; a longer one would not fit.
+pub const QR_BYTES: usize = 600;
+/// Most devices that are added at once; more are refused, and the table has to be cut.
+pub const BULK_DEVICES: usize = 10_000;
 /// Bytes of a file that are read at once to be sent.
 pub const STREAM_PIECE: usize = 64 * 1024;
 /// Such pieces that wait to be sent.
@@ -181,6 +200,8 @@ pub const STREAM_AHEAD: usize = 2;
 pub const CLIENT_PATIENCE: Duration = Duration::from_secs(90);
 /// Time in which a connection to the API must stand.
 pub const CLIENT_CONNECT: Duration = Duration::from_secs(10);
+/// Pause between two looks at an offer that the command line watches.
+pub const WATCH_PAUSE: Duration = Duration::from_millis(500);
 /// Most bytes of an answer that the command line reads; a longer one is an error.
 pub const CLIENT_ANSWER: usize = 256 * 1024 * 1024;
 /// Longest name of a person that the command line works for, in bytes; a longer one is not written
@@ -284,3 +305,47 @@ pub const DOWNLOAD_STALL: Duration = Duration::from_secs(60);
 pub const DOWNLOAD_REPORT: Duration = Duration::from_secs(1);
 /// How long a client may go on reading what the kernel holds for it after the last byte was sent.
 pub const DOWNLOAD_GOODBYE: Duration = Duration::from_secs(120);
+
+/// Bytes of the body of a check of a xiaozhi device; firmware sends about 2 KiB. A longer one is
+/// answered with 413 and not read.
+pub const XIAOZHI_BODY_BYTES: usize = 16 * 1024;
+/// Time in which the body of a check has to come; then it is answered with 408.
+pub const XIAOZHI_BODY_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the code that a device shows can be entered.
+pub const XIAOZHI_CODE_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// Devices that wait for their activation at once; of more, the one that has not asked for longest
+/// is forgotten, and gets another code when it asks again. Waiting devices ask twice a minute.
+pub const XIAOZHI_CODES: usize = 10_000;
+/// New codes that one address may ask for in a minute; more are answered with 429, and the devices
+/// ask again by themselves.
+pub const XIAOZHI_CODES_PER_MINUTE: u32 = 64;
+/// Addresses whose new codes are counted, per generation.
+pub const XIAOZHI_ASKERS: usize = 4096;
+/// Time in which a hardware address gets another code because another Client-Id asks for it; sooner
+/// it is answered with 429.
+pub const XIAOZHI_CODE_PAUSE: Duration = Duration::from_secs(60);
+/// Codes that are drawn for one device before it is told to ask again: each of them was taken.
+pub const XIAOZHI_DRAWS: usize = 32;
+/// Devices whose last answer is remembered per generation, to log what changes and nothing else.
+pub const XIAOZHI_TOLD: usize = 65_536;
+/// How often it is looked anew which addresses devices can be told.
+pub const XIAOZHI_WAYS: Duration = Duration::from_secs(1);
+/// How often an external voice server that does not answer is probed again.
+pub const XIAOZHI_VOICE_AGAIN: Duration = Duration::from_secs(15);
+/// Seconds between two signs of life of a xiaozhi device over MQTT: less than home routers and
+/// carriers remember a silent connection for. Firmware without it takes 240.
+pub const XIAOZHI_KEEPALIVE: u16 = 60;
+
+/// Messages and attempts that wait to be read for what they tell of devices; more are counted and
+/// left out.
+pub const FLEET_WAITING: usize = 65_536;
+/// How often changed devices are written down.
+pub const FLEET_FLUSH: Duration = Duration::from_secs(1);
+/// Devices that are written, or linked to their enrolments, at once.
+pub const FLEET_AT_ONCE: usize = 1_000;
+/// How often it is looked whether devices were enrolled or forgotten.
+pub const FLEET_FOLLOW: Duration = Duration::from_millis(100);
+/// How often devices that were only seen, and not for long, are forgotten.
+pub const FLEET_EXPIRE: Duration = Duration::from_secs(60);
+/// How many of them at once.
+pub const FLEET_EXPIRE_AT_ONCE: usize = 10_000;

@@ -50,6 +50,7 @@ use crate::serve::http::{Api, Confirm, Confirmed, HttpListeners, Services, Site,
 use crate::serve::metrics::{Metrics, TlsMetrics};
 use crate::serve::ntp::NtpListeners;
 use crate::serve::revocation;
+use crate::serve::xiaozhi::{self, Xiaozhi};
 use crate::service_manager;
 use crate::tasks::{self, Ends, Tasks};
 use crate::text::Texts;
@@ -329,6 +330,19 @@ impl Server {
                 }
             },
         ));
+        let xiaozhi = Xiaozhi::start(
+            xiaozhi::Parts {
+                registry: folder.registry().map_err(registry_failed)?,
+                access: access.clone(),
+                gate: gate.clone(),
+                instance_key: *key.expose(),
+                roll: Arc::new(xiaozhi::NoRoll),
+                offers: Arc::new(xiaozhi::NoOffers),
+            },
+            settings,
+            tasks,
+        )
+        .map_err(threads)?;
         let stopping = Arc::new(AtomicBool::new(false));
         let ntp = NtpListeners::new(tasks.clone());
         let site = Arc::new(Site::new(
@@ -350,6 +364,7 @@ impl Server {
                     events: Mutex::new(events.clone()),
                 }),
                 challenges,
+                xiaozhi: Some(xiaozhi),
                 api: Api::new(read.asked.clone(), folder.clone(), attempts.clone())
                     .presenting(presented.certificates().clone()),
             },

@@ -23,11 +23,13 @@ mod reach;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod voice;
 mod websocket;
 
 pub use post::{PostError, post, post_trusting};
 pub use proof::{Arrival, Nonce, Proofs};
 pub use tls::{Trust, TrustError, TrustedBy, certificates_in};
+pub use voice::{Voice, voice};
 
 /// A sentence in both languages, with the same values in both: `both!("{port} …", "{port} …")`.
 macro_rules! both {

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::lan::{self, told_hosts};
 use crate::limits::{PROBE_DEADLINE, PROVE_BEFORE_SWAP, REMEMBERED_FOR};
-use crate::probe::{self, Proofs, Trust};
+use crate::probe::{self, Proofs, Trust, TrustedBy};
 use crate::reading::Read;
 use crate::serve::access::unix_now;
 use crate::serve::http::Seen;
@@ -146,6 +146,69 @@ impl GateDriver {
     pub fn told(&self, listener: Listener, scheme: Scheme) -> Told {
         let now = self.now();
         self.gate().told(listener, scheme, now)
+    }
+
+    /// Every address of a listener that may be told, the best first.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn usable(
+        &self,
+        listener: Listener,
+        scheme: Scheme,
+    ) -> Result<Vec<AdvertisedAddress>, Said> {
+        let best = match self.told(listener, scheme) {
+            Told::Verified(address)
+            | Told::LastVerified(address, _)
+            | Told::Unverified(address, _) => address,
+            Told::Nothing(why) => return Err(why),
+        };
+        let now = self.now();
+        let mut usable = vec![best];
+        for standing in self.gate().states(now) {
+            let Candidate {
+                listener: of,
+                address,
+                ..
+            } = standing.candidate;
+            let is_told = matches!(
+                standing.state,
+                State::Verified { .. } | State::Degraded { .. }
+            );
+            if of == listener && address.scheme() == scheme && is_told && !usable.contains(&address)
+            {
+                usable.push(address);
+            }
+        }
+        Ok(usable)
+    }
+
+    /// Whether a public authority vouches for what is served at `address`, as stock firmware
+    /// wants it.
+    pub async fn has_public_certificate(
+        &self,
+        address: &AdvertisedAddress,
+        patience: Duration,
+    ) -> bool {
+        let trust = self.trust();
+        let report = probe::examine(address, &self.proofs, &trust, patience).await;
+        report.trusted_by == Some(TrustedBy::PublicAuthority)
+    }
+
+    /// Whether a voice server that is none of ours opens a WebSocket.
+    pub async fn probe_voice(
+        &self,
+        url: &safeport_xiaozhi::WebSocketUrl,
+        headers: &str,
+        patience: Duration,
+    ) -> probe::Voice {
+        let trust = self.trust();
+        probe::voice(url, headers, &trust, patience).await
+    }
+
+    fn trust(&self) -> Arc<Trust> {
+        let trust = self.trust.read();
+        trust.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What devices are told of `mqtt`, `mqtts`, `http` and `https`, and why, where it is not proved.
@@ -286,11 +349,7 @@ impl GateDriver {
     }
 
     async fn probe(&self, address: &AdvertisedAddress, deadline: Duration) -> Outcome {
-        let trust = self
-            .trust
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let trust = self.trust();
         probe::probe(address, &self.proofs, &trust, deadline).await
     }
 

@@ -2,8 +2,11 @@
 
 pub mod access;
 pub mod attempts;
+pub mod fleet;
 pub mod gate;
 pub mod http;
 pub mod metrics;
 pub mod ntp;
 pub mod revocation;
+pub mod upgrades;
+pub mod xiaozhi;

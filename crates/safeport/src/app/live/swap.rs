@@ -388,6 +388,9 @@ impl Live {
             settings.https.max_connections as usize,
         );
         self.site.set(app::site_settings(&self.read));
+        if let Some(xiaozhi) = self.site.xiaozhi() {
+            xiaozhi.set_settings(&self.read.settings);
+        }
         self.site.set_degraded(app::degraded_word(&self.read));
         let names = lan::told_names(settings, &self.read.managed);
         self.keeper.tell_names(names);

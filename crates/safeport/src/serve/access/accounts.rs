@@ -9,6 +9,7 @@ use safeport_fleet::{Device, Grant};
 use safeport_store::{DeviceRecord, Rights, Secret, Snapshot};
 
 use super::recent::Recent;
+use super::xiaozhi::{Enrolled, XiaozhiDevice};
 use crate::limits::CLAIMS;
 
 /// One login.
@@ -52,6 +53,8 @@ pub(super) struct Accounts {
     /// Client id → name of the device that owns it, so that a login costs one look-up and not a
     /// walk over all devices.
     owners: Recent<String, Option<String>>,
+    /// xiaozhi devices by hardware address: they log in with passwords that are made of a key.
+    xiaozhi: Arc<Enrolled>,
 }
 
 impl Accounts {
@@ -91,16 +94,25 @@ impl Accounts {
                 Err(why) => unreadable.push(UnreadableDevice { name, why }),
             }
         }
+        let xiaozhi = devices
+            .iter()
+            .filter_map(|device| Some((device.mac?, XiaozhiDevice::of(device)?)))
+            .collect();
         let accounts = Accounts {
             logins,
             devices,
             owners: Recent::new(CLAIMS),
+            xiaozhi: Arc::new(xiaozhi),
         };
         (accounts, unreadable)
     }
 
     pub(super) fn get(&self, username: &str) -> Option<&Account> {
         self.logins.get(username)
+    }
+
+    pub(super) fn xiaozhi(&self) -> &Arc<Enrolled> {
+        &self.xiaozhi
     }
 
     pub(super) fn len(&self) -> usize {

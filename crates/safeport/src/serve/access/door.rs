@@ -28,6 +28,7 @@ use safeport_store::{Secret, Snapshot};
 use super::accounts::{Accounts, UnreadableDevice};
 use super::failures::Failures;
 use super::recent::Recent;
+use super::xiaozhi::Enrolled;
 use crate::limits::{CLAIMS, DEVICES_MET, PASSWORD_BYTES, USERNAME_BYTES, VERDICTS};
 use crate::program;
 
@@ -287,6 +288,16 @@ impl Door {
                 Err(wrong(against.is_some()))
             }
         })
+    }
+
+    /// A xiaozhi device that showed the password made for it: admitted under its own name.
+    pub(super) fn admit_xiaozhi(&mut self, caller: &Caller<'_>, name: &str) -> Decision {
+        self.admit_login(caller, name)
+    }
+
+    /// The xiaozhi devices that are enrolled.
+    pub(super) fn xiaozhi(&self) -> Arc<Enrolled> {
+        self.accounts.xiaozhi().clone()
     }
 
     /// Takes note of a refusal that is final.

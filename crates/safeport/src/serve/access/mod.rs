@@ -14,6 +14,7 @@ mod looks;
 pub(in crate::serve) mod recent;
 #[cfg(test)]
 mod rows;
+mod xiaozhi;
 
 use std::io;
 use std::net::IpAddr;
@@ -33,6 +34,8 @@ pub(crate) use accounts::device;
 pub use door::Met;
 use door::{Caller, Decision, Door, Fingerprint, Found, Judgement, Refusal};
 use looks::Looks;
+pub use xiaozhi::XiaozhiDevice;
+use xiaozhi::XiaozhiLogins;
 
 use crate::limits::{
     LOOK_PAUSE, REVOCATION_INTERVAL, VERIFIER_PATIENCE, VERIFIER_QUEUE, VERIFIER_THREADS,
@@ -91,6 +94,7 @@ pub struct Access {
     counts: LoginCounts,
     /// Tells this server's own probes from strangers.
     proofs: Arc<Proofs>,
+    xiaozhi: XiaozhiLogins,
 }
 
 /// A look at the registry that is being made, and the logins that wait for what it finds.
@@ -160,6 +164,7 @@ impl Access {
         let nobody = password::of_nobody().map_err(io::Error::other)?;
         let (queue, jobs) = sync_channel(VERIFIER_QUEUE);
         let access = Access {
+            xiaozhi: XiaozhiLogins::new(accounts.xiaozhi().clone()),
             door: Mutex::new(Door::new(accounts, anonymous, failed_logins_per_minute)),
             key,
             nobody,
@@ -182,7 +187,10 @@ impl Access {
     /// Takes over what the registry says now and forgets every verdict. Returns the logins whose
     /// connections must end.
     pub fn replace(&self, snapshot: Snapshot) -> Vec<String> {
-        let (revoked, unreadable) = self.door().replace(snapshot);
+        let mut door = self.door();
+        let (revoked, unreadable) = door.replace(snapshot);
+        self.xiaozhi.replace(door.xiaozhi());
+        drop(door);
         for row in unreadable {
             tracing::error!(target: "safeport::access", "{row}");
         }
@@ -400,6 +408,9 @@ impl Gatekeeper for Access {
             address: login.peer.ip().to_canonical(),
             listener: login.listener,
         };
+        if let Some(verdict) = self.xiaozhi_login(&caller, login.again) {
+            return Some(verdict);
+        }
         let fingerprint = self.fingerprint(&caller);
         let mut door = self.door();
         match door.judge(&caller, &fingerprint, Instant::now()) {

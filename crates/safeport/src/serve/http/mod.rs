@@ -21,11 +21,12 @@ mod transport;
 mod vantage;
 mod visit;
 mod websocket;
+mod xiaozhi;
 
 #[cfg(test)]
 mod tests;
 
-pub use api::{Api, LocalAccess, WHO};
+pub use api::{Api, Devices, LocalAccess, WHO};
 pub use confirm::PATH as CONFIRM_PATH;
 pub use listeners::HttpListeners;
 pub use site::{Confirm, Confirmed, Seen, Services, Site, SiteSettings};

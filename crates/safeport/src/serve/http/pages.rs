@@ -11,7 +11,7 @@ use axum::routing::{any, get};
 use blake2::{Blake2s256, Digest};
 
 use super::page::{Page, texts};
-use super::{Site, api, confirm, download, vantage, websocket};
+use super::{Site, api, confirm, download, vantage, websocket, xiaozhi};
 use crate::acme::CHALLENGE_PATH;
 use crate::probe::proof;
 use crate::say;
@@ -41,6 +41,7 @@ pub(super) fn router(site: Arc<Site>) -> Router {
             &format!("{}{{*file}}", download::PATH),
             get(download::answer).fallback(download::wrong_method),
         )
+        .merge(xiaozhi::routes())
         .nest("/api/v1", api::router())
         .fallback(nothing_here)
         .with_state(site)

@@ -14,6 +14,7 @@ use super::vantage::Questions;
 use crate::acme::Challenges;
 use crate::probe::Proofs;
 use crate::serve::metrics::Metrics;
+use crate::serve::xiaozhi::Xiaozhi;
 
 /// The settings that pages and upgrades heed; each request takes those of its moment.
 #[derive(Clone, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub struct Services {
     pub challenges: Challenges,
     /// What `/api/v1` is answered from.
     pub api: Api,
+    /// Who answers xiaozhi devices; `None`: nobody.
+    pub xiaozhi: Option<Arc<Xiaozhi>>,
 }
 
 /// Knows which addresses there are and learns which of them reached us.
@@ -94,6 +97,7 @@ pub struct Site {
     pub(super) api: Api,
     shelf: RwLock<Arc<dyn Shelf>>,
     pub(super) pace: Pace,
+    pub(super) xiaozhi: Option<Arc<Xiaozhi>>,
 }
 
 impl Site {
@@ -111,6 +115,7 @@ impl Site {
             questions: Questions::default(),
             challenges: services.challenges,
             api: services.api,
+            xiaozhi: services.xiaozhi,
             shelf: RwLock::new(Arc::new(EmptyShelf)),
             pace: Pace::new(0, 0, usize::MAX),
         }
@@ -146,6 +151,11 @@ impl Site {
             .degraded
             .write()
             .unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Who answers xiaozhi devices.
+    pub fn xiaozhi(&self) -> Option<&Arc<Xiaozhi>> {
+        self.xiaozhi.as_ref()
     }
 
     pub(super) fn settings(&self) -> Arc<SiteSettings> {

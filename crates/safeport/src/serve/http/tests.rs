@@ -196,6 +196,7 @@ impl Hub {
                 proofs: proofs.clone(),
                 seen: ears.clone(),
                 confirm: ears.clone(),
+                xiaozhi: None,
                 challenges: crate::acme::Challenges::new(),
                 api: Api::new(
                     Asked::default(),
