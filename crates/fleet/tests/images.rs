@@ -553,10 +553,16 @@ fn tasmota_images_are_told_apart_by_what_they_hold_and_the_name_is_checked_again
     assert_eq!(safeboot.warnings.len(), 1, "{:?}", safeboot.warnings);
     assert_eq!(safeboot.warnings[0].code(), "no-version");
 
-    let plain = b"\0cmnd|stat|tele\0safeboot\0MqttUser|MqttHost|MqttPort|\0";
+    let plain = b"\0cmnd|stat|tele\0safeboot\0|MqttNoRetain|MqttUser|MqttHost|MqttPort|\0";
     let plain = look("tasmota32c3-safeboot.bin", &holding(plain)).unwrap();
     assert_eq!(plain.tls, Some(false));
     assert!(plain.warnings.contains(&Warning::NoMqttTls));
+
+    // Before options had a second name, a list without TLS says nothing.
+    let old = b"\0cmnd|stat|tele\0safeboot\0|MqttUser|MqttHost|MqttPort|\0";
+    let old = look("tasmota32c3-safeboot.bin", &holding(old)).unwrap();
+    assert_eq!(old.tls, None);
+    assert!(old.warnings.contains(&Warning::MqttTlsUnknown));
 
     let mislabelled = look("tasmota32c3-safeboot.bin", &holding(MAIN)).unwrap();
     assert_eq!(mislabelled.kind, Kind::App);

@@ -238,7 +238,11 @@ fn describe_kind(image: &mut Image, marks: &marks::Found) {
             inside: kind,
         });
     }
-    image.tls = marks.tasmota_mqtt.then_some(marks.tasmota_tls);
+    image.tls = match (marks.tasmota_tls, marks.tasmota_options) {
+        (true, _) => Some(true),
+        (false, true) => Some(false),
+        (false, false) => None,
+    };
     if image.kind == Kind::Safeboot {
         match image.tls {
             Some(true) => {}

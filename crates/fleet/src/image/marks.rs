@@ -26,8 +26,9 @@ pub(super) struct Found {
     pub(super) tasmota: bool,
     /// The word alone.
     pub(super) tasmota_word: bool,
-    /// Tasmota's list of MQTT commands, so that what it lacks is lacking.
-    pub(super) tasmota_mqtt: bool,
+    /// Tasmota's list of MQTT commands with the other names of options, which
+    /// names that of TLS wherever there is TLS.
+    pub(super) tasmota_options: bool,
     /// One of those commands is for TLS.
     pub(super) tasmota_tls: bool,
     /// The word `safeboot` by itself, as the name of an image is kept.
@@ -94,11 +95,12 @@ impl Found {
                 }
                 self.esphome = true;
             }
-            b'M' if here.starts_with(b"MqttHost|MqttPort") => {
-                self.tasmota = true;
-                self.tasmota_mqtt = true;
+            b'M' if here.starts_with(b"MqttHost|MqttPort") => self.tasmota = true,
+            b'M' if here.starts_with(b"MqttNoRetain|") => self.tasmota_options = true,
+            // Builds of some years name the option only, others the command too.
+            b'M' if here.starts_with(b"MqttFingerprint|") || here.starts_with(b"MqttTLS|") => {
+                self.tasmota_tls = true;
             }
-            b'M' if here.starts_with(b"MqttFingerprint|") => self.tasmota_tls = true,
             b'c' if here.starts_with(b"cmnd|stat|tele") => self.tasmota = true,
             b't' | b'T' if begins(here, b"tasmota") => self.tasmota_word = true,
             b'%' if here.starts_with(b"%s-safeboot%s") => self.asks_safeboot = true,
@@ -169,7 +171,7 @@ mod tests {
     fn a_literal_is_found_across_any_border_between_two_parts() {
         let mut file = vec![b'E'; 300];
         file.extend_from_slice(b"\0ESP_Easy_mega_20240822_normal_ESP32_4M316k\0MqttFingerprint|");
-        file.extend_from_slice(b"cmnd|stat|tele\0safeboot\0MqttHost|MqttPort|\0");
+        file.extend_from_slice(b"cmnd|stat|tele\0safeboot\0MqttNoRetain|MqttHost|MqttPort|\0");
         file.extend_from_slice(b"ESPHome version 2024.6.1 compiled on\0Tasmota");
         let whole = found(&[&file]);
         assert_eq!(
@@ -177,7 +179,7 @@ mod tests {
             Some("ESP_Easy_mega_20240822_normal_ESP32_4M316k")
         );
         assert_eq!(whole.esphome_version.as_deref(), Some("2024.6.1"));
-        assert!(whole.tasmota && whole.tasmota_tls && whole.tasmota_mqtt && whole.safeboot);
+        assert!(whole.tasmota && whole.tasmota_tls && whole.tasmota_options && whole.safeboot);
         for at in 0..file.len() {
             let (left, right) = file.split_at(at);
             assert_eq!(found(&[left, right]), whole, "cut at {at}");
