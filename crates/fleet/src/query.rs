@@ -11,7 +11,6 @@
 //! `=out=` hold for it.
 
 use alloc::borrow::ToOwned;
-use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -581,6 +581,7 @@ release-made = Release { $name } was made.
 release-removed = Release { $name } was removed; its images stay.
 offer-cancel-done = { $id } was taken back.
 would-steps = would write { $steps } images
+api-activate-next = Look at the device for its code, and choose a name that is free.
 client-url-bad = { $url } is no address of a server; write http://HOST:PORT or https://HOST:PORT
 client-ca-unreadable = the certificate { $path } cannot be read
 client-no-way = the server that runs on this data folder cannot be asked: { $path } does not say where

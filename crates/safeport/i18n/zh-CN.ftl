@@ -581,6 +581,7 @@ release-made = 已创建发布 { $name }。
 release-removed = 已移除发布 { $name }；其镜像保留。
 offer-cancel-done = 已撤回 { $id }。
 would-steps = 将写入 { $steps } 个镜像
+api-activate-next = 请查看设备显示的激活码，并选择未被占用的名称。
 client-url-bad = { $url } 不是服务器地址；请写 http://主机:端口 或 https://主机:端口
 client-ca-unreadable = 无法读取证书 { $path }
 client-no-way = 无法访问在此数据目录上运行的服务器：{ $path } 没有说明地址

@@ -349,3 +349,11 @@ pub const FLEET_FOLLOW: Duration = Duration::from_millis(100);
 pub const FLEET_EXPIRE: Duration = Duration::from_secs(60);
 /// How many of them at once.
 pub const FLEET_EXPIRE_AT_ONCE: usize = 10_000;
+/// How long a server that stops waits until the last that was seen of devices is written down.
+pub const FLEET_GOODBYE: Duration = Duration::from_secs(2);
+/// How often what is too old to be kept is removed.
+pub const TIDY_PAUSE: Duration = Duration::from_secs(3600);
+/// Rest between two removals where there is more to remove.
+pub const TIDY_REST: Duration = Duration::from_millis(500);
+/// Files that nobody refers to are kept for so long: somebody may be about to.
+pub const BLOB_AGE: Duration = Duration::from_secs(3600);

@@ -1,43 +1,64 @@
-//! `safeport device`: devices, their logins, and the text that connects them.
+//! `safeport device`: devices, their logins, what is known of them, and the text that connects
+//! them.
+
+use std::io::Read as _;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use safeport_fleet::{Device, DeviceName, Family, Grant, MacAddress, Setup};
-use safeport_store::{AttemptQuery, AttemptRow, DeviceRecord, Pin, Rights};
+use safeport_fleet::query::Where;
+use safeport_fleet::{Family, Found, MacAddress, Query};
+use serde_json::{Value, json};
 
 use super::Place;
-use super::reach::{Reach, Route};
-use super::registry::{NewPassword, Open, failed};
-use super::rights::{self, Filters};
+use super::client::{Remote, encoded};
+use super::registry::{Open, failed};
+use super::rights::Filters;
+use super::session::{Session, need_server};
 use super::user::changed;
 use crate::console::{Console, Failure};
+use crate::enrol::{self, BadTable, EnrolError, Enrolled, Wanted, Way, read_table};
+use crate::limits::{API_BULK_BODY_BYTES, API_DEVICES, QR_BYTES};
 use crate::say;
-use crate::serve::access::device;
-use crate::shown::attempts;
+use crate::shown::{attempts, devices};
 use crate::text::{Language, Texts};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DeviceCommand {
-    /// Add a device and print what to enter into it; stdout has exactly that
+    /// Add a device, or all of a table, and print what to enter; stdout has exactly that
     Add(AddArgs),
-    /// List all devices
-    List(Place),
-    /// Show one device: topic, client id, rights
+    /// List devices
+    List(ListArgs),
+    /// Show one device: what it runs, which addresses it was told, by what it is known, its rights
     Show(NameArgs),
+    /// What happened to a device, newest first
+    Events(EventsArgs),
+    /// Set what a device does not say itself, or says wrongly
+    Set(SetArgs),
+    /// Enrol the xiaozhi device that says this code
+    Activate(ActivateArgs),
     /// Give a device a new password and print what to enter into it
     Passwd(PasswdArgs),
-    /// Give a device tags, for settings that concern several devices; without any it has none
+    /// Give a device tags, for settings and offers that concern several devices; without any it has
+    /// none
     Tag(TagArgs),
-    /// Remove a device; its connections end within a second
+    /// Devices that came with what another one is known by; --keep or --pass settles one
+    Quarantine(QuarantineArgs),
+    /// Remove a device; its connections and downloads end within a second
     Forget(NameArgs),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct AddArgs {
-    /// tasmota, espeasy, esphome or plain
-    family: Family,
+    /// tasmota, espeasy, xiaozhi, esphome, idf, or plain for any other firmware
+    #[arg(required_unless_present = "csv")]
+    family: Option<Family>,
     /// Name: a-z, 0-9, - and _; user name, client id and topic follow from it
-    #[arg(long)]
-    name: String,
+    #[arg(long, required_unless_present = "csv")]
+    name: Option<String>,
+    /// Add all devices of this table instead (- for stdin): a line of titles with family, name and,
+    /// as wanted, mac, topic and tags; all are added, or none
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["family", "name", "topic", "mac", "tags", "publish", "subscribe", "qr"])]
+    csv: Option<PathBuf>,
     /// Topic of the device, where it is not the name
     #[arg(long)]
     topic: Option<String>,
@@ -47,18 +68,97 @@ pub(super) struct AddArgs {
     /// Hardware address, such as a0:b1:c2:d3:e4:f5; reserves the client ids made of it
     #[arg(long)]
     mac: Option<MacAddress>,
+    /// Show the text as a QR code too, for a phone
+    #[arg(long)]
+    qr: bool,
     #[command(flatten)]
     extra: Filters,
     #[command(flatten)]
-    route: Route,
+    way: Way,
+    #[command(flatten)]
+    remote: Remote,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// Only those that meet this question, such as 'family==tasmota;version=lt=15.0;tag==kitchen';
+    /// also those that are not enrolled
+    #[arg(long = "where", value_name = "QUERY")]
+    question: Option<String>,
+    /// Also those that were only seen and have no login here
+    #[arg(long)]
+    seen: bool,
+    #[command(flatten)]
+    remote: Remote,
     #[command(flatten)]
     place: Place,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct NameArgs {
-    /// The device's name
+    /// The device: its name, its number such as dev_b4, or what else it is known by
     name: String,
+    #[command(flatten)]
+    remote: Remote,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EventsArgs {
+    /// The device
+    name: String,
+    /// At most so many, newest first
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=i64::from(API_DEVICES)))]
+    limit: u32,
+    #[command(flatten)]
+    remote: Remote,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SetArgs {
+    /// The device
+    name: String,
+    /// Where its own web pages are, as HOST or HOST:PORT; empty to take it back, as with the others
+    #[arg(long, value_name = "HOST:PORT")]
+    web: Option<String>,
+    /// Which firmware it runs
+    #[arg(long)]
+    family: Option<String>,
+    /// Its chip, such as esp32c3
+    #[arg(long)]
+    chip: Option<String>,
+    /// Size of its flash in bytes
+    #[arg(long, value_name = "BYTES")]
+    flash_size: Option<String>,
+    /// How its flash is divided: dual, safeboot or single
+    #[arg(long)]
+    layout: Option<String>,
+    /// Its board
+    #[arg(long)]
+    board: Option<String>,
+    /// A note of yours
+    #[arg(long)]
+    note: Option<String>,
+    #[command(flatten)]
+    remote: Remote,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ActivateArgs {
+    /// The six digits that it says and shows
+    code: String,
+    /// The name that it gets. Default: made of its board and address
+    #[arg(long)]
+    name: Option<String>,
+    #[command(flatten)]
+    remote: Remote,
     #[command(flatten)]
     place: Place,
 }
@@ -70,6 +170,22 @@ pub(super) struct TagArgs {
     /// Its tags from now on: a-z, 0-9, -
     tags: Vec<String>,
     #[command(flatten)]
+    remote: Remote,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct QuarantineArgs {
+    /// Who has the identity keeps it
+    #[arg(long, value_name = "ID", conflicts_with = "pass")]
+    keep: Option<String>,
+    /// It passes to who came with it
+    #[arg(long, value_name = "ID")]
+    pass: Option<String>,
+    #[command(flatten)]
+    remote: Remote,
+    #[command(flatten)]
     place: Place,
 }
 
@@ -77,8 +193,13 @@ pub(super) struct TagArgs {
 pub(super) struct PasswdArgs {
     /// The device's name
     name: String,
+    /// Show the text as a QR code too, for a phone
+    #[arg(long)]
+    qr: bool,
     #[command(flatten)]
-    route: Route,
+    way: Way,
+    #[command(flatten)]
+    remote: Remote,
     #[command(flatten)]
     place: Place,
 }
@@ -87,282 +208,466 @@ impl DeviceCommand {
     pub(super) fn run(&self, console: &mut Console, lang: Option<Language>) -> Result<(), Failure> {
         match self {
             DeviceCommand::Add(args) => add(args, console, lang),
-            DeviceCommand::List(place) => list(place, console, lang),
+            DeviceCommand::List(args) => list(args, console, lang),
             DeviceCommand::Show(args) => show(args, console, lang),
+            DeviceCommand::Events(args) => events(args, console, lang),
+            DeviceCommand::Set(args) => set(args, console, lang),
+            DeviceCommand::Activate(args) => activate(args, console, lang),
             DeviceCommand::Passwd(args) => passwd(args, console, lang),
-            DeviceCommand::Tag(args) => {
-                let mut open = Open::new(&args.place, console, lang)?;
-                open.change(&console.texts, |registry, by| {
-                    registry.set_device_tags(&args.name, &args.tags, by)
-                })?;
-                let tags = args.tags.join(" ");
-                changed(console, &args.name, "tagged", None, |texts| {
-                    say!(texts, "device-tagged", name = args.name, tags = tags)
-                })
-            }
-            DeviceCommand::Forget(args) => {
-                let mut open = Open::new(&args.place, console, lang)?;
-                open.change(&console.texts, |registry, by| {
-                    registry.forget_device(&args.name, by)
-                })?;
-                changed(console, &args.name, "forgotten", None, |texts| {
-                    say!(texts, "device-forgotten", name = args.name)
-                })
-            }
+            DeviceCommand::Tag(args) => tag(args, console, lang),
+            DeviceCommand::Quarantine(args) => quarantine(args, console, lang),
+            DeviceCommand::Forget(args) => forget(args, console, lang),
         }
     }
 }
 
-fn add(args: &AddArgs, console: &mut Console, lang: Option<Language>) -> Result<(), Failure> {
-    let mut open = Open::new(&args.place, console, lang)?;
-    let texts = &console.texts;
-    let device = described(args, open.now(), texts)?;
-    let password = NewPassword::new(false, texts)?;
-    let shown = password.shown.unwrap_or_default();
-    // The text first: a device whose setup cannot be written is not added.
-    let reach = Reach::find(&args.route, &open, &device, &args.tags, texts)?;
-    let setup = reach.setup(&device, &shown, texts)?;
-    let record = DeviceRecord {
-        name: device.name.as_str().to_owned(),
-        family: device.family.to_string(),
-        topic: device.topic.clone(),
-        client_id: device.client_id.clone(),
-        username: device.username.clone(),
-        mac: device.mac.map(|mac| mac.to_string()),
-        password_hash: password.hash,
-        extra: Rights {
-            publish: device.extra.publish.clone(),
-            subscribe: device.extra.subscribe.clone(),
-        },
-        tags: args.tags.clone(),
-        created: device.created,
-    };
-    open.change(texts, |registry, by| registry.add_device(&record, by))?;
-    reach.note(&mut open, &device, texts)?;
-    let headline = say!(texts, "device-added", name = device.name);
-    tell_setup(console, &headline, &device, &reach, &setup, &shown)
+/// The place of a device in the API.
+fn path(name: &str) -> String {
+    format!("/devices/{}", encoded(name))
 }
 
-/// The device that was asked for.
-fn described(args: &AddArgs, now: u64, texts: &Texts) -> Result<Device, Failure> {
-    let bad_name = |error: safeport_fleet::NameError| {
-        Failure::usage(say!(texts, "device-name-bad", name = args.name)).detail(error)
-    };
-    let name = DeviceName::new(&args.name).map_err(bad_name)?;
-    let mut device = Device::new(name, args.family, args.mac, now).map_err(bad_name)?;
-    if let Some(topic) = &args.topic {
-        device = device.with_topic(topic).map_err(|error| {
-            Failure::usage(say!(texts, "device-topic-bad", topic = topic)).detail(error)
-        })?;
+fn add(args: &AddArgs, console: &mut Console, lang: Option<Language>) -> Result<(), Failure> {
+    if let Some(file) = &args.csv {
+        return add_table(args, file, console, lang);
     }
-    let extra = args.extra.rights(texts)?;
-    device.extra = Grant {
-        publish: extra.publish,
-        subscribe: extra.subscribe,
+    let wanted = Wanted {
+        family: args.family.unwrap_or(Family::Plain).to_string(),
+        name: args.name.clone().unwrap_or_default(),
+        topic: args.topic.clone(),
+        mac: args.mac.map(|mac| mac.to_string()),
+        tags: args.tags.clone(),
+        publish: args.extra.publish.clone(),
+        subscribe: args.extra.subscribe.clone(),
+        line: None,
     };
-    Ok(device)
+    let session = Session::open(&args.place, &args.remote, console, lang)?;
+    let enrolled = match session {
+        Session::Server(client) => client.post("/devices", &with_way(json!(wanted), &args.way))?,
+        Session::Folder(mut open) => enrolling(&mut open, console, |ground| {
+            enrol::add(ground, &wanted, &args.way)
+        })?
+        .json(),
+    };
+    let name = enrolled["name"].as_str().unwrap_or_default();
+    let headline = say!(console.texts, "device-added", name = name);
+    tell_setup(console, &headline, &enrolled, args.qr)
+}
+
+/// Adds all of a table.
+fn add_table(
+    args: &AddArgs,
+    file: &PathBuf,
+    console: &mut Console,
+    lang: Option<Language>,
+) -> Result<(), Failure> {
+    let texts = &console.texts;
+    let wanted = read_table(&text_of(file, texts)?).map_err(|bad| {
+        let lines: Vec<String> = bad.iter().map(|bad| bad_table(bad, texts)).collect();
+        Failure::usage(say!(texts, "enrol-table-bad", path = file.display()))
+            .detail(lines.join("\n"))
+            .next(say!(texts, "enrol-mistakes-next"))
+    })?;
+    let session = Session::open(&args.place, &args.remote, console, lang)?;
+    let answer = match session {
+        Session::Server(client) => {
+            let body = with_way(json!({"devices": wanted}), &args.way);
+            client.post("/enrolments", &body)?
+        }
+        Session::Folder(mut open) => {
+            let added = enrolling(&mut open, console, |ground| {
+                enrol::add_all(ground, &wanted, &args.way)
+            })?;
+            json!({"devices": added.iter().map(Enrolled::json).collect::<Vec<_>>()})
+        }
+    };
+    let added = answer["devices"].as_array().cloned().unwrap_or_default();
+    if console.json {
+        return console.json(&added);
+    }
+    console.talk(&say!(console.texts, "devices-added", count = added.len()));
+    let mut remarks: Vec<&str> = Vec::new();
+    let mut lines = vec!["name,family,username,password,address,setup".to_owned()];
+    for one in &added {
+        let found = one["remarks"].as_array().into_iter().flatten();
+        for remark in found.filter_map(Value::as_str) {
+            if !remarks.contains(&remark) {
+                remarks.push(remark);
+            }
+        }
+        let fields = ["name", "family", "username", "password", "address", "setup"];
+        let fields: Vec<String> = fields
+            .into_iter()
+            .map(|name| field(one[name].as_str().unwrap_or_default().trim_end()))
+            .collect();
+        lines.push(fields.join(","));
+    }
+    for remark in remarks {
+        console.talk(remark);
+    }
+    console.data(&lines.join("\n"))
+}
+
+/// A field of CSV.
+fn field(text: &str) -> String {
+    // A spreadsheet takes what begins with these for a formula.
+    let guard = if text.starts_with(['=', '+', '-', '@']) {
+        "'"
+    } else {
+        ""
+    };
+    match text.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{guard}{}\"", text.replace('"', "\"\"")),
+        false => format!("{guard}{text}"),
+    }
+}
+
+fn text_of(file: &PathBuf, texts: &Texts) -> Result<String, Failure> {
+    let unreadable = |error: std::io::Error| {
+        let path = file.display();
+        Failure::usage(say!(texts, "client-file-unreadable", path = path)).detail(error)
+    };
+    let limit = API_BULK_BODY_BYTES as u64;
+    let mut text = String::new();
+    if file.as_os_str() == "-" {
+        std::io::stdin()
+            .lock()
+            .take(limit)
+            .read_to_string(&mut text)
+    } else {
+        std::fs::File::open(file).and_then(|file| file.take(limit).read_to_string(&mut text))
+    }
+    .map_err(unreadable)?;
+    Ok(text)
+}
+
+fn bad_table(bad: &BadTable, texts: &Texts) -> String {
+    match bad {
+        BadTable::Empty => say!(texts, "table-empty"),
+        BadTable::Title(title) => say!(texts, "table-title", title = format!("{title:?}")),
+        BadTable::Missing(title) => say!(texts, "table-missing", title = title),
+        BadTable::TooWide { line } => say!(texts, "table-wide", line = line),
+        BadTable::Open { line } => say!(texts, "table-open", line = line),
+    }
+}
+
+fn with_way(mut body: Value, way: &Way) -> Value {
+    if let (Value::Object(body), Value::Object(way)) = (&mut body, json!(way)) {
+        body.extend(way);
+    }
+    body
+}
+
+/// Enrols beside no server.
+fn enrolling<T>(
+    open: &mut Open,
+    console: &Console,
+    work: impl FnOnce(&mut enrol::Ground<'_>) -> Result<T, EnrolError>,
+) -> Result<T, Failure> {
+    let texts = &console.texts;
+    work(&mut open.ground(texts))
+        .map_err(|error| enrol::failure(error, texts, |error| failed(texts, error)))
 }
 
 fn passwd(args: &PasswdArgs, console: &mut Console, lang: Option<Language>) -> Result<(), Failure> {
-    let mut open = Open::new(&args.place, console, lang)?;
-    let texts = &console.texts;
-    let device = stored(&open, &args.name, texts)?;
-    let password = NewPassword::new(false, texts)?;
-    let shown = password.shown.unwrap_or_default();
-    let tags = open
-        .registry
-        .device_tags(&args.name)
-        .map_err(|error| failed(texts, &error))?;
-    let reach = Reach::find(&args.route, &open, &device, &tags, texts)?;
-    let setup = reach.setup(&device, &shown, texts)?;
-    open.change(texts, |registry, by| {
-        registry.set_device_password(&args.name, &password.hash, by)
-    })?;
-    reach.note(&mut open, &device, texts)?;
-    let headline = say!(texts, "device-passwd", name = device.name);
-    tell_setup(console, &headline, &device, &reach, &setup, &shown)
+    let session = Session::open(&args.place, &args.remote, console, lang)?;
+    let renewed = match session {
+        Session::Server(client) => {
+            client.post(&format!("{}/password", path(&args.name)), &json!(args.way))?
+        }
+        Session::Folder(mut open) => enrolling(&mut open, console, |ground| {
+            enrol::renew(ground, &args.name, &args.way)
+        })?
+        .json(),
+    };
+    let headline = say!(console.texts, "device-passwd", name = args.name);
+    tell_setup(console, &headline, &renewed, args.qr)
 }
 
-fn list(place: &Place, console: &mut Console, lang: Option<Language>) -> Result<(), Failure> {
-    let open = Open::new(place, console, lang)?;
-    let records = open
-        .registry
-        .devices()
-        .map_err(|error| failed(&console.texts, &error))?;
+fn list(args: &ListArgs, console: &mut Console, lang: Option<Language>) -> Result<(), Failure> {
+    let enrolled_only = !args.seen && args.question.is_none();
+    let session = Session::open(&args.place, &args.remote, console, lang)?;
+    let rows = match session {
+        Session::Server(client) => {
+            let mut query = format!("?limit={API_DEVICES}");
+            if enrolled_only {
+                query.push_str("&enrolled=true");
+            }
+            if let Some(question) = &args.question {
+                query.push_str(&format!("&where={}", encoded(question)));
+            }
+            let mut rows = Vec::new();
+            let mut after = String::new();
+            loop {
+                let mut page = client.get(&format!("/devices{query}{after}"))?;
+                if let Value::Array(found) = page["devices"].take() {
+                    rows.extend(found);
+                }
+                match page["next"].as_str() {
+                    Some(next) => after = format!("&after={}", encoded(next)),
+                    None => break rows,
+                }
+            }
+        }
+        Session::Folder(open) => {
+            let texts = &console.texts;
+            let question = args.question.as_deref().map(Where::parse).transpose();
+            let question = question.map_err(|error| {
+                let query = args.question.as_deref().unwrap_or_default();
+                Failure::usage(say!(texts, "query-bad", query = query)).detail(error)
+            })?;
+            let roster = devices::roster(&open.registry).map_err(|error| failed(texts, &error))?;
+            let query = Query {
+                enrolled: enrolled_only.then_some(true),
+                ..Query::default()
+            };
+            let now = open.now();
+            let page = roster.select(&query, None, usize::MAX, |member| {
+                question
+                    .as_ref()
+                    .is_none_or(|question| question.matches(&devices::Asked { member, now }))
+            });
+            page.members
+                .iter()
+                .map(|member| devices::row(member))
+                .collect()
+        }
+    };
     if console.json {
-        let values: Vec<_> = records.iter().map(record_json).collect();
-        return console.json(&values);
+        return console.json(&rows);
     }
-    if records.is_empty() {
-        console.talk(&say!(console.texts, "device-none"));
+    if rows.is_empty() {
+        console.talk(&match enrolled_only {
+            true => say!(console.texts, "device-none"),
+            false => say!(console.texts, "device-none-such"),
+        });
         return Ok(());
     }
-    let lines: Vec<String> = records
+    let mut lines: Vec<String> = rows
         .iter()
-        .map(|record| format!("{}  {}  {}", record.name, record.family, record.topic))
+        .map(|row| devices::line(row, &console.texts))
         .collect();
+    lines.sort();
     console.data(&lines.join("\n"))
 }
 
 fn show(args: &NameArgs, console: &mut Console, lang: Option<Language>) -> Result<(), Failure> {
-    let open = Open::new(&args.place, console, lang)?;
+    let session = Session::open(&args.place, &args.remote, console, lang)?;
     let texts = &console.texts;
-    let device = stored(&open, &args.name, texts)?;
-    let grant = device.grant();
-    let rights = Rights {
-        publish: grant.publish,
-        subscribe: grant.subscribe,
-    };
-    let mac = device.mac.map(|mac| mac.to_string());
-    let tags = open
-        .registry
-        .device_tags(&args.name)
-        .map_err(|error| failed(texts, &error))?;
-    let seen = last_attempts(&open, &device, texts)?;
-    let pin = pin_of(&open, &device, texts)?;
-    if console.json {
-        let values: Vec<_> = seen
-            .iter()
-            .map(|row| attempts::row_json(row, texts))
-            .collect();
-        return console.json(&serde_json::json!({
-            "name": device.name.as_str(),
-            "family": device.family.to_string(),
-            "topic": device.topic,
-            "client_id": device.client_id,
-            "username": device.username,
-            "mac": mac,
-            "fingerprint": pin.as_ref().map(|pin| &pin.fingerprint),
-            "fingerprint_stranded": pin.as_ref().and_then(|pin| pin.stranded),
-            "attempts": values,
-            "tags": tags,
-            "publish": rights.publish,
-            "subscribe": rights.subscribe,
-            "created": device.created,
-        }));
-    }
-    console.data(&format!(
-        "name       {}\nfamily     {}\ntopic      {}\nclient id  {}\nuser name  {}\nmac        \
-         {}\ntags       {}\npublish    {}\nsubscribe  {}",
-        device.name,
-        device.family,
-        device.topic,
-        device.client_id,
-        device.username,
-        mac.as_deref().unwrap_or("-"),
-        if tags.is_empty() {
-            "-".to_owned()
-        } else {
-            tags.join(" ")
-        },
-        rights.publish.join(" "),
-        rights.subscribe.join(" "),
-    ))?;
-    if let Some(pin) = pin {
-        console.data(&format!("checks     {}", pin.fingerprint))?;
-        if pin.stranded.is_some() {
-            console.talk(&say!(texts, "device-stranded", name = device.name));
+    let device = match session {
+        Session::Server(client) => client.get(&path(&args.name))?,
+        Session::Folder(open) => {
+            let broken = |error| failed(texts, &error);
+            let roster = devices::roster(&open.registry).map_err(broken)?;
+            let Found::One(member) = roster.find(&args.name) else {
+                return Err(Failure::new(say!(texts, "name-unknown", name = args.name))
+                    .next(say!(texts, "device-unknown-next")));
+            };
+            devices::full(&open.registry, member, texts).map_err(broken)?
         }
+    };
+    if console.json {
+        return console.json(&device);
     }
+    console.data(&devices::sheet(&device, texts))?;
+    let name = device["name"].as_str().unwrap_or_default();
+    if device["fingerprint_stranded"].is_u64() {
+        console.talk(&say!(texts, "device-stranded", name = name));
+    }
+    let seen = device["attempts"].as_array().cloned().unwrap_or_default();
     if !seen.is_empty() {
-        console.data(&format!("\n{}", attempts::table(&seen, texts)))?;
+        console.data(&format!("\n{}", attempts::table_of_json(&seen)))?;
     }
-    console.talk(&say!(texts, "device-show-next", name = device.name));
+    console.talk(&say!(texts, "device-show-next", name = name));
     Ok(())
 }
 
-/// The newest attempts of a device to connect.
-fn last_attempts(open: &Open, device: &Device, texts: &Texts) -> Result<Vec<AttemptRow>, Failure> {
-    let newest = AttemptQuery {
-        limit: SHOWN_ATTEMPTS,
-        ..AttemptQuery::default()
+fn events(args: &EventsArgs, console: &mut Console, lang: Option<Language>) -> Result<(), Failure> {
+    let client = need_server(&args.place, &args.remote, console, lang)?;
+    let place = format!("{}/events?limit={}", path(&args.name), args.limit);
+    let answer = client.get(&place)?;
+    let events = answer["events"].as_array().cloned().unwrap_or_default();
+    match console.json {
+        true => console.json(&events),
+        false => console.data(&devices::events(&events)),
+    }
+}
+
+fn set(args: &SetArgs, console: &mut Console, lang: Option<Language>) -> Result<(), Failure> {
+    let mut body = serde_json::Map::new();
+    let mut number = |name: &str, text: &Option<String>, is_number: bool| {
+        let Some(text) = text else { return };
+        let value = match text.parse::<u64>() {
+            _ if text.is_empty() => Value::Null,
+            Ok(number) if is_number => json!(number),
+            _ => json!(text),
+        };
+        body.insert(name.to_owned(), value);
     };
-    let who = (device.username.as_str(), device.client_id.as_str());
-    attempts::of_device(&open.registry, who, &newest).map_err(|error| failed(texts, &error))
+    number("web", &args.web, false);
+    number("family", &args.family, false);
+    number("chip", &args.chip, false);
+    number("flash_size", &args.flash_size, true);
+    number("layout", &args.layout, false);
+    number("board", &args.board, false);
+    number("note", &args.note, false);
+    if body.is_empty() {
+        return Err(Failure::usage(say!(console.texts, "device-set-nothing")));
+    }
+    let client = need_server(&args.place, &args.remote, console, lang)?;
+    let device = client.patch(&path(&args.name), &Value::Object(body))?;
+    if console.json {
+        return console.json(&device);
+    }
+    console.talk(&say!(console.texts, "device-set", name = args.name));
+    Ok(())
 }
 
-/// So many of them are shown with a device; `attempts --device` has all.
-const SHOWN_ATTEMPTS: u32 = 5;
-
-/// The fingerprint that a device was told to check.
-fn pin_of(open: &Open, device: &Device, texts: &Texts) -> Result<Option<Pin>, Failure> {
-    let pins = open.registry.pins();
-    let pins = pins.map_err(|error| failed(texts, &error))?;
-    Ok(pins
-        .into_iter()
-        .find(|pin| pin.device == device.name.as_str()))
+fn activate(
+    args: &ActivateArgs,
+    console: &mut Console,
+    lang: Option<Language>,
+) -> Result<(), Failure> {
+    let client = need_server(&args.place, &args.remote, console, lang)?;
+    let body = json!({"code": args.code, "name": args.name});
+    let done = client.post("/activations", &body)?;
+    if console.json {
+        return console.json(&done);
+    }
+    let word = |name: &str| done[name].as_str().unwrap_or_default().to_owned();
+    console.talk(&say!(
+        console.texts,
+        "device-activated",
+        name = word("name"),
+        mac = word("mac"),
+        board = word("board")
+    ));
+    Ok(())
 }
 
-/// The device of this name.
-fn stored(open: &Open, name: &str, texts: &Texts) -> Result<Device, Failure> {
-    let record = open
-        .registry
-        .device(name)
-        .map_err(|error| failed(texts, &error))?
-        .ok_or_else(|| {
-            Failure::new(say!(texts, "name-unknown", name = name))
-                .next(say!(texts, "device-unknown-next"))
-        })?;
-    device(record)
-        .map_err(|why| Failure::new(say!(texts, "device-unreadable", name = name)).detail(why))
+fn tag(args: &TagArgs, console: &mut Console, lang: Option<Language>) -> Result<(), Failure> {
+    match Session::open(&args.place, &args.remote, console, lang)? {
+        Session::Server(client) => {
+            drop(client.patch(&path(&args.name), &json!({"tags": args.tags}))?);
+        }
+        Session::Folder(mut open) => open.change(&console.texts, |registry, by| {
+            registry.set_device_tags(&args.name, &args.tags, by)
+        })?,
+    }
+    let tags = args.tags.join(" ");
+    changed(console, &args.name, "tagged", None, |texts| {
+        say!(texts, "device-tagged", name = args.name, tags = tags)
+    })
+}
+
+fn forget(args: &NameArgs, console: &mut Console, lang: Option<Language>) -> Result<(), Failure> {
+    match Session::open(&args.place, &args.remote, console, lang)? {
+        Session::Server(client) => drop(client.delete(&path(&args.name))?),
+        Session::Folder(mut open) => open.change(&console.texts, |registry, by| {
+            registry.forget_device(&args.name, by)
+        })?,
+    }
+    changed(console, &args.name, "forgotten", None, |texts| {
+        say!(texts, "device-forgotten", name = args.name)
+    })
+}
+
+fn quarantine(
+    args: &QuarantineArgs,
+    console: &mut Console,
+    lang: Option<Language>,
+) -> Result<(), Failure> {
+    let client = need_server(&args.place, &args.remote, console, lang)?;
+    let decided = [("keep", &args.keep), ("pass", &args.pass)];
+    for (decision, id) in decided {
+        let Some(id) = id else { continue };
+        let place = format!("/quarantine/{}", encoded(id));
+        let done = client.post(&place, &json!({"decision": decision}))?;
+        if console.json {
+            return console.json(&done);
+        }
+        console.talk(&match decision {
+            "keep" => say!(console.texts, "quarantine-kept", id = id),
+            _ => say!(console.texts, "quarantine-passed", id = id),
+        });
+        return Ok(());
+    }
+    let answer = client.get("/quarantine")?;
+    let conflicts = answer["conflicts"].as_array().cloned().unwrap_or_default();
+    if console.json {
+        return console.json(&conflicts);
+    }
+    if conflicts.is_empty() {
+        console.talk(&say!(console.texts, "quarantine-none"));
+        return Ok(());
+    }
+    let lines: Vec<String> = conflicts
+        .iter()
+        .map(|conflict| {
+            let who = |value: &Value| {
+                let name = value["name"].as_str().or(value["id"].as_str());
+                name.map(str::to_owned)
+            };
+            let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+            format!(
+                "{}  {} {}  {}  {} <- {}  {}x",
+                text(&conflict["id"]),
+                text(&conflict["identity"]["kind"]),
+                text(&conflict["identity"]["value"]),
+                text(&conflict["why"]),
+                who(&conflict["holder"]).unwrap_or_default(),
+                who(&conflict["claimant"]).unwrap_or_else(|| text(&conflict["peer"])),
+                conflict["count"],
+            )
+        })
+        .collect();
+    console.data(&lines.join("\n"))?;
+    console.talk(&say!(console.texts, "quarantine-next"));
+    Ok(())
 }
 
 /// The text to enter on stdout, how to enter it on stderr.
 fn tell_setup(
     console: &Console,
     headline: &str,
-    device: &Device,
-    reach: &Reach,
-    setup: &Setup,
-    password: &str,
+    enrolled: &Value,
+    qr: bool,
 ) -> Result<(), Failure> {
     if console.json {
-        let fields = match setup {
-            Setup::Fields(fields) => Some(
-                fields
-                    .iter()
-                    .map(|field| serde_json::json!({"label": field.label, "value": field.value}))
-                    .collect::<Vec<_>>(),
-            ),
-            Setup::Line(_) | Setup::Snippet(_) => None,
-        };
-        return console.json(&serde_json::json!({
-            "name": device.name.as_str(),
-            "family": device.family.to_string(),
-            "topic": device.topic,
-            "client_id": device.client_id,
-            "username": device.username,
-            "password": password,
-            "host": reach.host(),
-            "port": reach.address.port(),
-            "address": reach.address.to_string(),
-            "tls": reach.is_tls(),
-            "setup": setup.to_string(),
-            "fields": fields,
-        }));
+        return console.json(enrolled);
     }
     let texts = &console.texts;
+    let setup = enrolled["setup"].as_str().unwrap_or_default();
     console.talk(headline);
-    console.talk(&match device.family {
-        Family::Tasmota => say!(texts, "setup-tasmota"),
-        Family::EspEasy => say!(texts, "setup-espeasy"),
-        Family::EspHome => say!(texts, "setup-esphome"),
+    console.talk(&match enrolled["family"].as_str() {
+        Some("tasmota") => say!(texts, "setup-tasmota"),
+        Some("espeasy") => say!(texts, "setup-espeasy"),
+        Some("esphome") => say!(texts, "setup-esphome"),
+        Some("xiaozhi") => say!(texts, "setup-xiaozhi"),
         _ => say!(texts, "setup-plain"),
     });
-    reach.talk(console);
-    console.data(&setup.to_string())
-}
-
-fn record_json(record: &DeviceRecord) -> serde_json::Value {
-    serde_json::json!({
-        "name": record.name,
-        "family": record.family,
-        "topic": record.topic,
-        "client_id": record.client_id,
-        "username": record.username,
-        "mac": record.mac,
-        "extra": rights::shown(&record.extra),
-        "tags": record.tags,
-        "created": record.created,
-    })
+    let remarks = enrolled["remarks"].as_array().into_iter().flatten();
+    for remark in remarks.filter_map(Value::as_str) {
+        console.talk(remark);
+    }
+    if qr {
+        // Of one field only its value: that is what goes into the device.
+        let fields = enrolled["fields"].as_array().map(Vec::as_slice);
+        let text = match fields {
+            Some([one]) => one["value"].as_str().unwrap_or_default(),
+            _ => setup.trim_end(),
+        };
+        match qrcode::QrCode::new(text)
+            .ok()
+            .filter(|_| text.len() <= QR_BYTES)
+        {
+            Some(code) => console.talk(
+                &code
+                    .render::<qrcode::render::unicode::Dense1x2>()
+                    .quiet_zone(true)
+                    .build(),
+            ),
+            None => console.talk(&say!(texts, "qr-too-long")),
+        }
+    }
+    console.data(setup)
 }

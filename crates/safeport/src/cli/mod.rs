@@ -8,11 +8,13 @@ mod check;
 mod client;
 mod config;
 mod device;
+mod firmware;
+mod images;
 mod import;
 mod ports;
-mod reach;
 mod registry;
 mod rights;
+mod session;
 mod simulate;
 mod token;
 mod user;
@@ -76,6 +78,11 @@ enum Command {
     Device {
         #[command(subcommand)]
         command: device::DeviceCommand,
+    },
+    /// Firmware images
+    Firmware {
+        #[command(subcommand)]
+        command: firmware::FirmwareCommand,
     },
     /// Tokens of the HTTP API
     Token {
@@ -190,6 +197,7 @@ impl Command {
             Command::Attempts(args) => args.run(console, lang),
             Command::User { command } => command.run(console, lang),
             Command::Device { command } => command.run(console, lang),
+            Command::Firmware { command } => command.run(console, lang),
             Command::Token { command } => command.run(console, lang),
             Command::Cert { command } => command.run(console, lang),
             Command::Import { command } => command.run(console),

@@ -23,10 +23,10 @@ pub(super) struct Open {
     pub(super) settings: Settings,
     /// The managed source.
     pub(super) managed: Vec<ManagedRow>,
-    read: Option<Read>,
+    pub(super) read: Option<Read>,
     asked: Asked,
-    who: String,
-    now: u64,
+    pub(super) who: String,
+    pub(super) now: u64,
 }
 
 impl Open {
@@ -109,21 +109,6 @@ impl Open {
             at: self.now,
         };
         self.registry.stage(draft, by)
-    }
-
-    /// The settings as one device is told them.
-    pub(super) fn told_to(
-        &self,
-        device: &str,
-        tags: &[String],
-        texts: &Texts,
-    ) -> Result<Settings, Failure> {
-        match &self.read {
-            Some(read) => read
-                .told_to(device, tags)
-                .map_err(|error| error.failure(texts, false)),
-            None => Ok(self.settings.clone()),
-        }
     }
 
     /// The settings as they are by now, after what this command has changed.

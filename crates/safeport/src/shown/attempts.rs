@@ -107,6 +107,39 @@ pub fn table(rows: &[AttemptRow], texts: &Texts) -> String {
     text
 }
 
+/// The same of rows that came as data, from a server elsewhere.
+pub fn table_of_json(rows: &[Value]) -> String {
+    let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
+    let mut lines = Vec::new();
+    let mut failures: Vec<String> = Vec::new();
+    for row in rows {
+        let who = [text(row, "user"), text(row, "client_id"), "-".to_owned()];
+        let who = who.into_iter().find(|who| !who.is_empty());
+        lines.push(format!(
+            "{}  {}x  {}  {}  {}  {}",
+            stamp(row["last_at"].as_u64().unwrap_or_default()),
+            row["count"],
+            text(row, "address"),
+            text(row, "listener"),
+            who.unwrap_or_default(),
+            text(row, "cause"),
+        ));
+        if row["failure"] == true {
+            let what = format!(
+                "\n{}: {}\n  → {}",
+                text(row, "cause"),
+                text(row, "means"),
+                text(row, "next")
+            );
+            if !failures.contains(&what) {
+                failures.push(what);
+            }
+        }
+    }
+    lines.extend(failures);
+    lines.join("\n")
+}
+
 /// When, how often, from where, to which listener, who, and what became of it.
 fn cells(row: &AttemptRow) -> [String; 6] {
     let who = [&row.key.user, &row.key.client_id]

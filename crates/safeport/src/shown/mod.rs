@@ -3,7 +3,10 @@
 pub mod attempts;
 pub mod causes;
 pub mod certificates;
+pub mod devices;
 pub mod families;
+pub mod images;
+pub mod offers;
 pub mod ports;
 pub mod revisions;
 pub mod settings;

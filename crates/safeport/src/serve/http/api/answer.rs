@@ -1,5 +1,7 @@
 //! The shape of answers: data, or `{"error": {"code", "what", "next", …}}`.
 
+use std::fs::File;
+
 use axum::Json;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -8,32 +10,80 @@ use serde_json::{Value, json};
 
 use crate::reading::ReadError;
 use crate::say;
+use crate::streamed;
 use crate::text::{Language, Texts};
 
 /// What was asked for.
-pub(super) struct Answer {
-    status: StatusCode,
-    body: Value,
+pub(super) enum Answer {
+    Json {
+        status: StatusCode,
+        body: Value,
+    },
+    /// The bytes of a file.
+    File {
+        file: File,
+        length: u64,
+        name: String,
+    },
 }
 
 impl Answer {
     pub(super) fn ok(body: Value) -> Answer {
-        Answer {
+        Answer::Json {
             status: StatusCode::OK,
+            body,
+        }
+    }
+
+    /// Something new.
+    pub(super) fn created(body: Value) -> Answer {
+        Answer::Json {
+            status: StatusCode::CREATED,
             body,
         }
     }
 
     /// Begun, and not known yet how it ends.
     pub(super) fn accepted(body: Value) -> Answer {
-        Answer {
+        Answer::Json {
             status: StatusCode::ACCEPTED,
             body,
         }
     }
 
+    pub(super) fn file(file: File, length: u64, name: &str) -> Answer {
+        let name = name.to_owned();
+        Answer::File { file, length, name }
+    }
+
     pub(super) fn response(self, language: Language) -> Response {
-        respond(self.status, Vec::new(), self.body, language)
+        match self {
+            Answer::Json { status, body } => respond(status, Vec::new(), body, language),
+            Answer::File { file, length, name } => {
+                // Whatever stands in the name, it ends no header and leaves no quotes.
+                let plain: String = name
+                    .chars()
+                    .map(|c| {
+                        if c.is_ascii_graphic() && c != '"' && c != '\\' {
+                            c
+                        } else {
+                            '_'
+                        }
+                    })
+                    .collect();
+                let headers = [
+                    (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+                    (header::CONTENT_LENGTH, length.to_string()),
+                    (
+                        header::CONTENT_DISPOSITION,
+                        format!("attachment; filename=\"{plain}\""),
+                    ),
+                    (header::CACHE_CONTROL, "no-store".to_owned()),
+                    (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+                ];
+                (headers, streamed::of_file(file, length)).into_response()
+            }
+        }
     }
 }
 
@@ -89,6 +139,16 @@ impl Refusal {
             "wrong-method",
             say!(texts, "api-wrong-method"),
             say!(texts, "api-nothing-here-next"),
+        )
+    }
+
+    /// A part of the server that this one does not run.
+    pub(super) fn not_served(texts: &Texts) -> Refusal {
+        Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not-served",
+            say!(texts, "api-not-served"),
+            say!(texts, "api-not-served-next"),
         )
     }
 
@@ -250,9 +310,11 @@ impl Refusal {
                 say!(texts, "api-revisions-next"),
             ),
             _ => {
+                if let Some(refusal) = Refusal::of_names(error, texts) {
+                    return refusal;
+                }
                 let status = match error {
                     StoreError::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
-                    StoreError::TooMany { .. } => StatusCode::UNPROCESSABLE_ENTITY,
                     StoreError::Full { .. } => StatusCode::INSUFFICIENT_STORAGE,
                     _ => StatusCode::INTERNAL_SERVER_ERROR,
                 };

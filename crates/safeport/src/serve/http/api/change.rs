@@ -155,7 +155,7 @@ impl Desk<'_> {
         self.outcome(id)
     }
 
-    fn body<T: for<'de> Deserialize<'de>>(&self) -> Result<T, Refusal> {
+    pub(super) fn body<T: for<'de> Deserialize<'de>>(&self) -> Result<T, Refusal> {
         serde_json::from_slice(&self.body).map_err(|error| {
             let what = say!(self.texts, "api-not-understood", error = error);
             Refusal::bad_request(what, self.texts)

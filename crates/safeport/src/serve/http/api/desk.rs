@@ -5,17 +5,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Bytes;
 use safeport_net::Certificates;
-use safeport_store::{DataFolder, Registry, StoreError};
+use safeport_store::{BlobStore, DataFolder, Registry, StoreError};
 use tokio::sync::Semaphore;
 
 use super::super::Transport;
 use super::admission::Admission;
 use super::answer::Refusal;
+use super::devices::Devices;
 use super::endpoint::Given;
 use super::local::Local;
-use crate::limits::API_REQUESTS;
+use crate::limits::{API_REQUESTS, API_UPLOADS};
 use crate::reading::Asked;
 use crate::serve::attempts::Attempts;
+use crate::serve::upgrades::Upgrades;
 use crate::text::Texts;
 
 /// What requests are answered from: a registry of their own beside the server's.
@@ -25,6 +27,14 @@ pub struct Api {
     pub(super) attempts: Arc<Attempts>,
     /// What listeners present.
     pub(super) certificates: Certificates,
+    /// Who knows the devices; none in tests.
+    pub(super) devices: Option<Arc<dyn Devices>>,
+    /// What carries offers out; none in tests.
+    pub(super) upgrades: Option<Arc<Upgrades>>,
+    /// Where the bytes of images lie, once somebody wanted them.
+    blobs: Mutex<Option<BlobStore>>,
+    /// One for each file that is being taken.
+    pub(super) uploads: Arc<Semaphore>,
     /// Open and unused.
     registries: Mutex<Vec<Registry>>,
     pub(super) admission: Admission,
@@ -43,6 +53,10 @@ impl Api {
             folder,
             attempts,
             certificates: Certificates::new(),
+            devices: None,
+            upgrades: None,
+            blobs: Mutex::default(),
+            uploads: Arc::new(Semaphore::new(API_UPLOADS)),
             registries: Mutex::default(),
             admission: Admission::default(),
             places: Arc::new(Semaphore::new(API_REQUESTS)),
@@ -55,6 +69,33 @@ impl Api {
             certificates,
             ..self
         }
+    }
+
+    /// Answers about devices from this list.
+    pub fn knowing(self, devices: Arc<dyn Devices>) -> Api {
+        Api {
+            devices: Some(devices),
+            ..self
+        }
+    }
+
+    /// Has these carry out what is offered.
+    pub fn offering(self, upgrades: Arc<Upgrades>) -> Api {
+        Api {
+            upgrades: Some(upgrades),
+            ..self
+        }
+    }
+
+    /// Where the bytes of images lie.
+    pub(super) fn blobs(&self, texts: &Texts) -> Result<BlobStore, Refusal> {
+        let mut blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(blobs) = &*blobs {
+            return Ok(blobs.clone());
+        }
+        let opened = self.folder.blobs();
+        let opened = opened.map_err(|error| Refusal::of_store(&error, texts))?;
+        Ok(blobs.insert(opened).clone())
     }
 
     /// Says where requests are answered, for programs on this machine.

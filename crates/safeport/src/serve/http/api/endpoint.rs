@@ -85,6 +85,8 @@ pub(super) enum Gives {
 pub(super) enum Work {
     /// A thread that may wait for the disk.
     Desk(fn(&mut Desk<'_>) -> Result<Answer, Refusal>),
+    /// Takes a file as it comes.
+    Upload,
 }
 
 impl Verb {

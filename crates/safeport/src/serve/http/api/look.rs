@@ -7,7 +7,7 @@ use safeport_store::{Live, RunningServer, StoreError};
 use serde_json::json;
 
 use super::answer::{Answer, Refusal};
-use super::desk::Desk;
+use super::desk::{Api, Desk};
 use crate::limits::API_REVISIONS;
 use crate::reading::Read;
 use crate::say;
@@ -130,11 +130,7 @@ impl Desk<'_> {
 
     /// The settings as they are now; those of the last good files where the files have mistakes.
     pub(super) fn read(&self) -> Result<Read, Refusal> {
-        let asked = &self.api.asked;
-        Read::new(asked).or_else(|error| {
-            let why = error.failure(self.texts, false).one_text();
-            Read::last_good(asked, why).ok_or_else(|| Refusal::of_read(&error, self.texts))
-        })
+        read(self.api, self.texts)
     }
 
     /// What the server uses.
@@ -145,6 +141,15 @@ impl Desk<'_> {
     pub(super) fn done<T>(&self, done: Result<T, StoreError>) -> Result<T, Refusal> {
         done.map_err(|error| Refusal::of_store(&error, self.texts))
     }
+}
+
+/// The settings as they are now; those of the last good files where the files have mistakes.
+pub(super) fn read(api: &Api, texts: &Texts) -> Result<Read, Refusal> {
+    let asked = &api.asked;
+    Read::new(asked).or_else(|error| {
+        let why = error.failure(texts, false).one_text();
+        Read::last_good(asked, why).ok_or_else(|| Refusal::of_read(&error, texts))
+    })
 }
 
 fn running<'a>(live: Option<&'a Live>, key: &str) -> Option<&'a str> {

@@ -12,9 +12,13 @@ mod attempts;
 mod certificates;
 mod change;
 mod desk;
+mod devices;
 mod endpoint;
+mod enrolment;
+mod images;
 mod local;
 mod look;
+mod offers;
 mod openapi;
 mod table;
 
@@ -36,6 +40,7 @@ pub use self::admission::WHO;
 use self::answer::{Answer, Refusal};
 pub use self::desk::Api;
 use self::desk::Desk;
+pub use self::devices::Devices;
 use self::endpoint::{Endpoint, Given, Work};
 pub use self::local::LocalAccess;
 use self::table::ENDPOINTS;
@@ -157,6 +162,11 @@ impl Call<'_> {
                     .map_err(|_| Refusal::slow_body(self.language))?
                     .map_err(|error| Refusal::bad_body(&error, limit, self.language))?;
                 self.at_desk(given, who, body, admitted.place, work).await
+            }
+            Work::Upload => {
+                // A file takes its time, and has a place of its own.
+                drop(admitted.place);
+                self.upload(given, &head.headers, body, who).await
             }
         }
     }

@@ -3,48 +3,36 @@
 
 use std::time::{Duration, Instant};
 
-use clap::Args;
 use safeport_fleet::{Device, Endpoint, Family, Setup, Trust};
 use safeport_net::pki::Fingerprint;
 use safeport_settings::{
     AddressError, AdvertisedAddress, AdvertisedHost, BoundSocket, HostName, Listener,
     Reach as Kind, Scheme, Settings, candidates,
 };
-use safeport_store::{AddressRow, Told};
+use safeport_store::{AddressRow, Registry, StoreError, Told};
 
-use super::registry::{Open, failed};
-use crate::console::{Console, Failure};
+use super::{Ground, Way};
+use crate::console::Failure;
 use crate::limits::PROOF_PATIENCE;
 use crate::serve::access::{is_loopback, unix_now};
 use crate::serve::gate::surroundings;
 use crate::text::{Language, Texts};
 use crate::{app, certificates, say};
 
-/// What a person says about the way.
-#[derive(Debug, Args)]
-pub(super) struct Route {
-    /// Name or address of this server as the device sees it. Default: the address that is proved to
-    /// reach this server, see `safeport ports`
-    #[arg(long)]
-    host: Option<String>,
-    /// Port, where a router or container maps it. Default: that of the listener
-    #[arg(long)]
-    port: Option<u16>,
-    /// Connect to mqtts with the server's fingerprint or CA instead of plain mqtt
-    #[arg(long)]
-    tls: bool,
-}
-
 /// Where the device is to connect, and how it recognises the server.
+#[derive(Clone)]
 pub(super) struct Reach {
     pub(super) address: AdvertisedAddress,
     listener: Listener,
     /// What a person should know about the address.
-    remark: Option<String>,
+    pub(super) remarks: Vec<String>,
     tls: Option<Recognition>,
+    /// Where the device fetches firmware from by itself, if its family does.
+    pub(super) downloads: Option<AdvertisedAddress>,
 }
 
 /// By what a device recognises this server over TLS.
+#[derive(Clone)]
 struct Recognition {
     /// Of the RSA key that a Tasmota with this address is shown.
     fingerprint: Fingerprint,
@@ -52,15 +40,20 @@ struct Recognition {
 }
 
 impl Reach {
+    /// For a device of this family with these tags; `name` is empty where it is not known yet.
     pub(super) fn find(
-        route: &Route,
-        open: &Open,
-        device: &Device,
+        way: &Way,
+        ground: &Ground<'_>,
+        family: Family,
+        name: &str,
         tags: &[String],
-        texts: &Texts,
     ) -> Result<Reach, Failure> {
-        let settings = open.told_to(device.name.as_str(), tags, texts)?;
-        let by_tls = route.tls || settings.advertise.tls || !settings.mqtt.enabled;
+        let texts = ground.texts;
+        let settings = ground.told_to(name, tags)?;
+        if family == Family::Xiaozhi {
+            return Reach::of_check(way, ground, &settings);
+        }
+        let by_tls = way.tls || settings.advertise.tls || !settings.mqtt.enabled;
         if by_tls && !settings.mqtts.enabled {
             let next = say!(texts, "listener-off-next");
             return Err(Failure::usage(say!(texts, "listener-off")).next(next));
@@ -70,25 +63,72 @@ impl Reach {
         } else {
             (Listener::Mqtt, Scheme::Mqtt)
         };
-        let (address, remark) = match &route.host {
-            Some(host) => (given(host, route, scheme, listener, open, texts)?, None),
+        let (address, remark) = match &way.host {
+            Some(host) => {
+                let port = way.port.unwrap_or_else(|| listening_port(ground, listener));
+                (given(host, port, scheme, texts)?, None)
+            }
             None => {
-                let (address, remark) =
-                    proved(open, &settings, device.family, scheme, listener, texts)?;
-                (with_port(address, route.port, texts)?, remark)
+                let (address, remark) = proved(ground, &settings, family, scheme, listener)?;
+                (with_port(address, way.port, texts)?, remark)
             }
         };
-        let tls = if by_tls {
-            Some(recognition(open, &settings, address.host(), texts)?)
-        } else {
-            None
+        let tls = match by_tls {
+            true => Some(recognition(ground, &settings, address.host())?),
+            false => None,
         };
-        Ok(Reach {
+        let mut reach = Reach {
             address,
             listener,
-            remark,
+            remarks: remark.into_iter().collect(),
             tls,
-        })
+            downloads: None,
+        };
+        if matches!(family, Family::EspHome | Family::Plain) {
+            match downloads(way.host.as_deref(), ground, &settings) {
+                Ok((address, remark)) => {
+                    reach.remarks.extend(remark);
+                    reach.downloads = Some(address);
+                }
+                // It works without; updates come another way.
+                Err(why) => {
+                    reach
+                        .remarks
+                        .push(say!(texts, "setup-no-downloads", why = why.one_text()))
+                }
+            }
+        }
+        reach.warn_of_loopback(texts);
+        Ok(reach)
+    }
+
+    /// A xiaozhi device is told where its check is, and learns the rest there.
+    fn of_check(way: &Way, ground: &Ground<'_>, settings: &Settings) -> Result<Reach, Failure> {
+        let (address, remark) = match (&way.host, way.port) {
+            (Some(host), Some(port)) => {
+                let listener = web_listener(settings).unwrap_or(Listener::Http);
+                let scheme = web_scheme(listener);
+                (given(host, port, scheme, ground.texts)?, None)
+            }
+            (host, _) => downloads(host.as_deref(), ground, settings)?,
+        };
+        let mut reach = Reach {
+            listener: web_listener(settings).unwrap_or(Listener::Http),
+            downloads: Some(address.clone()),
+            address,
+            remarks: remark.into_iter().collect(),
+            tls: None,
+        };
+        reach.warn_of_loopback(ground.texts);
+        Ok(reach)
+    }
+
+    fn warn_of_loopback(&mut self, texts: &Texts) {
+        if let HostName::Ip(ip) = self.address.host()
+            && is_loopback(*ip)
+        {
+            self.remarks.push(say!(texts, "setup-loopback", host = ip));
+        }
     }
 
     pub(super) fn is_tls(&self) -> bool {
@@ -102,10 +142,12 @@ impl Reach {
         }
     }
 
+    /// What to enter into the device. `firmware` is what it fetches by itself.
     pub(super) fn setup(
         &self,
         device: &Device,
         password: &str,
+        firmware: Option<&str>,
         texts: &Texts,
     ) -> Result<Setup, Failure> {
         let (host, url) = (self.host(), self.address.to_string());
@@ -121,7 +163,7 @@ impl Reach {
                     fingerprint,
                     ca_pem: &tls.ca_pem,
                 }),
-            firmware: None,
+            firmware,
         };
         safeport_fleet::setup(&endpoint, device, password).map_err(|error| {
             Failure::usage(say!(texts, "setup-failed", name = device.name)).detail(error)
@@ -130,56 +172,74 @@ impl Reach {
 
     /// Writes down that the device holds this address now: its port does not move by itself any
     /// more; nor does the key change, if the device was told its fingerprint.
-    pub(super) fn note(
-        &self,
-        open: &mut Open,
-        device: &Device,
-        texts: &Texts,
-    ) -> Result<(), Failure> {
-        open.registry
-            .tell(&Told {
-                device: device.name.as_str().to_owned(),
-                listener: self.listener.name().to_owned(),
-                host: self.host(),
-                port: self.address.port(),
-                url: self.address.to_string(),
-                at: unix_now(),
-            })
-            .map_err(|error| failed(texts, &error))?;
+    pub(super) fn note(&self, registry: &mut Registry, device: &Device) -> Result<(), StoreError> {
         let name = device.name.as_str();
-        let pinned = match &self.tls {
+        registry.tell(&Told {
+            device: name.to_owned(),
+            listener: self.listener.name().to_owned(),
+            host: self.host(),
+            port: self.address.port(),
+            url: self.address.to_string(),
+            at: unix_now(),
+        })?;
+        match &self.tls {
             // Others are told the CA, or nothing.
             Some(tls) if device.family == Family::Tasmota => {
-                let fingerprint = tls.fingerprint.hex();
-                open.registry.pin(name, &fingerprint, unix_now())
+                registry.pin(name, &tls.fingerprint.hex(), unix_now())
             }
-            _ => open.registry.unpin(name).map(drop),
-        };
-        pinned.map_err(|error| failed(texts, &error))
+            _ => registry.unpin(name).map(drop),
+        }
     }
+}
 
-    /// Says what a person should know about the address.
-    pub(super) fn talk(&self, console: &Console) {
-        if let Some(remark) = &self.remark {
-            console.talk(remark);
+/// The listener that downloads come from: without TLS where there is a choice, since what devices
+/// fetch carries its own proof and few of them know our authority.
+fn web_listener(settings: &Settings) -> Option<Listener> {
+    let on = [
+        (Listener::Http, settings.http.enabled),
+        (Listener::Https, settings.https.enabled),
+    ];
+    on.into_iter()
+        .find(|(_, on)| *on)
+        .map(|(listener, _)| listener)
+}
+
+fn web_scheme(listener: Listener) -> Scheme {
+    match listener {
+        Listener::Https => Scheme::Https,
+        _ => Scheme::Http,
+    }
+}
+
+/// The address that a device fetches files from.
+fn downloads(
+    host: Option<&str>,
+    ground: &Ground<'_>,
+    settings: &Settings,
+) -> Result<(AdvertisedAddress, Option<String>), Failure> {
+    let texts = ground.texts;
+    let Some(listener) = web_listener(settings) else {
+        return Err(Failure::new(say!(texts, "told-nothing", listener = "http"))
+            .next(say!(texts, "told-nothing-next")));
+    };
+    let scheme = web_scheme(listener);
+    match host {
+        Some(host) => {
+            let port = listening_port(ground, listener);
+            Ok((given(host, port, scheme, texts)?, None))
         }
-        if let HostName::Ip(ip) = self.address.host()
-            && is_loopback(*ip)
-        {
-            console.talk(&say!(console.texts, "setup-loopback", host = ip));
-        }
+        None => proved(ground, settings, Family::Plain, scheme, listener),
     }
 }
 
 /// What a device with this address finds on `mqtts`.
 fn recognition(
-    open: &Open,
+    ground: &Ground<'_>,
     settings: &Settings,
     host: &HostName,
-    texts: &Texts,
 ) -> Result<Recognition, Failure> {
-    let ca = app::certificates(&open.folder, &open.settings, &open.managed, texts)?;
-    let (all, _) = certificates::on_disk(&open.folder, settings, &ca);
+    let ca = app::certificates(ground.folder, ground.settings, ground.managed, ground.texts)?;
+    let (all, _) = certificates::on_disk(ground.folder, settings, &ca);
     let choice = certificates::choice(settings, Listener::Mqtts);
     let host = match host {
         HostName::Ip(ip) => ip.to_string(),
@@ -198,17 +258,14 @@ fn recognition(
 /// The address that a person named.
 fn given(
     host: &str,
-    route: &Route,
+    port: u16,
     scheme: Scheme,
-    listener: Listener,
-    open: &Open,
     texts: &Texts,
 ) -> Result<AdvertisedAddress, Failure> {
     let bad = |error: &dyn std::fmt::Display| {
         Failure::usage(say!(texts, "host-bad", host = host)).detail(error)
     };
     let name = HostName::parse(host).map_err(|error| bad(&advice(&error, texts)))?;
-    let port = route.port.unwrap_or_else(|| listening_port(open, listener));
     AdvertisedAddress::new(scheme, name, port).map_err(|error| bad(&advice(&error, texts)))
 }
 
@@ -238,12 +295,13 @@ fn with_port(
 }
 
 /// The port that a listener has, moved ones as moved.
-fn listening_port(open: &Open, listener: Listener) -> u16 {
-    let planned = open.settings.plan.binds_of(listener).next();
+fn listening_port(ground: &Ground<'_>, listener: Listener) -> u16 {
+    let planned = ground.settings.plan.binds_of(listener).next();
     let Some(planned) = planned else {
-        return open.settings.binds(listener).1.first().port;
+        return ground.settings.binds(listener).1.first().port;
     };
-    open.registry
+    ground
+        .registry
         .chosen_port(listener.name(), planned.address)
         .ok()
         .flatten()
@@ -252,13 +310,13 @@ fn listening_port(open: &Open, listener: Listener) -> u16 {
 
 /// The best address that is known, and what a person should know about it.
 fn proved(
-    open: &Open,
+    ground: &Ground<'_>,
     settings: &Settings,
     family: Family,
     scheme: Scheme,
     listener: Listener,
-    texts: &Texts,
 ) -> Result<(AdvertisedAddress, Option<String>), Failure> {
+    let texts = ground.texts;
     let suits = |address: &AdvertisedAddress| {
         address.scheme() == scheme
             && match &settings.advertise.host {
@@ -273,16 +331,16 @@ fn proved(
         Failure::new(say!(texts, "told-nothing", listener = listener.name()))
             .next(say!(texts, "told-nothing-next"))
     };
-    if open.server().is_none() {
+    if !ground.serves {
         let why = say!(texts, "told-no-server");
-        return guessed(open, settings, suits)
+        return guessed(ground, settings, suits)
             .map(|address| {
                 let remark = say!(texts, "told-unproved", address = address, why = why);
                 (address, Some(remark))
             })
             .ok_or_else(nothing);
     }
-    let rows = judged_rows(open, listener, suits, texts)?;
+    let rows = judged_rows(ground, listener, suits, texts)?;
     let in_state = |state: &str| rows.iter().find(|(_, row)| row.state == state);
     if let Some((address, _)) = in_state("verified") {
         return Ok((address.clone(), None));
@@ -298,10 +356,10 @@ fn proved(
     if let Some(degraded) = in_state("degraded") {
         return Ok(unproved(degraded));
     }
-    let last = open
+    let last = ground
         .registry
         .last_verified(listener.name(), &scheme.to_string())
-        .map_err(|error| failed(texts, &error))?
+        .map_err(|error| app::registry_failed(texts, &error))?
         .and_then(|last| AdvertisedAddress::parse(&last.url).ok())
         .filter(|address| {
             // One that the server no longer speaks of was no candidate any more and then failed.
@@ -318,17 +376,17 @@ fn proved(
 
 /// The addresses of a listener. A server that has just started is given a moment to look at them.
 fn judged_rows(
-    open: &Open,
+    ground: &Ground<'_>,
     listener: Listener,
     suits: impl Fn(&AdvertisedAddress) -> bool,
     texts: &Texts,
 ) -> Result<Vec<(AdvertisedAddress, AddressRow)>, Failure> {
     let until = Instant::now() + PROOF_PATIENCE;
     loop {
-        let rows: Vec<(AdvertisedAddress, AddressRow)> = open
+        let rows: Vec<(AdvertisedAddress, AddressRow)> = ground
             .registry
             .addresses()
-            .map_err(|error| failed(texts, &error))?
+            .map_err(|error| app::registry_failed(texts, &error))?
             .into_iter()
             .filter(|row| row.listener == listener.name())
             .filter_map(|row| Some((AdvertisedAddress::parse(&row.url).ok()?, row)))
@@ -348,7 +406,7 @@ fn judged_rows(
 
 /// Without a server nothing can be proved; what it would try first is the best guess.
 fn guessed(
-    open: &Open,
+    ground: &Ground<'_>,
     settings: &Settings,
     suits: impl Fn(&AdvertisedAddress) -> bool,
 ) -> Option<AdvertisedAddress> {
@@ -358,7 +416,7 @@ fn guessed(
         .iter()
         .map(|planned| {
             let mut address = planned.address;
-            let chosen = open
+            let chosen = ground
                 .registry
                 .chosen_port(planned.listener.name(), planned.address);
             if let Ok(Some(port)) = chosen {
