@@ -56,6 +56,7 @@ const SECTIONS: &[(&str, &str)] = &[
         "xiaozhi",
         "xiaozhi 语音设备：它们每次启动都在 `/xiaozhi/ota/` 询问，这里决定告诉它们什么。走哪种连接由 `advertise.xiaozhi` 决定。",
     ),
+    ("devices", "已知的设备：已登记的，以及只是出现过的。"),
     ("firmware", "设备固件：保存的映像，以及如何分发。"),
     (
         "limits",
@@ -240,6 +241,14 @@ const KEYS: &[(&str, &str)] = &[
     (
         "xiaozhi.timezone",
         "设备所在时区，例如 `Asia/Shanghai`，含夏令时。留空则取本机时区。",
+    ),
+    (
+        "devices.max_seen",
+        "只是出现过、未登记的设备最多记住多少台；再多时，最久未出现的先被忘记。",
+    ),
+    (
+        "devices.forget_unseen",
+        "只是出现过的设备多久未再出现就被忘记。已登记的设备不会被忘记。",
     ),
     (
         "firmware.max_image",

@@ -335,6 +335,15 @@ settings! {
         timezone: String = "", check check_timezone;
     }
 
+    /// Devices that are known: enrolled ones, and those that were only seen.
+    devices: Devices {
+        /// Devices that are remembered though they are only seen; of more, the one longest
+        /// unseen is forgotten.
+        max_seen: u32 = "200000", "100" to "2000000";
+        /// Time after which a device that was only seen is forgotten. An enrolled one never is.
+        forget_unseen: Duration = "30d", "1h" to "36500d";
+    }
+
     /// Firmware of devices: images that are kept, and how they are handed out.
     firmware: Firmware {
         /// Longest image that is taken. A factory file of a whole flash is as long as that flash.
