@@ -14,7 +14,6 @@ use super::desk::Desk;
 use crate::limits::API_DEVICES;
 use crate::say;
 use crate::serve::access::unix_now;
-use crate::serve::fleet::Fleet;
 use crate::shown::devices::{Asked, full, roster, row};
 
 /// Whoever holds the one list of all devices in memory.
@@ -23,16 +22,6 @@ pub trait Devices: Send + Sync {
     fn look(&self, work: &mut dyn FnMut(&Roster));
     /// Lets `work` change it; what changed is written down.
     fn change(&self, work: &mut dyn FnMut(&mut Roster));
-}
-
-impl Devices for Fleet {
-    fn look(&self, work: &mut dyn FnMut(&Roster)) {
-        self.with(|roster| work(roster));
-    }
-
-    fn change(&self, work: &mut dyn FnMut(&mut Roster)) {
-        self.with_mut(|roster| work(roster));
-    }
 }
 
 /// `POST /quarantine/{conflict}`.
