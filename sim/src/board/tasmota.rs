@@ -426,7 +426,7 @@ impl Board {
         Running {
             plug,
             slot,
-            booted: self.clock.now().saturating_sub(Duration::ZERO),
+            booted: self.clock.now(),
             keeps: !(minimal && self.kind == Kind::Safeboot),
             marks,
             report: None,
