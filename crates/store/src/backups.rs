@@ -4,7 +4,7 @@
 use rusqlite::{Row, params};
 
 use crate::areas::Area;
-use crate::columns::{signed, unsigned};
+use crate::columns::{maybe_unsigned, signed, unsigned};
 use crate::{BlobHash, By, Kind, Registry, StoreError, audit, limits};
 
 /// A backup whose bytes are stored already.
@@ -22,6 +22,8 @@ pub struct NewBackup {
     pub hash: BlobHash,
     /// Its size, in bytes.
     pub bytes: u64,
+    /// What it was taken for, in words.
+    pub why: String,
 }
 
 /// A backup.
@@ -45,10 +47,14 @@ pub struct BackupRow {
     pub bytes: u64,
     /// Who took it.
     pub who: String,
+    /// What it was taken for, in words.
+    pub why: String,
+    /// When the same bytes were found on the device again, in seconds since 1970.
+    pub again_at: Option<u64>,
 }
 
 const COLUMNS: &str =
-    "SELECT id, member, at, kind, version, file_name, hash, bytes, who FROM backups";
+    "SELECT id, member, at, kind, version, file_name, hash, bytes, who, why, again_at FROM backups";
 
 impl Registry {
     /// Adds a backup taken at `by.at`, and returns its number. The newest `keep`
@@ -78,8 +84,8 @@ impl Registry {
                 });
             }
             db.execute(
-                "INSERT INTO backups (member, at, kind, version, file_name, hash, bytes, who)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                "INSERT INTO backups (member, at, kind, version, file_name, hash, bytes, who, why)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
                 params![
                     member,
                     signed(by.at),
@@ -88,7 +94,8 @@ impl Registry {
                     backup.file_name,
                     backup.hash,
                     signed(backup.bytes),
-                    by.who
+                    by.who,
+                    backup.why
                 ],
             )
             .map_err(failed)?;
@@ -103,6 +110,29 @@ impl Registry {
             let what = format!("backup {id} ({}) of device {member} taken", backup.kind);
             audit::write(db, by, &what).map_err(failed)?;
             Ok(id)
+        })
+    }
+
+    /// Notes that a device has the bytes of this backup still, or again.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub fn note_backup(&mut self, id: u64, by: By<'_>) -> Result<(), StoreError> {
+        self.change(Area::Unwatched, |db, path| {
+            let failed = |source| StoreError::sqlite(path, source);
+            let noted = db
+                .execute(
+                    "UPDATE backups SET again_at = ?2 WHERE id = ?1",
+                    [signed(id), signed(by.at)],
+                )
+                .map_err(failed)?;
+            if noted == 0 {
+                return Err(StoreError::NotFound {
+                    kind: Kind::Backup,
+                    name: id.to_string(),
+                });
+            }
+            audit::write(db, by, &format!("backup {id} found unchanged")).map_err(failed)
         })
     }
 
@@ -156,5 +186,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<BackupRow> {
         hash: row.get(6)?,
         bytes: unsigned(row, 7)?,
         who: row.get(8)?,
+        why: row.get(9)?,
+        again_at: maybe_unsigned(row, 10)?,
     })
 }

@@ -50,6 +50,7 @@ mod tidy;
 mod tokens;
 mod told;
 mod users;
+mod web_passwords;
 mod wishes;
 
 pub use activations::ActivationRow;

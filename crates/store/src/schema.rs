@@ -240,6 +240,8 @@ const STEPS: &[&str] = &[
     // 5: what is known of every device, images, releases, offers, download
     // tokens, backups, activations; scopes of API tokens.
     include_str!("schema/step_5.sql"),
+    // 6: passwords of devices' own pages, and more about backups.
+    include_str!("schema/step_6.sql"),
 ];
 
 /// The newest schema version that this program knows.

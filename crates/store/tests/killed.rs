@@ -217,6 +217,7 @@ fn works_until_it_is_killed() {
             file_name: "plug.dmp".to_string(),
             hash: blob.hash,
             bytes: blob.bytes,
+            why: "asked for".to_string(),
         };
         let id = promised.add_backup(&backup, 5, by).unwrap();
         say(format_args!("backup {id} {}", blob.hash));

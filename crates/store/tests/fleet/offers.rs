@@ -134,6 +134,7 @@ fn the_bytes_of_a_backup_are_needed_too() {
         file_name: "plug.dmp".to_string(),
         hash: hash(9),
         bytes: 4096,
+        why: "asked for".to_string(),
     };
     assert!(!registry.blob_is_used(&hash(9)).unwrap());
     let id = registry.add_backup(&backup, 10, BY).unwrap();

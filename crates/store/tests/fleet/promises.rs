@@ -1,6 +1,6 @@
 //! Backups and activations.
 
-use safeport_store::{ActivationRow, Kind, NewBackup, StoreError, limits};
+use safeport_store::{ActivationRow, Kind, NewBackup, Secret, StoreError, limits};
 
 use super::{BY, again, at, device, hash, member, open};
 
@@ -12,7 +12,54 @@ fn backup(kind: &str, number: u8) -> NewBackup {
         file_name: format!("plug-{number}.dmp"),
         hash: hash(number),
         bytes: 4096,
+        why: "asked for".to_string(),
     }
+}
+
+#[test]
+fn a_backup_remembers_why_it_was_taken_and_when_its_bytes_were_found_again() {
+    let (folder, mut registry) = open();
+    registry.write_members(&[member(1)]).unwrap();
+    let id = registry
+        .add_backup(&backup("settings", 1), 3, at(100))
+        .unwrap();
+    registry.note_backup(id, at(200)).unwrap();
+    let row = again(&folder).backup(id).unwrap().unwrap();
+    assert_eq!((row.at, row.again_at), (100, Some(200)));
+    assert_eq!(row.why, "asked for");
+    assert!(registry.note_backup(id + 1, at(201)).is_err());
+}
+
+#[test]
+fn the_password_of_a_device_s_pages_is_kept_until_it_is_forgotten_and_told_to_no_log() {
+    let (folder, mut registry) = open();
+    registry.write_members(&[member(1), member(2)]).unwrap();
+    let secret = Secret::new("open sesame");
+    registry.set_web_password(1, Some(&secret), BY).unwrap();
+    let kept = again(&folder).web_password(1).unwrap();
+    assert_eq!(kept.as_ref(), Some(&secret));
+    assert!(!format!("{kept:?}").contains("sesame"));
+    assert_eq!(registry.web_password(2).unwrap(), None);
+    let told = registry.audit(10).unwrap();
+    assert!(
+        told.iter()
+            .any(|row| row.what.contains("pages of device 1"))
+    );
+    assert!(told.iter().all(|row| !row.what.contains("sesame")));
+
+    registry.set_web_password(1, None, BY).unwrap();
+    assert_eq!(registry.web_password(1).unwrap(), None);
+    registry.set_web_password(1, Some(&secret), BY).unwrap();
+    registry.remove_members(&[1]).unwrap();
+    assert_eq!(registry.web_password(1).unwrap(), None);
+    let gone = registry.set_web_password(1, Some(&secret), BY).unwrap_err();
+    assert!(matches!(
+        gone,
+        StoreError::NotFound {
+            kind: Kind::Member,
+            ..
+        }
+    ));
 }
 
 #[test]
