@@ -159,6 +159,8 @@ struct Known {
     online: Option<bool>,
     over_tls: Option<bool>,
     running: Option<Running>,
+    /// The same, since this connection began: INFO3 does not say which image counts its boots.
+    heard: Option<Running>,
     safeboot_seen_at: Option<u64>,
     main: Identity,
     safeboot_version: Option<String>,
@@ -516,8 +518,9 @@ impl Upgrade {
             // Only Tasmota has small images.
             saw.running = None;
         }
+        let booted = self.fold(&saw, now);
+        saw.running = saw.running.or(self.known.heard);
         let saw = &saw;
-        let booted = self.fold(saw, now);
         match self.stage {
             Stage::Away => {
                 if self.known.online == Some(true) || booted {
@@ -538,6 +541,9 @@ impl Upgrade {
             Stage::Unreachable => self.unreachable_saw(saw, booted, now),
             Stage::Prove { .. } => self.prove_saw(saw, now),
             Stage::Return { .. } => self.return_saw(saw, now),
+            Stage::Verifying { .. } if saw.running == Some(Running::Safeboot) => {
+                self.recover("the device is in its safeboot", now);
+            }
             Stage::Verifying { .. } => self.verify(now),
             Stage::Soaking { .. } => self.soak_saw(saw, booted, now),
             Stage::Restoring { .. } => self.restore_saw(saw, now),
@@ -564,9 +570,14 @@ impl Upgrade {
         if saw.online == Some(false) && !saw.connected {
             known.online = Some(false);
             known.over_tls = None;
+            // Whatever comes next may be the other one.
+            known.heard = None;
         }
         if let Some(running) = saw.running {
             known.running = Some(running);
+            if known.online == Some(true) {
+                known.heard = Some(running);
+            }
             if running == Running::Safeboot {
                 known.safeboot_seen_at = Some(now);
             }
@@ -574,7 +585,10 @@ impl Upgrade {
         if saw.safeboot_version.is_some() {
             known.safeboot_version.clone_from(&saw.safeboot_version);
         }
-        let is_main = !matches!(saw.running, Some(Running::Safeboot | Running::Minimal));
+        let is_main = !matches!(
+            saw.running.or(known.heard),
+            Some(Running::Safeboot | Running::Minimal)
+        );
         if is_main {
             let earlier = if known.main == Identity::default() {
                 self.before.clone()

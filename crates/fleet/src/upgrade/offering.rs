@@ -340,7 +340,7 @@ impl Upgrade {
 
     pub(super) fn trigger_saw(&mut self, saw: &Saw, booted: bool, now: u64) {
         if !self.main_step() {
-            if saw.running == Some(Running::Safeboot) && saw.connected {
+            if saw.running == Some(Running::Safeboot) && self.known.online == Some(true) {
                 self.go_back(
                     None,
                     "the device is in its safeboot, which has not been renewed yet",

@@ -180,12 +180,22 @@ impl World {
                     return;
                 }
                 self.online = true;
-                self.tell(Saw {
+                let login = Saw {
                     online: Some(true),
                     connected: true,
                     over_tls: Some(true),
                     ..Saw::default()
-                });
+                };
+                // The fleet learns of logins and messages by different ways.
+                let login_first = self.chance(1, 2);
+                if login_first {
+                    self.tell(login.clone());
+                } else {
+                    self.tell(Saw {
+                        online: Some(true),
+                        ..Saw::default()
+                    });
+                }
                 if !self.chance(self.loss, 100) {
                     let version = if self.running == Running::Main {
                         self.main
@@ -193,16 +203,19 @@ impl World {
                         "15.0.0"
                     };
                     let info = Saw {
-                        booted: true,
                         running: Some(self.running),
                         version: Some(version.into()),
                         ..Saw::default()
                     };
                     self.tell(info);
                     self.tell(Saw {
+                        booted: true,
                         boot_count: Some(self.boots),
                         ..Saw::default()
                     });
+                }
+                if !login_first {
+                    self.tell(login);
                 }
             }
             Next::Fetch { part, at } => self.fetch(part, at),

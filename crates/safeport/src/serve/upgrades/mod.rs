@@ -5,6 +5,7 @@
 //! writes down each change and *then* does what the machines ask for: publishes commands, issues
 //! tokens, asks the pages of devices. A restart finds every open offer where it was.
 
+mod house;
 mod shelf;
 mod sight;
 #[cfg(test)]
@@ -17,7 +18,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use safeport_broker::Publication;
 use safeport_fleet::image::Image;
@@ -25,9 +27,10 @@ use safeport_fleet::release::{self, Options, Refusal, Safeboot};
 use safeport_fleet::upgrade::{Effect, Event, Lease, Restore, State, Upgrade};
 use safeport_fleet::{Family, Installed, Member, MemberId, Sighted, Sighting, Slot};
 use safeport_store::{
-    BlobHash, BlobStore, By, NewOffer, OfferQuery, OfferRow, Registry, StoreError,
+    BlobHash, BlobStore, By, Kind, NewOffer, OfferQuery, OfferRow, Registry, StoreError,
 };
 
+pub use self::house::OfFleet;
 use self::shelf::Folders;
 use self::view::Body;
 pub use self::view::{HistoryLine, OfferId, OfferIdError, OfferView};
@@ -47,12 +50,6 @@ pub trait Devices: Send + Sync + 'static {
     fn installed(&self, id: MemberId, slot: Slot, image: Installed);
     /// Something to remember of a device.
     fn note(&self, id: MemberId, text: &str);
-    /// Whether a member row lies in the registry already, which an offer refers to; if not, it is
-    /// written now.
-    ///
-    /// # Errors
-    /// If the registry cannot be written.
-    fn write_down(&self, id: MemberId) -> Result<(), StoreError>;
 }
 
 /// Where commands go.
@@ -243,6 +240,7 @@ struct Machines {
     /// What was asked for and is still to be done.
     undone: HashMap<OfferId, Vec<Effect>>,
     stopping: bool,
+    stopped: bool,
 }
 
 struct Open {
@@ -300,10 +298,16 @@ impl Upgrades {
         *lock(&self.settings) = settings;
     }
 
-    /// Ends the thread within a moment; offers go on after the next start.
-    pub fn stop(&self) {
-        lock(&self.machines).stopping = true;
+    /// Writes down what is left and waits until it is written, for at most `patience`. Offers go on
+    /// after the next start.
+    pub fn finish(&self, patience: Duration) {
+        let mut machines = lock(&self.machines);
+        machines.stopping = true;
         self.changed.notify_all();
+        let _ = self
+            .changed
+            .wait_timeout_while(machines, patience, |machines| !machines.stopped)
+            .unwrap_or_else(PoisonError::into_inner);
     }
 
     /// Offers firmware, each device by itself. What is not known of a Tasmota that is connected is
@@ -391,7 +395,6 @@ impl Upgrades {
             warnings,
             upgrade: Upgrade::new(plan, now),
         };
-        self.devices.write_down(id)?;
         let offer = NewOffer {
             member: id.0,
             release,
@@ -403,13 +406,7 @@ impl Upgrades {
             body: stored(&body),
         };
         let row = {
-            let mut registry = lock(&self.registry);
-            let number = registry
-                .add_offer(&offer, By { who, at: now })
-                .map_err(|error| match error {
-                    StoreError::OfferOpen { offer, .. } => OfferError::Open(OfferId(offer)),
-                    error => OfferError::Store(error),
-                })?;
+            let number = self.write_offer(&offer, By { who, at: now })?;
             OfferRow {
                 id: number,
                 member: offer.member,
@@ -436,6 +433,26 @@ impl Upgrades {
             .note(id, &format!("offered {} ({})", body.what, view.id));
         self.insert(row, body, true);
         Ok(Offered::Made(Box::new(view)))
+    }
+
+    /// A device that was first seen a moment ago is not written down yet: the fleet does that once
+    /// a second.
+    fn write_offer(&self, offer: &NewOffer, by: By<'_>) -> Result<u64, OfferError> {
+        let until = Instant::now() + Duration::from_secs(5);
+        loop {
+            let written = lock(&self.registry).add_offer(offer, by);
+            return match written {
+                Ok(number) => Ok(number),
+                Err(StoreError::OfferOpen { offer, .. }) => Err(OfferError::Open(OfferId(offer))),
+                Err(StoreError::NotFound {
+                    kind: Kind::Member, ..
+                }) if Instant::now() < until => {
+                    thread::sleep(Duration::from_millis(100));
+                    continue;
+                }
+                Err(error) => Err(OfferError::Store(error)),
+            };
+        }
     }
 
     /// Ends an offer, at once where that harms nothing, else after the step that the device is in.
@@ -496,7 +513,7 @@ impl Upgrades {
 
     /// The fleet has seen something. Costs one load for a fleet without open offers.
     pub fn sighted(&self, sighting: &Sighting, sighted: &Sighted) {
-        if self.open.load(Ordering::Relaxed) == 0 {
+        if self.open.load(Ordering::Relaxed) == 0 || !house::is_live(sighting) {
             return;
         }
         let Some(member) = sighted.member else {
@@ -508,8 +525,9 @@ impl Upgrades {
         }
     }
 
-    /// A message that may answer an order: the topics are those of [`Upgrades::TOPICS`].
-    pub fn published(&self, username: Option<&str>, client_id: &str, topic: &str, payload: &[u8]) {
+    /// A message that a device has published and that may answer an order: the topics are those
+    /// of [`Upgrades::TOPICS`].
+    pub fn heard(&self, member: MemberId, topic: &str, payload: &[u8]) {
         if self.open.load(Ordering::Relaxed) == 0 {
             return;
         }
@@ -520,13 +538,13 @@ impl Upgrades {
         let Ok(text) = std::str::from_utf8(payload) else {
             return;
         };
-        let offer = lock(&self.machines).whose(username, client_id);
+        let offer = lock(&self.machines).of_member.get(&member).copied();
         if let Some(offer) = offer {
             self.handle(offer, Event::Result(text.to_owned()));
         }
     }
 
-    /// What [`Upgrades::published`] wants to see: Tasmota's answers, with topics of up to four
+    /// What [`Upgrades::heard`] wants to see: Tasmota's answers, with topics of up to four
     /// levels.
     pub const TOPICS: [&str; 12] = [
         "+/+/RESULT",
@@ -704,18 +722,6 @@ impl Machines {
         if self.is_dirty.insert(id) {
             self.dirty.push(id);
         }
-    }
-
-    /// Whose open offer a publisher's is.
-    fn whose(&self, username: Option<&str>, client_id: &str) -> Option<OfferId> {
-        // A few hundred at most are open at once; each message of a whole fleet does not come here.
-        self.open
-            .iter()
-            .find(|(_, open)| {
-                let called = |name: &str| !name.is_empty() && open.body.device == name;
-                username.is_some_and(called) || called(client_id)
-            })
-            .map(|(id, _)| *id)
     }
 }
 

@@ -121,8 +121,18 @@ impl Upgrades {
                     // What is not written is written: the next start goes on from it.
                     let (changes, _) = machines.take(true);
                     drop(machines);
-                    let _ = lock(&self.registry).write_offers(&changes);
-                    return;
+                    if let Err(error) = lock(&self.registry).write_offers(&changes) {
+                        tracing::error!(
+                            target: "safeport::firmware",
+                            "the last changes to offers could not be written down: {error}"
+                        );
+                    }
+                    lock(&self.machines).stopped = true;
+                    self.changed.notify_all();
+                    // The end of a thread stops the server, and this one has nothing left to do.
+                    loop {
+                        thread::park();
+                    }
                 }
                 let now = unix_now();
                 let due = machines.timeouts.first().is_some_and(|(at, _)| *at <= now);
