@@ -237,6 +237,12 @@ fn a_download_that_was_cut_short_is_told_from_one_that_is_corrupt() {
             "{len}: {needs}"
         );
     }
+    // Arduino's form says how long the whole is.
+    let eboot = arduino(0x40, &[3; 5_000]);
+    let needs = eboot.len() as u64;
+    let size = needs - 200;
+    let cut = look("x.bin", &eboot[..size as usize]);
+    assert_eq!(cut, Err(ImageError::Truncated { size, needs }));
     let mut corrupt = built.clone();
     corrupt[330] ^= 1;
     assert!(matches!(

@@ -323,6 +323,13 @@ impl Arduino {
         u64::from(self.word(0))
     }
 
+    /// The length that is announced, if it is one and the file has fewer bytes.
+    fn whole(&self, size: u64) -> Option<u64> {
+        (size..MAX_FLASH)
+            .contains(&self.length())
+            .then(|| self.length())
+    }
+
     fn word(&self, at: usize) -> u32 {
         let words = &self.words[at..at + 4];
         u32::from_le_bytes([words[0], words[1], words[2], words[3]])
@@ -336,12 +343,11 @@ impl Arduino {
         boot.finish(size, true)?;
         let app_size = size - SECTOR;
         let Some(computed) = self.crc_at_length else {
-            // Cores before 2.5 wrote no CRC; then the checksum is right. A
-            // length beyond the end is one that was cut off.
+            // Cores before 2.5 wrote no CRC; then the checksum is right.
             let walked = app.finish(app_size, true).map_err(|error| match error {
                 ImageError::Truncated { needs, .. } => ImageError::Truncated {
                     size,
-                    needs: needs + SECTOR,
+                    needs: self.whole(size).unwrap_or(needs + SECTOR),
                 },
                 other => other,
             })?;
@@ -357,6 +363,8 @@ impl Arduino {
     }
 }
 
+/// More flash than any ESP8266 has, in bytes.
+const MAX_FLASH: u64 = 16 * 1024 * 1024;
 /// What is erased at a time.
 const SECTOR: u64 = 0x1000;
 /// Where Arduino keeps length and CRC.
