@@ -330,6 +330,11 @@ pub const XIAOZHI_DRAWS: usize = 32;
 pub const XIAOZHI_TOLD: usize = 65_536;
 /// How often it is looked anew which addresses devices can be told.
 pub const XIAOZHI_WAYS: Duration = Duration::from_secs(1);
+/// Time after a start in which a device that could be told nothing waits for its answer, since the
+/// first addresses are just being proved; firmware waits for 30 s.
+pub const XIAOZHI_FIRST_WAYS: Duration = Duration::from_secs(12);
+/// Pause between two looks meanwhile.
+pub const XIAOZHI_WAYS_PAUSE: Duration = Duration::from_millis(100);
 /// How often an external voice server that does not answer is probed again.
 pub const XIAOZHI_VOICE_AGAIN: Duration = Duration::from_secs(15);
 /// Seconds between two signs of life of a xiaozhi device over MQTT: less than home routers and
