@@ -96,7 +96,7 @@ pub mod limits {
     /// Tags of one member; more are refused.
     pub const MAX_TAGS: usize = 16;
     /// Events of one member that are kept in memory; the oldest makes room.
-    pub const MAX_EVENTS: usize = 16;
+    pub const MAX_EVENTS: usize = 8;
     /// Events that wait to be written down; more are counted and lost.
     pub const MAX_WAITING_EVENTS: usize = 65_536;
     /// Contradictions that are kept; the one longest not repeated makes room.

@@ -383,6 +383,7 @@ impl Roster {
         let to = image.version.clone();
         let known = self.edit(id, |member| {
             member.facts.images.retain(|(of, _)| *of != slot);
+            member.facts.images.reserve_exact(1);
             member.facts.images.push((slot, image));
             true
         });

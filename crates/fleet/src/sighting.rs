@@ -118,7 +118,7 @@ pub enum Identity {
     /// The serial number in its fuses (xiaozhi: 32 characters).
     Serial(Text),
     /// The SHA-256 of the public key of its client certificate.
-    CertKey([u8; 32]),
+    CertKey(Box<[u8; 32]>),
     /// The UUID that its firmware drew; a new one after its flash was erased.
     Uuid(Text),
     /// Its MQTT client identifier.
@@ -245,7 +245,7 @@ impl Identity {
             Identity::Mac(mac) => mac.to_string(),
             Identity::CertKey(hash) => {
                 let mut hex = String::with_capacity(64);
-                for byte in hash {
+                for byte in hash.iter() {
                     let _ = fmt::Write::write_fmt(&mut hex, format_args!("{byte:02x}"));
                 }
                 hex

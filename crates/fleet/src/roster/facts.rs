@@ -64,6 +64,7 @@ pub(super) fn learn(member: &mut Member, said: &Facts, weight: Weight, at: u64) 
         let free = weight != Weight::Claimed || known.room(*slot).is_none();
         if free && known.room(*slot) != Some(*bytes) {
             known.room.retain(|(of, _)| of != slot);
+            known.room.reserve_exact(1);
             known.room.push((*slot, *bytes));
             learnt.changed = true;
         }
@@ -162,6 +163,8 @@ fn lay_images(
                     to: new.version.clone(),
                 });
             }
+            // Most devices have one or two: no spare room.
+            known.images.reserve_exact(1);
             known.images.push((*slot, new));
             learnt.changed = true;
             continue;

@@ -218,6 +218,7 @@ impl Table {
             .flatten();
         let gone = surplus.map(|index| member.identities.remove(index));
         let identity = new.identity.clone();
+        member.identities.reserve_exact(1);
         member.identities.push(new);
         self.letters[at] = Letters::of(member);
         if let Some(gone) = gone {
