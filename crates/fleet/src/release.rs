@@ -86,7 +86,7 @@ pub enum Refusal {
         names: String,
     },
     /// There is no image at all.
-    #[error("the release holds no image: add one with `safeport firmware release add`")]
+    #[error("the release holds no image: make it anew with `safeport firmware release NAME IMAGE …`")]
     Empty,
     /// The device runs it already.
     #[error(
