@@ -98,7 +98,7 @@ impl Found {
             b'M' if here.starts_with(b"MqttHost|MqttPort") => self.tasmota = true,
             b'M' if here.starts_with(b"MqttNoRetain|") => self.tasmota_options = true,
             // Builds of some years name the option only, others the command too.
-            b'M' if here.starts_with(b"MqttFingerprint|") || here.starts_with(b"MqttTLS|") => {
+            b'M' if here.starts_with(b"MqttFingerprint") || here.starts_with(b"MqttTLS|") => {
                 self.tasmota_tls = true;
             }
             b'c' if here.starts_with(b"cmnd|stat|tele") => self.tasmota = true,
@@ -117,8 +117,10 @@ impl Found {
 
 /// Bytes after the start of a literal that decide about it.
 const AHEAD: usize = 128;
-/// Bytes before it: the one that says whether a word stands alone.
-const BEHIND: usize = 1;
+/// Bytes before it, which say whether a word stands alone.
+const BEHIND: usize = RELEASE.len() + 1;
+/// What official builds may put before the name of an image.
+const RELEASE: &[u8] = b"release-";
 
 /// The bytes with which the literals begin.
 const FIRST: [bool; 256] = {
@@ -138,11 +140,12 @@ fn begins(here: &[u8], word: &[u8]) -> bool {
 }
 
 /// Whether `word` stands at `at` with a zero on both sides, as a literal of its
-/// own does. Both ends of a file count as one.
+/// own does, or with [`RELEASE`] before it. Both ends of a file count as a zero.
 fn alone(window: &[u8], at: usize, word: &[u8]) -> bool {
-    let before = at.checked_sub(1).and_then(|before| window.get(before));
+    let before = &window[..at];
+    let before = before.strip_suffix(RELEASE).unwrap_or(before);
     window[at..].starts_with(word)
-        && before.is_none_or(|byte| *byte == 0)
+        && before.last().is_none_or(|byte| *byte == 0)
         && window.get(at + word.len()).is_none_or(|byte| *byte == 0)
 }
 
@@ -171,7 +174,9 @@ mod tests {
     fn a_literal_is_found_across_any_border_between_two_parts() {
         let mut file = vec![b'E'; 300];
         file.extend_from_slice(b"\0ESP_Easy_mega_20240822_normal_ESP32_4M316k\0MqttFingerprint|");
-        file.extend_from_slice(b"cmnd|stat|tele\0safeboot\0MqttNoRetain|MqttHost|MqttPort|\0");
+        file.extend_from_slice(
+            b"cmnd|stat|tele\0release-safeboot\0MqttNoRetain|MqttHost|MqttPort|\0",
+        );
         file.extend_from_slice(b"ESPHome version 2024.6.1 compiled on\0Tasmota");
         let whole = found(&[&file]);
         assert_eq!(
@@ -191,6 +196,9 @@ mod tests {
     #[test]
     fn the_word_safeboot_counts_only_as_a_literal_of_its_own() {
         assert!(found(&[b"x\0safeboot\0"]).safeboot);
+        assert!(found(&[b"x\0release-safeboot\0"]).safeboot);
+        assert!(found(&[b"release-safeboot"]).safeboot);
+        assert!(!found(&[b"xrelease-safeboot\0"]).safeboot);
         assert!(!found(&[b"x\0%s-safeboot%s\0"]).safeboot);
         assert!(found(&[b"x\0%s-safeboot%s\0"]).asks_safeboot);
         assert!(!found(&[b"x\0safeboots\0"]).safeboot);
