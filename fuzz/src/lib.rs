@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod broker;
+pub mod fleet;
 pub mod hello;
 pub mod images;
 pub mod log;
