@@ -170,17 +170,17 @@ impl Refusal {
     pub fn code(&self) -> &'static str {
         match self {
             Refusal::Misfit(misfit) => misfit.code(),
-            Refusal::NoImage { .. } => "no_image",
+            Refusal::NoImage { .. } => "no-image",
             Refusal::Ambiguous { .. } => "ambiguous",
-            Refusal::Empty => "empty_release",
-            Refusal::AlreadyInstalled { .. } => "already_installed",
-            Refusal::SameVersion { .. } => "same_version",
-            Refusal::SafebootMissing { .. } => "safeboot_missing",
-            Refusal::SafebootWithoutTls { .. } => "safeboot_without_tls",
-            Refusal::SafebootUnprovable { .. } => "safeboot_unprovable",
-            Refusal::MinimalMissing { .. } => "minimal_missing",
-            Refusal::HopMissing { .. } => "hop_missing",
-            Refusal::UrlTooLong { .. } => "url_too_long",
+            Refusal::Empty => "empty-release",
+            Refusal::AlreadyInstalled { .. } => "already-installed",
+            Refusal::SameVersion { .. } => "same-version",
+            Refusal::SafebootMissing { .. } => "safeboot-missing",
+            Refusal::SafebootWithoutTls { .. } => "safeboot-without-tls",
+            Refusal::SafebootUnprovable { .. } => "safeboot-unprovable",
+            Refusal::MinimalMissing { .. } => "minimal-missing",
+            Refusal::HopMissing { .. } => "hop-missing",
+            Refusal::UrlTooLong { .. } => "url-too-long",
             Refusal::Assets => "assets",
         }
     }
@@ -224,6 +224,8 @@ const HOPS: [&str; 7] = [
 const SMALL_FLASH: u64 = 1024 * 1024;
 /// A packed image of this size still fits beside a running one there.
 const FITS_BESIDE: u64 = 340 * 1024;
+/// Larger than any application partition, in bytes.
+const MOST: u64 = 16 * 1024 * 1024;
 /// `/ota/`, a token and a `/`.
 const FOLDER: usize = 5 + 20 + 1;
 
@@ -556,6 +558,14 @@ impl Planner<'_> {
         if self.options.reinstall {
             target.running_sha256 = None;
             target.running_md5 = None;
+        }
+        if matches!(target.family, Some(Family::EspHome | Family::Plain))
+            && slot == Slot::Main
+            && target.slot_size.is_none()
+        {
+            // They do not report it, and compare the length with their partition before they
+            // erase anything. More than half of the flash is never right.
+            target.slot_size = target.flash_size.map(|flash| flash / 2).or(Some(MOST));
         }
         if target.family == Some(Family::Tasmota)
             && target.chip.is_some_and(Chip::is_esp32)

@@ -130,7 +130,7 @@ fn a_plain_device_keeps_its_safeboot_unless_it_is_asked_for() {
 fn a_tls_device_is_refused_a_main_image_alone_while_its_safeboot_is_not_known_to_do() {
     let main = [image(Kind::App, Chip::Esp32C3, "15.0.0")];
     let refusal = planned(&member(facts()), &main).expect_err("refused");
-    assert_eq!(refusal.code(), "safeboot_missing");
+    assert_eq!(refusal.code(), "safeboot-missing");
     assert!(refusal.to_string().contains("ESP32-C3"), "{refusal}");
     let off = Options {
         safeboot: Safeboot::Off,
@@ -145,11 +145,11 @@ fn a_safeboot_that_cannot_do_tls_is_never_written_to_a_tls_device() {
     let mut images = both();
     images[1].tls = Some(false);
     let refusal = planned(&member(facts()), &images).expect_err("refused");
-    assert_eq!(refusal.code(), "safeboot_without_tls");
+    assert_eq!(refusal.code(), "safeboot-without-tls");
     // Unknown, and nobody could bring the device back.
     let unreachable = member_from(facts(), None);
     let refusal = planned(&unreachable, &both()).expect_err("refused");
-    assert_eq!(refusal.code(), "safeboot_unprovable");
+    assert_eq!(refusal.code(), "safeboot-unprovable");
     images[1].tls = Some(true);
     let plan = planned(&unreachable, &images).expect("a plan");
     assert!(!plan.prove_safeboot);
@@ -167,7 +167,7 @@ fn of_a_release_for_many_boards_each_device_gets_what_is_for_it() {
         ..facts()
     });
     let refusal = planned(&other, &images).expect_err("refused");
-    assert_eq!(refusal.code(), "no_image");
+    assert_eq!(refusal.code(), "no-image");
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn what_runs_already_is_refused_with_the_way_to_install_it_again() {
         ..facts()
     });
     let refusal = planned(&current, &both()).expect_err("refused");
-    assert_eq!(refusal.code(), "already_installed");
+    assert_eq!(refusal.code(), "already-installed");
     let again = Options {
         reinstall: true,
         ..Options::default()
@@ -276,7 +276,7 @@ fn a_small_esp8266_needs_the_minimal_image_and_finds_it_under_both_its_names() {
     let small = esp8266("14.0.0", 1024 * 1024);
     let mut images = vec![image(Kind::App, Chip::Esp8266, "15.0.0")];
     let refusal = planned(&small, &images).expect_err("refused");
-    assert_eq!(refusal.code(), "minimal_missing");
+    assert_eq!(refusal.code(), "minimal-missing");
     images.push(image(Kind::Minimal, Chip::Esp8266, "15.0.0"));
     let plan = planned(&small, &images).expect("a plan");
     let names: Vec<_> = plan.steps[0]
@@ -311,5 +311,24 @@ fn a_xiaozhi_device_is_forced_only_to_older_versions_and_never_to_its_own() {
     assert!(!planned(&device, &[of("2.2.0")]).expect("a plan").downgrade);
     assert!(planned(&device, &[of("2.0.9")]).expect("a plan").downgrade);
     let same = planned(&device, &[of("2.1.0")]).expect_err("refused");
-    assert_eq!(same.code(), "same_version");
+    assert_eq!(same.code(), "same-version");
+}
+
+#[test]
+fn a_device_that_never_tells_its_slots_is_kept_to_half_of_its_flash() {
+    let device = member(Facts {
+        family: Some(Family::EspHome),
+        layout: None,
+        flash_size: Some(1024 * 1024),
+        ..facts()
+    });
+    let mut image = Image {
+        family: Some(Family::EspHome),
+        size: 512 * 1024,
+        ..image(Kind::App, Chip::Esp32C3, "15.0.0")
+    };
+    assert!(planned(&device, &[image.clone()]).is_ok());
+    image.size += 1;
+    let refusal = planned(&device, &[image]).expect_err("refused");
+    assert_eq!(refusal.code(), "too-large");
 }

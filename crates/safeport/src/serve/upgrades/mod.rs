@@ -173,10 +173,10 @@ impl OfferError {
     /// The word for programs.
     pub fn code(&self) -> &'static str {
         match self {
-            OfferError::NoMember(_) => "no_device",
+            OfferError::NoMember(_) => "no-device",
             OfferError::Refused(refusal) => refusal.code(),
-            OfferError::Open(_) => "offer_open",
-            OfferError::NoFirmware(_) => "no_firmware",
+            OfferError::Open(_) => "offer-open",
+            OfferError::NoFirmware(_) => "no-firmware",
             OfferError::Store(_) => "store",
         }
     }

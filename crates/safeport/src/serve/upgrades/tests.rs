@@ -385,7 +385,7 @@ fn a_device_has_one_open_offer_and_a_cancelled_one_makes_room() {
     let image = house.add_image(Family::Tasmota, "15.0.0");
     let view = house.offer(image).expect("offered");
     let refused = house.offer(image).expect_err("refused");
-    assert_eq!(refused.code(), "offer_open");
+    assert_eq!(refused.code(), "offer-open");
     assert!(refused.to_string().contains(&view.id), "{refused}");
     let id = view.id.parse().expect("a number");
     house.upgrades.cancel(id, "test").expect("cancelled");
