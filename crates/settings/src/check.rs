@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use crate::said::said;
 use crate::table::keys;
 use crate::view::nearest_key;
-use crate::{Names, Problem, Settings, ports};
+use crate::{Names, Problem, Settings, Source, XiaozhiTransport, ports};
 
 /// Holds the settings against the rules about several keys. Keys in `failed`
 /// have a problem already and are left out.
@@ -22,6 +22,37 @@ pub(crate) fn together(
     pins(settings, problems);
     ports::plan(settings, names, failed, problems);
     certificates::certificates(settings, failed, problems);
+    voice(settings, failed);
+}
+
+/// xiaozhi devices that are to connect by WebSocket, and no voice server to tell them of.
+fn voice(settings: &mut Settings, failed: &[String]) {
+    let is_unsure = failed.iter().any(|key| key.contains("xiaozhi"));
+    if is_unsure
+        || !settings.xiaozhi.enabled
+        || settings.advertise.xiaozhi != XiaozhiTransport::WebSocket
+        || !settings.xiaozhi.websocket_url.is_empty()
+    {
+        return;
+    }
+    settings.notes.push(Problem {
+        source: settings
+            .source("advertise.xiaozhi")
+            .cloned()
+            .unwrap_or(Source::Default),
+        key: Some("advertise.xiaozhi".to_string()),
+        what: said!(
+            "xiaozhi devices are to connect by WebSocket, and no voice server is set, so they are \
+             told nothing",
+            "xiaozhi 设备要用 WebSocket 连接，但没有设置语音服务器，因此不会告知任何地址"
+        ),
+        help: said!(
+            "set xiaozhi.websocket_url to the address of a voice server, or advertise.xiaozhi = \
+             \"auto\"",
+            "请把 xiaozhi.websocket_url 设为语音服务器的地址，或设 advertise.xiaozhi = \"auto\""
+        ),
+        related: None,
+    });
 }
 
 /// A pin that covers no key would protect nothing, unnoticed.

@@ -287,7 +287,10 @@ pub(crate) fn plan(
         },
         problems: Vec::new(),
     };
-    if planner.has_failed("advertise.xiaozhi") {
+    // A voice server elsewhere takes no address of ours.
+    let elsewhere = settings.advertise.xiaozhi == XiaozhiTransport::WebSocket
+        && !settings.xiaozhi.websocket_url.is_empty();
+    if elsewhere || planner.has_failed("advertise.xiaozhi") {
         planner.plan.xiaozhi = XiaozhiTransport::Auto;
     }
     planner.plan_binds();

@@ -88,6 +88,14 @@ pub enum XiaozhiTransport {
     Mqtts,
 }
 
+impl XiaozhiTransport {
+    /// Reads a value as TOML, as managed values are kept. `None` for what is none.
+    pub fn parse_toml(toml: &str) -> Option<XiaozhiTransport> {
+        let value = toml.parse::<toml_edit::Value>().ok()?;
+        XiaozhiTransport::read(Raw::Toml(&value)).ok()
+    }
+}
+
 /// Which forms of its protocol a listener takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accept {
