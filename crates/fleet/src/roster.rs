@@ -265,7 +265,12 @@ impl Roster {
         });
         for identity in identities {
             self.replace_hardware(id, &identity);
-            self.prove(id, &identity, now, &mut Sighted::default());
+            // That an enrolment brings its own identities is no news.
+            let mut quiet = Sighted {
+                is_new: true,
+                ..Sighted::default()
+            };
+            self.prove(id, &identity, now, &mut quiet);
         }
         self.edit(id, |member| {
             let family = Some(enrolment.family);
