@@ -418,3 +418,41 @@ fn a_poll_is_cheap_enough_to_run_every_second() {
         begun.elapsed()
     );
 }
+
+#[test]
+fn several_devices_are_added_with_their_tokens_or_none_of_them_is() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut registry = open(&scratch);
+    registry.add_device(&device("plug-2"), BY).unwrap();
+    let with_token = |name: &str, token: &str| (device(name), Some(token.to_string()));
+    let refused = registry.add_devices(
+        &[with_token("plug-1", "d1"), (device("plug-2"), None)],
+        BY,
+    );
+    assert!(matches!(refused, Err(StoreError::NameTaken { .. })));
+    assert!(registry.device("plug-1").unwrap().is_none());
+    assert_eq!(registry.device_token_holder("d1").unwrap(), None);
+    let twice = registry.add_devices(&[with_token("a", "d1"), with_token("b", "d1")], BY);
+    assert!(matches!(twice, Err(StoreError::NameTaken { .. })));
+    assert_eq!(registry.devices().unwrap().len(), 1);
+
+    let added = [with_token("plug-1", "d1"), (device("plug-3"), None)];
+    registry.add_devices(&added, BY).unwrap();
+    assert_eq!(
+        registry.device_token_holder("d1").unwrap().as_deref(),
+        Some("plug-1")
+    );
+    assert_eq!(registry.device_token("plug-3").unwrap(), None);
+    registry.forget_device("plug-1", BY).unwrap();
+    assert_eq!(registry.device_token_holder("d1").unwrap(), None);
+}
+
+#[test]
+fn a_topic_leads_to_the_devices_that_have_it() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut registry = open(&scratch);
+    registry.add_device(&device("plug-1"), BY).unwrap();
+    let found = registry.devices_with_topic("plug-1").unwrap();
+    assert_eq!(found, [("plug-1".to_string(), "tasmota".to_string())]);
+    assert_eq!(registry.devices_with_topic("plug").unwrap(), []);
+}
