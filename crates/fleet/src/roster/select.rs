@@ -58,18 +58,37 @@ impl Roster {
         query: &Query,
         after: Option<MemberId>,
         limit: usize,
+        accept: impl FnMut(&Member) -> bool,
+    ) -> Page<'_> {
+        self.select_within(query, after, limit, usize::MAX, accept)
+    }
+
+    /// The same, but gives up for now after `most` members were shown to `accept`: who holds a lock
+    /// meanwhile lets it go and asks on behind [`Page::next`]. A page may so be short, or empty,
+    /// and not be the last.
+    pub fn select_within(
+        &self,
+        query: &Query,
+        after: Option<MemberId>,
+        limit: usize,
+        most: usize,
         mut accept: impl FnMut(&Member) -> bool,
     ) -> Page<'_> {
         let mut members: Vec<&Member> = Vec::new();
-        for member in self.matching(query, after) {
-            if !accept(member) {
-                continue;
-            }
-            if members.len() >= limit {
-                let next = members.last().map(|last| last.id).or(after);
+        let mut behind = after;
+        for (shown, member) in self.matching(query, after).enumerate() {
+            if shown >= most {
+                let next = behind;
                 return Page { members, next };
             }
-            members.push(member);
+            if accept(member) {
+                if members.len() >= limit {
+                    let next = behind;
+                    return Page { members, next };
+                }
+                members.push(member);
+            }
+            behind = Some(member.id);
         }
         Page {
             members,

@@ -410,6 +410,19 @@ fn filters_find_whom_they_mean_page_by_page() {
     }
     assert_eq!(found.len(), 25);
     assert!(found.is_sorted());
+    // The same in short looks, with a filter of one's own.
+    let everybody = Query::default();
+    let (mut after, mut same) = (None, Vec::new());
+    loop {
+        let wanted = |member: &Member| found.contains(&member.id);
+        let page = roster.select_within(&everybody, after, 4, 7, wanted);
+        same.extend(page.members.iter().map(|member| member.id));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(same, found);
     let text = |text: &str| Query {
         text: Some(text.into()),
         ..Query::default()
