@@ -2,6 +2,8 @@
 
 pub mod access;
 pub mod attempts;
+pub mod backups;
+pub mod device_web;
 pub mod fleet;
 pub mod gate;
 pub mod http;
