@@ -107,7 +107,7 @@ fn step(roster: &mut Roster, bytes: &mut Bytes<'_>, now: u64) {
             let all = roster.quarantine();
             let chosen = all.get(usize::from(bytes.byte()) % all.len().max(1));
             if let Some(id) = chosen.map(|conflict| conflict.id) {
-                let how = if bytes.byte() % 2 == 0 {
+                let how = if bytes.flag() {
                     Settle::Keep
                 } else {
                     Settle::Pass
@@ -153,7 +153,7 @@ fn sighting(bytes: &mut Bytes<'_>, now: u64) -> Sighting {
         });
     }
     let peer = bytes.byte();
-    sighting.peer = (peer % 4 != 0).then(|| [10, 0, 0, peer % 4].into());
+    sighting.peer = (!peer.is_multiple_of(4)).then(|| [10, 0, 0, peer % 4].into());
     sighting
 }
 

@@ -233,12 +233,16 @@ fn discovery(number: usize, at: u64) -> Sighting {
             (number >> 8) as u8,
             number as u8,
         ]));
-    let version = if number % 3 == 0 { "15.0.1" } else { "14.6.0" };
+    let version = if number.is_multiple_of(3) {
+        "15.0.1"
+    } else {
+        "14.6.0"
+    };
     let mut image = Installed::reported(version, at);
     image.variant = Some("tasmota32c3".into());
     seen.facts = Facts {
         family: Some(Family::Tasmota),
-        chip: Some(if number % 4 == 0 {
+        chip: Some(if number.is_multiple_of(4) {
             Chip::Esp32C3
         } else {
             Chip::Esp32

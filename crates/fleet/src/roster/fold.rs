@@ -484,7 +484,7 @@ impl Roster {
                     known.at = at;
                     known.proved |= proved;
                 }
-                known => moved = Some(core::mem::replace(known, Some(new)).map(|old| old.ip)),
+                known => moved = Some(known.replace(new).map(|old| old.ip)),
             }
         });
         if sighting.facts != crate::Facts::default() || moved.is_some() {

@@ -1,5 +1,6 @@
 //! Sightings at random, from few identities so that they meet often.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -9,7 +10,7 @@ use super::*;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Sight(Sighting),
+    Sight(Box<Sighting>),
     Enrol(u8, Option<u8>),
     Release(u8),
     Settle(u8, bool),
@@ -75,7 +76,7 @@ fn sighting() -> impl Strategy<Value = Sighting> {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        20 => sighting().prop_map(Step::Sight),
+        20 => sighting().prop_map(|seen| Step::Sight(seen.into())),
         2 => (0..4_u8, proptest::option::of(any::<u8>())).prop_map(|(n, m)| Step::Enrol(n, m)),
         1 => (0..4_u8).prop_map(Step::Release),
         1 => (any::<u8>(), any::<bool>()).prop_map(|(n, pass)| Step::Settle(n, pass)),
