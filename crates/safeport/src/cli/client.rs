@@ -164,6 +164,10 @@ impl Client {
         self.ask(Method::POST, path, Some(body))
     }
 
+    pub(super) fn put(&self, path: &str, body: &Value) -> Failed<Value> {
+        self.ask(Method::PUT, path, Some(body))
+    }
+
     pub(super) fn patch(&self, path: &str, body: &Value) -> Failed<Value> {
         self.ask(Method::PATCH, path, Some(body))
     }

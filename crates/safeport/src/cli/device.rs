@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::Place;
 use super::client::{Remote, encoded};
-use super::registry::{Open, failed};
+use super::registry::{Open, failed, read_password};
 use super::rights::Filters;
 use super::session::{Session, need_server};
 use super::user::changed;
@@ -43,6 +43,14 @@ pub(super) enum DeviceCommand {
     Tag(TagArgs),
     /// Devices that came with what another one is known by; --keep or --pass settles one
     Quarantine(QuarantineArgs),
+    /// Copy the device's own settings from its web pages, and compare them with the last copy
+    Backup(NameArgs),
+    /// Copies that are kept of a device's own settings
+    Backups(NameArgs),
+    /// What differs between two copies
+    Compare(CompareArgs),
+    /// Give a device its settings of a copy back, or write the copy to a file
+    Restore(RestoreArgs),
     /// Remove a device; its connections and downloads end within a second
     Forget(NameArgs),
 }
@@ -144,6 +152,9 @@ pub(super) struct SetArgs {
     /// A note of yours
     #[arg(long)]
     note: Option<String>,
+    /// Read the password of its own pages from stdin; an empty line forgets it
+    #[arg(long)]
+    web_password_stdin: bool,
     #[command(flatten)]
     remote: Remote,
     #[command(flatten)]
@@ -190,6 +201,37 @@ pub(super) struct QuarantineArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct CompareArgs {
+    /// The copy, such as bak_b4
+    backup: String,
+    /// The other one. Default: the one before it
+    with: Option<String>,
+    #[command(flatten)]
+    remote: Remote,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RestoreArgs {
+    /// The copy, such as bak_b4
+    backup: String,
+    /// Give it to this device instead of the one that it is of; both must be alike
+    #[arg(long, value_name = "NAME")]
+    to: Option<String>,
+    /// Only show whether it could be done
+    #[arg(long)]
+    preview: bool,
+    /// Write the copy to this file and change nothing
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["to", "preview"])]
+    into: Option<PathBuf>,
+    #[command(flatten)]
+    remote: Remote,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct PasswdArgs {
     /// The device's name
     name: String,
@@ -216,6 +258,10 @@ impl DeviceCommand {
             DeviceCommand::Passwd(args) => passwd(args, console, lang),
             DeviceCommand::Tag(args) => tag(args, console, lang),
             DeviceCommand::Quarantine(args) => quarantine(args, console, lang),
+            DeviceCommand::Backup(args) => back_up(args, console, lang),
+            DeviceCommand::Backups(args) => backups(args, console, lang),
+            DeviceCommand::Compare(args) => compare(args, console, lang),
+            DeviceCommand::Restore(args) => restore(args, console, lang),
             DeviceCommand::Forget(args) => forget(args, console, lang),
         }
     }
@@ -510,10 +556,27 @@ fn set(args: &SetArgs, console: &mut Console, lang: Option<Language>) -> Result<
     number("layout", &args.layout, false);
     number("board", &args.board, false);
     number("note", &args.note, false);
-    if body.is_empty() {
+    if body.is_empty() && !args.web_password_stdin {
         return Err(Failure::usage(say!(console.texts, "device-set-nothing")));
     }
     let client = need_server(&args.place, &args.remote, console, lang)?;
+    if args.web_password_stdin {
+        let password = read_password(&console.texts)?;
+        let place = format!("{}/web-password", path(&args.name));
+        client.put(&place, &json!({"password": password}))?;
+        if !console.json {
+            console.talk(&match password.is_empty() {
+                true => say!(console.texts, "device-web-password-gone", name = args.name),
+                false => say!(console.texts, "device-web-password", name = args.name),
+            });
+        }
+        if body.is_empty() {
+            return match console.json {
+                true => console.json(&client.get(&path(&args.name))?),
+                false => Ok(()),
+            };
+        }
+    }
     let device = client.patch(&path(&args.name), &Value::Object(body))?;
     if console.json {
         return console.json(&device);
@@ -622,6 +685,102 @@ fn quarantine(
         .collect();
     console.data(&lines.join("\n"))?;
     console.talk(&say!(console.texts, "quarantine-next"));
+    Ok(())
+}
+
+fn back_up(args: &NameArgs, console: &mut Console, lang: Option<Language>) -> Result<(), Failure> {
+    let client = need_server(&args.place, &args.remote, console, lang)?;
+    let made = client.post(&format!("{}/backups", path(&args.name)), &json!({}))?;
+    if console.json {
+        return console.json(&made);
+    }
+    let texts = &console.texts;
+    let id = made["backup"]["id"].as_str().unwrap_or_default();
+    console.talk(&match made["unchanged"] == true {
+        true => say!(texts, "backup-same", name = args.name, id = id),
+        false => say!(texts, "backup-made", name = args.name, id = id),
+    });
+    if let Some(bytes) = made["compared"]["differing_bytes"].as_u64().filter(|n| *n > 0) {
+        console.talk(&say!(texts, "backup-differs", bytes = bytes));
+    }
+    console.data(id)
+}
+
+fn backups(args: &NameArgs, console: &mut Console, lang: Option<Language>) -> Result<(), Failure> {
+    let client = need_server(&args.place, &args.remote, console, lang)?;
+    let answer = client.get(&format!("{}/backups", path(&args.name)))?;
+    let found = answer["backups"].as_array().cloned().unwrap_or_default();
+    if console.json {
+        return console.json(&found);
+    }
+    if found.is_empty() {
+        console.talk(&say!(console.texts, "backups-none", name = args.name));
+        return Ok(());
+    }
+    let lines: Vec<String> = found
+        .iter()
+        .map(|backup| {
+            let text = |name: &str| backup[name].as_str().unwrap_or("-");
+            let at = crate::time::stamp(backup["at"].as_u64().unwrap_or_default());
+            let (id, version) = (text("id"), text("version"));
+            format!("{id}  {at}  {version}  {}  {}", backup["size"], text("why"))
+        })
+        .collect();
+    console.data(&lines.join("\n"))
+}
+
+fn compare(
+    args: &CompareArgs,
+    console: &mut Console,
+    lang: Option<Language>,
+) -> Result<(), Failure> {
+    let client = need_server(&args.place, &args.remote, console, lang)?;
+    let mut place = format!("/backups/{}/compare", encoded(&args.backup));
+    if let Some(with) = &args.with {
+        place.push_str(&format!("?with={}", encoded(with)));
+    }
+    let compared = client.get(&place)?;
+    console.json(&compared)
+}
+
+fn restore(
+    args: &RestoreArgs,
+    console: &mut Console,
+    lang: Option<Language>,
+) -> Result<(), Failure> {
+    let client = need_server(&args.place, &args.remote, console, lang)?;
+    let texts = &console.texts;
+    let place = format!("/backups/{}", encoded(&args.backup));
+    if let Some(into) = &args.into {
+        let shown = into.display();
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(into).map_err(|error| {
+            Failure::usage(say!(texts, "backup-unwritable", path = shown)).detail(error)
+        })?;
+        let bytes = client.download(&format!("{place}/bytes"), &mut file)?;
+        let id = &args.backup;
+        console.talk(&say!(texts, "backup-written", id = id, path = shown, bytes = bytes));
+        return Ok(());
+    }
+    let body = json!({
+        "to": args.to, "other_device": args.to.is_some(), "preview": args.preview,
+    });
+    let done = client.post(&format!("{place}/restore"), &body)?;
+    if console.json {
+        return console.json(&done);
+    }
+    for warning in done["warnings"].as_array().into_iter().flatten() {
+        console.talk(warning.as_str().unwrap_or_default());
+    }
+    if !args.preview {
+        let backup = client.get(&place)?;
+        let name = args.to.as_deref().or(backup["device"].as_str());
+        let name = name.unwrap_or_default();
+        console.talk(&say!(texts, "backup-restored", name = name, id = args.backup));
+    }
     Ok(())
 }
 

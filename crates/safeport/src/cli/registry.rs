@@ -212,7 +212,7 @@ impl NewPassword {
 }
 
 /// The first line of stdin.
-fn read_password(texts: &Texts) -> Result<String, Failure> {
+pub(super) fn read_password(texts: &Texts) -> Result<String, Failure> {
     let mut given = String::new();
     let limit = PASSWORD_BYTES as u64 + 3;
     io::stdin()

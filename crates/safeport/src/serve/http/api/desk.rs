@@ -17,6 +17,7 @@ use super::local::Local;
 use crate::limits::{API_REQUESTS, API_UPLOADS};
 use crate::reading::Asked;
 use crate::serve::attempts::Attempts;
+use crate::serve::backups::Backups;
 use crate::serve::upgrades::Upgrades;
 use crate::text::Texts;
 
@@ -31,6 +32,8 @@ pub struct Api {
     pub(super) devices: Option<Arc<dyn Devices>>,
     /// What carries offers out; none in tests.
     pub(super) upgrades: Option<Arc<Upgrades>>,
+    /// What copies devices' own settings; none in tests.
+    pub(super) backups: Option<Arc<Backups>>,
     /// Where the bytes of images lie, once somebody wanted them.
     blobs: Mutex<Option<BlobStore>>,
     /// One for each file that is being taken.
@@ -55,6 +58,7 @@ impl Api {
             certificates: Certificates::new(),
             devices: None,
             upgrades: None,
+            backups: None,
             blobs: Mutex::default(),
             uploads: Arc::new(Semaphore::new(API_UPLOADS)),
             registries: Mutex::default(),
@@ -83,6 +87,14 @@ impl Api {
     pub fn offering(self, upgrades: Arc<Upgrades>) -> Api {
         Api {
             upgrades: Some(upgrades),
+            ..self
+        }
+    }
+
+    /// Has these copy devices' own settings.
+    pub fn backing_up(self, backups: Arc<Backups>) -> Api {
+        Api {
+            backups: Some(backups),
             ..self
         }
     }

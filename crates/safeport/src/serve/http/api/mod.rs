@@ -9,6 +9,7 @@
 mod admission;
 mod answer;
 mod attempts;
+mod backups;
 mod certificates;
 mod change;
 mod desk;
