@@ -340,6 +340,7 @@ impl Server {
                 offers: Arc::new(xiaozhi::NoOffers),
             },
             settings,
+            &read.managed,
             tasks,
         )
         .map_err(threads)?;

@@ -183,6 +183,18 @@ impl GateDriver {
         Ok(usable)
     }
 
+    /// Whether every address of these listeners was tried, and there are any.
+    pub fn is_settled(&self, listeners: &[Listener]) -> bool {
+        let now = self.now();
+        let states = self.gate().states(now);
+        let mut of_them = states
+            .iter()
+            .filter(|standing| listeners.contains(&standing.candidate.listener))
+            .peekable();
+        of_them.peek().is_some()
+            && of_them.all(|standing| !matches!(standing.state, State::Unknown | State::Probing))
+    }
+
     /// Whether a public authority vouches for what is served at `address`, as stock firmware
     /// wants it.
     pub async fn has_public_certificate(

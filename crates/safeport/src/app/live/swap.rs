@@ -389,7 +389,7 @@ impl Live {
         );
         self.site.set(app::site_settings(&self.read));
         if let Some(xiaozhi) = self.site.xiaozhi() {
-            xiaozhi.set_settings(&self.read.settings);
+            xiaozhi.set_settings(settings, &self.read.managed);
         }
         self.site.set_degraded(app::degraded_word(&self.read));
         let names = lan::told_names(settings, &self.read.managed);

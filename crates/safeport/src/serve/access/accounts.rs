@@ -63,6 +63,7 @@ impl Accounts {
         let mut logins = HashMap::new();
         let mut devices = Vec::new();
         let mut unreadable = Vec::new();
+        let mut xiaozhi = Enrolled::new();
         for user in snapshot.users {
             let account = Account {
                 hash: user.password_hash,
@@ -75,8 +76,14 @@ impl Accounts {
         for record in snapshot.devices {
             let hash = record.password_hash.clone();
             let name = record.name.clone();
+            let tags = record.tags.clone();
             match device(record) {
                 Ok(device) => {
+                    if let Some(mac) = device.mac
+                        && let Some(enrolled) = XiaozhiDevice::of(&device, tags)
+                    {
+                        xiaozhi.insert(mac, enrolled);
+                    }
                     let grant = device.grant();
                     let rights = Rights {
                         publish: grant.publish,
@@ -94,10 +101,6 @@ impl Accounts {
                 Err(why) => unreadable.push(UnreadableDevice { name, why }),
             }
         }
-        let xiaozhi = devices
-            .iter()
-            .filter_map(|device| Some((device.mac?, XiaozhiDevice::of(device)?)))
-            .collect();
         let accounts = Accounts {
             logins,
             devices,

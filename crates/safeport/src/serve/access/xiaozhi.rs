@@ -29,10 +29,12 @@ pub struct XiaozhiDevice {
     /// When it was taken in, in seconds since 1970. A login that was made before belonged to an
     /// earlier enrolment.
     pub created: u64,
+    /// Its tags, by which it may be told something else than others.
+    pub tags: Vec<String>,
 }
 
 impl XiaozhiDevice {
-    pub(super) fn of(device: &Device) -> Option<Arc<XiaozhiDevice>> {
+    pub(super) fn of(device: &Device, tags: Vec<String>) -> Option<Arc<XiaozhiDevice>> {
         if device.family != Family::Xiaozhi {
             return None;
         }
@@ -46,6 +48,7 @@ impl XiaozhiDevice {
             name: device.name.as_str().to_owned(),
             uuid,
             created: device.created,
+            tags,
         }))
     }
 

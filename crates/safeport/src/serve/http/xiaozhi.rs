@@ -266,7 +266,7 @@ fn described(xiaozhi: &Xiaozhi, texts: &Texts) -> Vec<String> {
         None => say!(texts, "xiaozhi-works-here"),
     }];
     lines.push(match told {
-        Some(way) => say!(texts, "xiaozhi-told", way = way),
+        Some(way) => say!(texts, "xiaozhi-told", way = said(&way)),
         None => say!(texts, "xiaozhi-told-nothing"),
     });
     match websocket {

@@ -124,6 +124,7 @@ pub(super) fn take_in(
                 name: known.name.clone(),
                 uuid: id.uuid.clone(),
                 created: known.created,
+                tags: known.tags.clone(),
             });
         }
         return Err(ActivateError::Known {
@@ -140,6 +141,7 @@ pub(super) fn take_in(
         name: record.name,
         uuid: id.uuid.clone(),
         created: now,
+        tags: Vec::new(),
     })
 }
 

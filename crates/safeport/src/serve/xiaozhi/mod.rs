@@ -10,6 +10,7 @@
 //! the address alone stands on the box and in every packet. A device that comes with another
 //! Client-Id is a stranger, or had its flash erased; both have to be taken in anew.
 
+mod audience;
 mod clock;
 mod codes;
 mod enrol;
@@ -21,22 +22,23 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use safeport_fleet::{MacAddress, MemberId, Proof, Sighting};
 use safeport_settings::{Settings, XiaozhiActivation, XiaozhiTransport};
-use safeport_store::{Registry, StoreError};
+use safeport_store::{ManagedRow, Registry, StoreError};
 use safeport_xiaozhi::{
     ActivateRequest, Activation, CheckReply, CheckRequest, Client, ClientId, Firmware, FirmwareUrl,
     Mqtt, Quirks, ServerTime, Text, Username, Version, Way, WebSocket, mqtt_password,
     websocket_token,
 };
 
+use audience::Audience;
 use clock::Clock;
 use codes::{Codes, Issued, NoCode, Shown};
 pub use enrol::{ActivateError, Activated, activate};
 pub use ways::Standing;
-use ways::{Chosen, Ways};
+use ways::{Chosen, Traveller, Ways};
 
 use super::access::recent::Recent;
 use super::access::{Access, XiaozhiDevice, shown, unix_now};
@@ -127,6 +129,7 @@ struct Rules {
     transport: XiaozhiTransport,
     auth_key: Vec<u8>,
     mqtt_key: Vec<u8>,
+    audience: Audience,
 }
 
 /// Answers xiaozhi devices.
@@ -207,30 +210,45 @@ impl Xiaozhi {
     ///
     /// # Errors
     /// If the codes of before cannot be read.
-    pub fn start(parts: Parts, settings: &Settings, tasks: &Tasks) -> io::Result<Arc<Xiaozhi>> {
+    pub fn start(
+        parts: Parts,
+        settings: &Settings,
+        managed: &[ManagedRow],
+        tasks: &Tasks,
+    ) -> io::Result<Arc<Xiaozhi>> {
+        let service = Arc::new(Xiaozhi::new(parts, settings, managed, Instant::now())?);
+        tasks.spawn("xiaozhi addresses", service.ways.clone().run());
+        Ok(service)
+    }
+
+    fn new(
+        parts: Parts,
+        settings: &Settings,
+        managed: &[ManagedRow],
+        started: Instant,
+    ) -> io::Result<Xiaozhi> {
         let now = unix_now();
         let waiting = parts.registry.activations(now).map_err(io::Error::other)?;
-        let ways = Arc::new(Ways::new(parts.gate));
-        let service = Arc::new(Xiaozhi {
-            rules: RwLock::new(Arc::new(Rules::of(settings, &parts.instance_key))),
+        let service = Xiaozhi {
+            rules: RwLock::new(Arc::new(Rules::of(settings, managed, &parts.instance_key))),
             instance_key: parts.instance_key,
             access: parts.access,
             codes: Codes::restored(waiting, now),
             clock: Clock::new(settings),
-            ways: ways.clone(),
+            ways: Arc::new(Ways::new(parts.gate, started)),
             registry: Arc::new(Mutex::new(parts.registry)),
             roll: parts.roll,
             offers: parts.offers,
             told: Mutex::new(Recent::new(XIAOZHI_TOLD)),
-        });
-        service.set_settings(settings);
-        tasks.spawn("xiaozhi addresses", ways.run());
+        };
+        service.set_settings(settings, managed);
         Ok(service)
     }
 
-    /// Other settings from now on.
-    pub fn set_settings(&self, settings: &Settings) {
-        let rules = Rules::of(settings, &self.instance_key);
+    /// Other settings from now on; `managed` are the values that some devices are told and others
+    /// are not.
+    pub fn set_settings(&self, settings: &Settings, managed: &[ManagedRow]) {
+        let rules = Rules::of(settings, managed, &self.instance_key);
         self.access.set_xiaozhi_key(&rules.mqtt_key);
         self.clock.set(settings);
         self.ways.set(settings);
@@ -278,7 +296,18 @@ impl Xiaozhi {
             device = self.take_in(check, &id, asker, now).await?;
         }
         let reply = match device {
-            Some(device) => self.known(check, &id, &device, asker, &rules, now),
+            Some(device) => {
+                let wish = rules.audience.wish(&device);
+                let traveller = Traveller {
+                    client: check.client,
+                    quirks: Quirks::of(check),
+                    transport: wish.transport.unwrap_or(rules.transport),
+                    host: wish.host,
+                    came_to: asker.local.map(|local| local.ip().to_canonical()),
+                };
+                let chosen = self.ways.choose(&traveller).await;
+                self.known(check, &id, &device, asker, &rules, chosen)
+            }
             None => self.stranger(check, asker, &rules, now).await?,
         };
         Ok(reply.to_json())
@@ -331,17 +360,14 @@ impl Xiaozhi {
         device: &XiaozhiDevice,
         asker: Asker,
         rules: &Rules,
-        now: u64,
+        chosen: Chosen,
     ) -> CheckReply {
-        let quirks = Quirks::of(check);
+        let now = unix_now();
         // Whatever it showed has served.
         self.codes.done(check.mac);
         let knew_build = self.roll.knows_build(check);
         let login = device.name.parse().map_or(Proof::Claim, Proof::Login);
         let member = self.sighted(check, id, login, asker, now);
-        let chosen = self
-            .ways
-            .choose(check, &quirks, rules.transport, asker.local);
         let way = match &chosen {
             Chosen::WebSocket(url) => Way::WebSocket(WebSocket {
                 url: url.clone(),
@@ -623,7 +649,7 @@ pub enum Mode {
 }
 
 impl Rules {
-    fn of(settings: &Settings, instance_key: &[u8; 32]) -> Rules {
+    fn of(settings: &Settings, managed: &[ManagedRow], instance_key: &[u8; 32]) -> Rules {
         let xiaozhi = &settings.xiaozhi;
         let key = |set: &safeport_settings::Secret, purpose: &str| match set.reveal() {
             "" => enrol::derived_key(instance_key, purpose),
@@ -636,6 +662,7 @@ impl Rules {
             transport: settings.advertise.xiaozhi,
             auth_key: key(&xiaozhi.auth_key, "xiaozhi websocket tokens"),
             mqtt_key: key(&xiaozhi.mqtt_key, "xiaozhi mqtt passwords"),
+            audience: Audience::of(settings, managed),
         }
     }
 }
@@ -657,3 +684,6 @@ pub(super) fn asker(address: IpAddr) -> IpAddr {
         v4 => v4,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,33 +2,37 @@
 //! far as this device can go it.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use safeport_settings::{
     AdvertisedAddress, Listener, Outcome, Said, Scheme, Settings, XiaozhiTransport,
 };
-use safeport_xiaozhi::{CheckRequest, Client, Endpoint, Network, Quirks, WebSocketUrl};
+use safeport_xiaozhi::{Client, Endpoint, Network, Quirks, WebSocketUrl};
 use tokio::sync::Notify;
 
-use crate::limits::{PROBE_DEADLINE, XIAOZHI_VOICE_AGAIN, XIAOZHI_WAYS};
+use crate::limits::{
+    PROBE_DEADLINE, XIAOZHI_FIRST_WAYS, XIAOZHI_VOICE_AGAIN, XIAOZHI_WAYS, XIAOZHI_WAYS_PAUSE,
+};
 use crate::serve::gate::GateDriver;
 
-/// What can be told now. Kept up by [`Ways::run`], read at every check.
+/// What can be told now. Every change of `known` is made under its lock. Kept up by [`Ways::run`], read at every check.
 pub(super) struct Ways {
     gate: Arc<GateDriver>,
     wanted: Mutex<Wanted>,
     known: RwLock<Arc<Known>>,
     changed: Notify,
+    started: Instant,
 }
 
 /// What the settings say.
 #[derive(Clone, Default)]
 struct Wanted {
     websocket: Option<WebSocketUrl>,
-    /// The same text as it is in the settings, for the logs.
+    /// How often it is tried.
     every: std::time::Duration,
+    /// Of the settings: another one means that they changed.
     number: u64,
 }
 
@@ -40,6 +44,12 @@ struct Known {
     mqtt: Vec<Mqtt>,
     /// Why there is none.
     no_mqtt: Option<Said>,
+    /// Whether the first looks are over: what is not usable now may still become so otherwise.
+    settled: bool,
+    /// Endpoints with TLS whose certificate was looked at, and those of them that stock firmware
+    /// trusts.
+    examined: Vec<String>,
+    public: Vec<String>,
 }
 
 /// The voice server of `xiaozhi.websocket_url`.
@@ -60,7 +70,8 @@ enum Voice {
 #[derive(Debug, Clone, PartialEq)]
 struct Mqtt {
     endpoint: Endpoint,
-    host: Option<IpAddr>,
+    host: String,
+    ip: Option<IpAddr>,
     is_public: bool,
 }
 
@@ -86,13 +97,40 @@ impl fmt::Display for Chosen {
     }
 }
 
+impl Chosen {
+    /// In both languages; `None` if it is told nothing.
+    fn said(&self) -> Option<Said> {
+        let zh = match self {
+            Chosen::WebSocket(url) => url.to_string(),
+            Chosen::Mqtt(endpoint) if endpoint.port() == Endpoint::TLS_PORT => {
+                format!("MQTT，{endpoint}，端口 8883，使用 TLS")
+            }
+            Chosen::Mqtt(endpoint) => format!("MQTT，{endpoint}"),
+            Chosen::None(_) => return None,
+        };
+        Some(Said::new(self.to_string(), zh))
+    }
+}
+
+/// A device that wants to know its way.
+#[derive(Debug, Clone)]
+pub(super) struct Traveller {
+    pub(super) client: Client,
+    pub(super) quirks: Quirks,
+    pub(super) transport: XiaozhiTransport,
+    /// The host that it is to be told, where that is proved.
+    pub(super) host: Option<String>,
+    /// Our address at which it arrived.
+    pub(super) came_to: Option<IpAddr>,
+}
+
 /// What current devices are told, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     /// The address that people enter into devices, without its path.
     pub ota: Option<AdvertisedAddress>,
     /// The address that a current device on Wi-Fi is told; `None`: it is told none.
-    pub told: Option<String>,
+    pub told: Option<Said>,
     /// The voice server of the settings, and what is wrong with it.
     pub websocket: Option<(String, Option<Said>)>,
     /// Addresses of MQTT that could be told.
@@ -102,12 +140,14 @@ pub struct Standing {
 }
 
 impl Ways {
-    pub(super) fn new(gate: Arc<GateDriver>) -> Ways {
+    /// Ways of a server that started then.
+    pub(super) fn new(gate: Arc<GateDriver>, started: Instant) -> Ways {
         Ways {
             gate,
             wanted: Mutex::default(),
             known: RwLock::default(),
             changed: Notify::new(),
+            started,
         }
     }
 
@@ -136,22 +176,34 @@ impl Ways {
 
     /// Keeps looking until the runtime ends.
     pub(super) async fn run(self: Arc<Self>) {
-        let mut probed: Option<(Instant, u64)> = None;
+        tokio::join!(self.keep_looking(), self.keep_proving());
+    }
+
+    async fn keep_looking(&self) {
+        loop {
+            self.look();
+            tokio::time::sleep(XIAOZHI_WAYS).await;
+        }
+    }
+
+    async fn keep_proving(&self) {
+        let mut proved: Option<(Instant, u64, Vec<String>)> = None;
         loop {
             let wanted = self.wanted();
+            let with_tls = texts(&self.with_tls());
             let broken = matches!(self.known().websocket, Voice::Broken { .. });
             let pause = if broken {
                 XIAOZHI_VOICE_AGAIN
             } else {
                 wanted.every
             };
-            let is_due =
-                probed.is_none_or(|(at, number)| number != wanted.number || at.elapsed() >= pause);
+            let is_due = proved.as_ref().is_none_or(|(at, number, examined)| {
+                *number != wanted.number || at.elapsed() >= pause || *examined != with_tls
+            });
             if is_due {
                 self.prove(&wanted).await;
-                probed = Some((Instant::now(), wanted.number));
+                proved = Some((Instant::now(), wanted.number, with_tls));
             }
-            self.look();
             tokio::select! {
                 () = tokio::time::sleep(XIAOZHI_WAYS) => {}
                 () = self.changed.notified() => {}
@@ -159,45 +211,53 @@ impl Ways {
         }
     }
 
-    /// What a device is told.
-    pub(super) fn choose(
-        &self,
-        check: &CheckRequest,
-        quirks: &Quirks,
-        transport: XiaozhiTransport,
-        local: Option<SocketAddr>,
-    ) -> Chosen {
-        let known = self.known();
-        let websocket = || known.websocket(quirks);
-        let mqtt = |tls| known.mqtt(check.client, quirks, tls, local);
-        let first = match transport {
-            XiaozhiTransport::WebSocket => websocket(),
-            XiaozhiTransport::Mqtt => mqtt(Some(false)),
-            XiaozhiTransport::Mqtts => mqtt(Some(true)),
-            XiaozhiTransport::Auto => match known.websocket {
-                Voice::Unset => mqtt(None),
-                _ => websocket().or_else(|why| mqtt(None).map_err(|also| format!("{why}; {also}"))),
-            },
-        };
-        first.unwrap_or_else(Chosen::None)
+    /// Proved addresses at which devices would speak TLS.
+    fn with_tls(&self) -> Vec<AdvertisedAddress> {
+        let proved = self.gate.usable(Listener::Mqtts, Scheme::Mqtts);
+        let addresses = proved.unwrap_or_default().into_iter();
+        addresses
+            .filter(|address| address.port() == Endpoint::TLS_PORT)
+            .collect()
+    }
+
+    /// What a device is told. While nothing is known yet (the server has just started, or the voice
+    /// server is being tried), it waits for that: a device that is told nothing stays mute until
+    /// somebody restarts it.
+    pub(super) async fn choose(&self, traveller: &Traveller) -> Chosen {
+        loop {
+            let known = self.known();
+            let chosen = known.choose(traveller);
+            let waits = match (&chosen, &known.websocket) {
+                // MQTT is second best.
+                (Chosen::Mqtt(_), Voice::Probing(_)) => {
+                    traveller.transport == XiaozhiTransport::Auto
+                }
+                (Chosen::None(_), voice) => !known.settled || matches!(voice, Voice::Probing(_)),
+                (Chosen::WebSocket(_) | Chosen::Mqtt(_), _) => false,
+            };
+            if !waits || self.started.elapsed() >= XIAOZHI_FIRST_WAYS {
+                return chosen;
+            }
+            drop(known);
+            tokio::time::sleep(XIAOZHI_WAYS_PAUSE).await;
+            self.look();
+        }
     }
 
     /// What current devices are told.
     pub(super) fn standing(&self, transport: XiaozhiTransport) -> Standing {
         let known = self.known();
-        let quirks = Quirks::by(None, Network::Lan, Client::Device);
-        let websocket = known.websocket(&quirks);
-        let mqtt = |tls| known.mqtt(Client::Device, &quirks, tls, None);
-        let told = match transport {
-            XiaozhiTransport::WebSocket => websocket,
-            XiaozhiTransport::Mqtt => mqtt(Some(false)),
-            XiaozhiTransport::Mqtts => mqtt(Some(true)),
-            XiaozhiTransport::Auto => websocket.or_else(|_| mqtt(None)),
-        };
+        let told = known.choose(&Traveller {
+            client: Client::Device,
+            quirks: Quirks::by(None, Network::Lan, Client::Device),
+            transport,
+            host: None,
+            came_to: None,
+        });
         let http = self.gate.told(Listener::Http, Scheme::Http);
         Standing {
             ota: http.address().cloned(),
-            told: told.ok().map(|chosen| chosen.to_string()),
+            told: told.said(),
             websocket: match &known.websocket {
                 Voice::Unset => None,
                 Voice::Probing(url) | Voice::Proved { url, .. } => Some((url.to_string(), None)),
@@ -214,59 +274,50 @@ impl Ways {
 
     /// Takes over what the gate knows.
     fn look(&self) {
-        let wanted = self.wanted();
-        let mut known = (*self.known()).clone();
-        let is_public = |address: &AdvertisedAddress| {
-            known
-                .mqtt
-                .iter()
-                .any(|one| one.is_public && one.endpoint.to_string() == endpoint_text(address))
-        };
+        let wanted = self.wanted().websocket;
         let mut mqtt = Vec::new();
         let mut no_mqtt = None;
         for (listener, scheme) in [
             (Listener::Mqtt, Scheme::Mqtt),
             (Listener::Mqtts, Scheme::Mqtts),
         ] {
-            match self.gate.usable(listener, scheme) {
-                Ok(addresses) => {
-                    for address in addresses {
-                        let host = address.host().to_string();
-                        let endpoint = Endpoint::new(&host, address.port(), scheme.is_tls());
-                        match endpoint {
-                            Ok(endpoint) => mqtt.push(Mqtt {
-                                endpoint,
-                                host: address.host().ip(),
-                                is_public: is_public(&address),
-                            }),
-                            Err(error) => {
-                                no_mqtt.get_or_insert(Said::new(
-                                    format!("{address}: {error}"),
-                                    format!("{address}：{error}"),
-                                ));
-                            }
-                        }
-                    }
-                }
+            let addresses = match self.gate.usable(listener, scheme) {
+                Ok(addresses) => addresses,
                 Err(why) => {
                     no_mqtt.get_or_insert(why);
+                    continue;
+                }
+            };
+            for address in addresses {
+                let host = address.host().to_string();
+                match Endpoint::new(&host, address.port(), scheme.is_tls()) {
+                    Ok(endpoint) => mqtt.push(Mqtt {
+                        endpoint,
+                        host,
+                        ip: address.host().ip(),
+                        is_public: false,
+                    }),
+                    Err(error) => {
+                        no_mqtt.get_or_insert(Said::new(
+                            format!("{address}: {error}"),
+                            format!("{address}：{error}"),
+                        ));
+                    }
                 }
             }
         }
-        known.no_mqtt = if mqtt.is_empty() { no_mqtt } else { None };
-        known.mqtt = mqtt;
-        let is_of = |voice: &Voice| match (voice, &wanted.websocket) {
-            (Voice::Unset, None) => true,
-            (
-                Voice::Probing(url) | Voice::Proved { url, .. } | Voice::Broken { url, .. },
-                Some(wanted),
-            ) => url == wanted,
-            _ => false,
-        };
-        if !is_of(&known.websocket) {
-            known.websocket = wanted.websocket.map_or(Voice::Unset, Voice::Probing);
-        }
-        self.set_known(known);
+        let with_tls = texts(&self.with_tls());
+        let is_settled = self.gate.is_settled(&[Listener::Mqtt, Listener::Mqtts]);
+        self.update(|known| {
+            known.no_mqtt = if mqtt.is_empty() { no_mqtt } else { None };
+            known.mqtt = mqtt;
+            known.mark_public();
+            known.settled = is_settled && with_tls.iter().all(|one| known.examined.contains(one));
+            let of = known.websocket.url();
+            if of != wanted.as_ref() {
+                known.websocket = wanted.map_or(Voice::Unset, Voice::Probing);
+            }
+        });
     }
 
     /// Looks at what the gate does not: an external voice server, and whether stock firmware
@@ -292,27 +343,26 @@ impl Ways {
                 _ => {}
             }
         }
+        // Settings may have changed meanwhile.
+        if voice.url() == self.wanted().websocket.as_ref() {
+            self.update(|known| known.websocket = voice);
+        }
+        let with_tls = self.with_tls();
         let mut public = Vec::new();
-        if let Ok(addresses) = self.gate.usable(Listener::Mqtts, Scheme::Mqtts) {
-            let at_8883 = addresses
-                .into_iter()
-                .filter(|address| address.port() == Endpoint::TLS_PORT);
-            for address in at_8883 {
-                if self
-                    .gate
-                    .has_public_certificate(&address, PROBE_DEADLINE)
-                    .await
-                {
-                    public.push(endpoint_text(&address));
-                }
+        for address in &with_tls {
+            if self
+                .gate
+                .has_public_certificate(address, PROBE_DEADLINE)
+                .await
+            {
+                public.extend(texts(std::slice::from_ref(address)));
             }
         }
-        let mut known = (*self.known()).clone();
-        known.websocket = voice;
-        for one in &mut known.mqtt {
-            one.is_public = public.contains(&one.endpoint.to_string());
-        }
-        self.set_known(known);
+        self.update(|known| {
+            known.examined = texts(&with_tls);
+            known.public = public;
+            known.mark_public();
+        });
     }
 
     async fn probe_voice(&self, url: &WebSocketUrl) -> Voice {
@@ -345,12 +395,45 @@ impl Ways {
         known.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn set_known(&self, known: Known) {
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
+    fn update(&self, change: impl FnOnce(&mut Known)) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        change(Arc::make_mut(&mut known));
+    }
+}
+
+impl Voice {
+    fn url(&self) -> Option<&WebSocketUrl> {
+        match self {
+            Voice::Unset => None,
+            Voice::Probing(url) | Voice::Proved { url, .. } | Voice::Broken { url, .. } => {
+                Some(url)
+            }
+        }
     }
 }
 
 impl Known {
+    fn mark_public(&mut self) {
+        for one in &mut self.mqtt {
+            one.is_public = self.public.contains(&one.endpoint.to_string());
+        }
+    }
+
+    fn choose(&self, traveller: &Traveller) -> Chosen {
+        let websocket = || self.websocket(&traveller.quirks);
+        let first = match traveller.transport {
+            XiaozhiTransport::WebSocket => websocket(),
+            XiaozhiTransport::Mqtt => self.mqtt(traveller, Some(false)),
+            XiaozhiTransport::Mqtts => self.mqtt(traveller, Some(true)),
+            XiaozhiTransport::Auto if self.websocket == Voice::Unset => self.mqtt(traveller, None),
+            XiaozhiTransport::Auto => websocket().or_else(|why| {
+                self.mqtt(traveller, None)
+                    .map_err(|also| format!("{why}; {also}"))
+            }),
+        };
+        first.unwrap_or_else(Chosen::None)
+    }
+
     fn websocket(&self, quirks: &Quirks) -> Result<Chosen, String> {
         match &self.websocket {
             Voice::Proved { url, is_public } => quirks
@@ -366,29 +449,26 @@ impl Known {
     }
 
     /// `tls`: only with it or without it; `None`: without it where that works.
-    fn mqtt(
-        &self,
-        client: Client,
-        quirks: &Quirks,
-        tls: Option<bool>,
-        local: Option<SocketAddr>,
-    ) -> Result<Chosen, String> {
-        let local = local.map(|local| local.ip().to_canonical());
+    fn mqtt(&self, traveller: &Traveller, tls: Option<bool>) -> Result<Chosen, String> {
         let mut misses = None;
-        let mut best: Option<(bool, &Mqtt)> = None;
+        let mut best: Option<(u8, &Mqtt)> = None;
         for one in &self.mqtt {
             let port = one.endpoint.port();
             if tls.is_some_and(|tls| tls != (port == Endpoint::TLS_PORT)) {
                 continue;
             }
-            if let Err(miss) = quirks.mqtt(client, port, one.is_public) {
+            let quirks = &traveller.quirks;
+            if let Err(miss) = quirks.mqtt(traveller.client, port, one.is_public) {
                 misses.get_or_insert(miss);
                 continue;
             }
-            // The address by which the device came here is one that it can reach.
-            let is_local = local.is_some() && one.host == local;
-            if best.is_none_or(|(was_local, _)| is_local && !was_local) {
-                best = Some((is_local, one));
+            // The address by which the device came here is one that it can reach; one that
+            // somebody named for it goes before that.
+            let came_there = one.ip.is_some() && one.ip == traveller.came_to;
+            let is_named = traveller.host.as_ref() == Some(&one.host);
+            let worth = u8::from(came_there) + 2 * u8::from(is_named);
+            if best.is_none_or(|(most, _)| worth > most) {
+                best = Some((worth, one));
             }
         }
         match (best, misses, &self.no_mqtt) {
@@ -403,12 +483,12 @@ impl Known {
     }
 }
 
-fn endpoint_text(address: &AdvertisedAddress) -> String {
-    Endpoint::new(
-        &address.host().to_string(),
-        address.port(),
-        address.scheme().is_tls(),
-    )
-    .map(|endpoint| endpoint.to_string())
-    .unwrap_or_default()
+/// As these addresses are told.
+fn texts(addresses: &[AdvertisedAddress]) -> Vec<String> {
+    let endpoint = |address: &AdvertisedAddress| {
+        let host = address.host().to_string();
+        Endpoint::new(&host, address.port(), address.scheme().is_tls()).ok()
+    };
+    let endpoints = addresses.iter().filter_map(endpoint);
+    endpoints.map(|endpoint| endpoint.to_string()).collect()
 }
