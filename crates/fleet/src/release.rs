@@ -11,7 +11,7 @@ use core::cmp::Ordering;
 
 use crate::image::{Image, Kind, Misfit, Target, Warning, fits};
 use crate::upgrade::{Adapter, Identity, Named, Part, Plan, Planned, Step};
-use crate::{Chip, Family, Layout, Member, Slot, limits, version};
+use crate::{Chip, Family, Installed, Layout, Member, Slot, limits, version};
 
 /// How much a device's safeboot matters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -86,7 +86,9 @@ pub enum Refusal {
         names: String,
     },
     /// There is no image at all.
-    #[error("the release holds no image: make it anew with `safeport firmware release NAME IMAGE …`")]
+    #[error(
+        "the release holds no image: make it anew with `safeport firmware release NAME IMAGE …`"
+    )]
     Empty,
     /// The device runs it already.
     #[error(
@@ -196,6 +198,16 @@ pub fn class(image: &Image) -> String {
         Some(variant) if image.kind == Kind::App => format!("{family}/{chip}/{kind}/{variant}"),
         _ => format!("{family}/{chip}/{kind}"),
     }
+}
+
+/// The version of what a device runs, in the form that its images have it. ESPEasy's reported build
+/// is a number of another kind; the day is in the name of its file.
+pub fn version_of(installed: &Installed) -> Option<&str> {
+    let named = installed.variant.as_deref();
+    let day = named
+        .and_then(|name| name.strip_prefix("ESP_Easy_mega_"))
+        .map(|rest| rest.split_once('_').map_or(rest, |(day, _)| day));
+    day.or(installed.version.as_deref())
 }
 
 /// What is to be done with `member` so that it runs what `images` hold for it.
@@ -550,7 +562,7 @@ impl Planner<'_> {
             flash_size: member.flash_size().map(u64::from),
             layout: member.layout(),
             has_assets: member.room(Slot::Assets).map(|bytes| bytes > 0),
-            version: installed.and_then(|image| Some(image.version.as_deref()?.to_string())),
+            version: installed.and_then(version_of).map(str::to_string),
             variant: installed.and_then(|image| Some(image.variant.as_deref()?.to_string())),
             running_sha256: installed.and_then(|image| image.elf_sha256.or(image.sha256)),
             running_md5: installed.and_then(|image| image.md5),
@@ -578,7 +590,7 @@ impl Planner<'_> {
     }
 
     fn version(&self, slot: Slot) -> Option<&str> {
-        self.member.facts.image(slot)?.version.as_deref()
+        version_of(self.member.facts.image(slot)?)
     }
 
     fn running(&self, slot: Slot) -> Identity {
@@ -586,7 +598,7 @@ impl Planner<'_> {
             return Identity::default();
         };
         Identity {
-            version: installed.version.as_deref().map(str::to_string),
+            version: version_of(installed).map(str::to_string),
             build: installed.built.as_deref().map(str::to_string),
             variant: None,
             hash: installed.elf_sha256.as_ref().map(hex),

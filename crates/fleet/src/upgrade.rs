@@ -366,7 +366,8 @@ impl Upgrade {
             Stage::Downloading if self.plan.adapter == Adapter::EspEasy => {
                 self.retry(Blame::Ours, None, "we restarted while sending", now);
             }
-            Stage::Downloading => self.deadline = Some(now + STALLED),
+            // With us its transfer broke off, and nothing tells us so.
+            Stage::Downloading | Stage::Recovery { .. } => self.deadline = Some(now + NUDGE),
             Stage::Soaking {
                 connections,
                 away_since,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Facts, Installed, MacAddress, Member, Proof, Roster, RosterLimits, Sighting, Source};
+use crate::{Facts, MacAddress, Member, Proof, Roster, RosterLimits, Sighting, Source};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -331,4 +331,11 @@ fn a_device_that_never_tells_its_slots_is_kept_to_half_of_its_flash() {
     image.size += 1;
     let refusal = planned(&device, &[image]).expect_err("refused");
     assert_eq!(refusal.code(), "too-large");
+}
+
+#[test]
+fn the_version_of_an_espeasy_is_the_day_in_the_name_of_its_file() {
+    let installed = running("20116", "ESP_Easy_mega_20240822_normal_ESP32_4M316k");
+    assert_eq!(version_of(&installed), Some("20240822"));
+    assert_eq!(version_of(&running("15.0.0", "tasmota32")), Some("15.0.0"));
 }

@@ -107,7 +107,10 @@ impl Upgrade {
         if self.plan.adapter == Adapter::TasmotaSafeboot && self.main_step() {
             // Its main image is half written: nothing but the safeboot is left to run.
             self.known.running = Some(Running::Safeboot);
-            return self.recover(&why, now);
+            self.recover(&why, now);
+            // It does not come again by itself.
+            self.deadline = Some(now + NUDGE);
+            return;
         }
         self.retry(Blame::Environment, None, &why, now);
     }

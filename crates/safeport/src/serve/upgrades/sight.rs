@@ -1,5 +1,6 @@
 //! From what the fleet saw to what the machine of an offer understands.
 
+use safeport_fleet::release::version_of;
 use safeport_fleet::upgrade::{Running, Saw};
 use safeport_fleet::{Facts, Installed, Sighting, Slot, Source, What};
 
@@ -24,7 +25,7 @@ pub(super) fn saw(sighting: &Sighting, events: &[What]) -> Saw {
                 .iter()
                 .any(|event| matches!(event, What::Started { .. })),
         running,
-        version: installed.and_then(|image| text(&image.version)),
+        version: installed.and_then(version_of).map(str::to_owned),
         build: installed.and_then(|image| text(&image.built)),
         variant: None,
         hash: installed.and_then(|image| image.elf_sha256.as_ref().map(hex)),
