@@ -220,9 +220,7 @@ impl Backups {
             who,
             at: unix_now(),
         };
-        self.once_written(|registry| {
-            registry.set_web_password(member.id.0, secret.as_ref(), by)
-        })
+        self.once_written(|registry| registry.set_web_password(member.id.0, secret.as_ref(), by))
     }
 
     /// Whether a password is set for the device's own pages.
@@ -405,10 +403,7 @@ impl DeviceWeb for Backups {
         name: &str,
         progress: &mut dyn FnMut(u64),
     ) -> Result<String, WebError> {
-        let mut place = FromStart {
-            file,
-            at: 0,
-        };
+        let mut place = FromStart { file, at: 0 };
         self.with_pages(member, |pages| {
             pages.install(&mut place, length, name, progress)
         })

@@ -133,8 +133,8 @@ pub enum BackupError {
     Unlike(BackupId, BackupId),
     /// They are of another device.
     #[error(
-        "{backup} holds the settings of {of}, not of {to}; to give {to} a copy of them, say that \
-         it is meant with --other-device"
+        "{backup} holds the settings of {of}, not of {to}; if {to} is to get a copy of them, say \
+         so with `safeport device restore {backup} --to {to}`"
     )]
     OtherDevice {
         /// The backup.

@@ -331,7 +331,7 @@ impl Pages<'_> {
             200..=299 => Ok(()),
             401 | 403 if self.authorization.is_some() => Err(WebError::Refused(format!(
                 "{at} does not take the password that is set for the device's pages; set the \
-                 right one with `safeport device set --web-password`"
+                 right one with `safeport device set NAME --web-password-stdin`"
             ))),
             401 | 403 if !self.is_proved => Err(WebError::Refused(format!(
                 "{at} wants the password of the device's pages, which goes only to an address \
@@ -339,7 +339,7 @@ impl Pages<'_> {
             ))),
             401 | 403 => Err(WebError::Refused(format!(
                 "{at} wants the password of the device's pages; set it with \
-                 `safeport device set --web-password`"
+                 `safeport device set NAME --web-password-stdin`"
             ))),
             404 => Err(WebError::Refused(format!(
                 "{at} has no such page: its firmware was built without it{}",

@@ -39,7 +39,7 @@ pub(super) fn command(pages: &Pages<'_>, text: &str) -> Result<String, WebError>
     // Some versions say so with status 200.
     if let Some(warning) = said.get("WARNING").and_then(Value::as_str) {
         return Err(WebError::Refused(format!(
-            "{}: {}; set the password of its pages with `safeport device set --web-password`",
+            "{}: {}; set the password of its pages with `safeport device set NAME --web-password-stdin`",
             pages.address,
             page::words(warning.as_bytes())
         )));
