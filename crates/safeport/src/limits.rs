@@ -183,6 +183,8 @@ pub const UPLOAD_SILENCE: Duration = Duration::from_secs(30);
 pub const FILE_NAME_BYTES: usize = 120;
 /// Longest name of a release, in bytes; a longer one is refused.
 pub const RELEASE_NAME_BYTES: usize = 64;
+/// Devices that are looked at in one go for a list; in between, what is seen of devices is folded in.
+pub const DEVICES_LOOKED_AT: usize = 4_000;
 /// Most devices that are offered something by one request; more have to be asked for in parts.
 pub const OFFERED_AT_ONCE: usize = 10_000;
 /// Most devices, events, images or offers that one request to the API may ask for; more is answered
@@ -347,7 +349,7 @@ pub const FLEET_WAITING: usize = 65_536;
 /// How often changed devices are written down.
 pub const FLEET_FLUSH: Duration = Duration::from_secs(1);
 /// Devices that are written, or linked to their enrolments, at once.
-pub const FLEET_AT_ONCE: usize = 1_000;
+pub const FLEET_AT_ONCE: usize = 200;
 /// How often it is looked whether devices were enrolled or forgotten.
 pub const FLEET_FOLLOW: Duration = Duration::from_millis(100);
 /// How often devices that were only seen, and not for long, are forgotten.

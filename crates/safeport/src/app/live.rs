@@ -23,6 +23,7 @@ use safeport_store::{
     Told,
 };
 
+use super::devices::Household;
 use super::sockets::Bound;
 use crate::acme::AcmeHandle;
 use crate::certificates::{KeeperHandle, Presented};
@@ -76,6 +77,8 @@ pub(crate) struct Live {
     pub(crate) keeper: KeeperHandle,
     /// What listeners present.
     pub(crate) presented: Presented,
+    /// What knows the devices.
+    pub(super) household: Household,
     /// Asks the ACME authority.
     pub(crate) acme: AcmeHandle,
     /// Bounds of TLS handshakes.

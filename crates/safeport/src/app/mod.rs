@@ -1,6 +1,7 @@
 //! A server, composed: settings become a locked data folder, bound listeners, an engine with its
 //! gatekeeper, and the drivers around it. Every step that can fail says what to do.
 
+mod devices;
 mod house;
 mod live;
 mod plan;
@@ -27,6 +28,7 @@ pub(crate) use live::changed_files;
 pub(crate) use sockets::port_range;
 pub(crate) use words::holding_text;
 
+use devices::{Household, Witnesses};
 use house::House;
 use live::{Awaited, CONFIRM_REPLY, Live};
 use plan::{engine_settings, handshake_limits, listener_specs, wanted_connections};
@@ -240,6 +242,7 @@ struct Server {
     json_log: bool,
     suggest_standard: bool,
     gate: Arc<GateDriver>,
+    household: Household,
     events: Sender<Event>,
     /// Held until the last connection is gone.
     _lock: FolderLock,
@@ -300,13 +303,18 @@ impl Server {
         let notes = folder.registry().map_err(registry_failed)?;
         let notes = notes.without_waiting().map_err(registry_failed)?;
         let attempts = Attempts::start(notes, tasks).map_err(threads)?;
+        let fleet = devices::fleet(&folder, settings, tasks, texts)?;
+        let witness = Arc::new(Witnesses {
+            attempts: attempts.clone(),
+            fleet: fleet.clone(),
+        });
         let engine = Engine::start(
             EngineSettings {
                 handshakes: handshakes.clone(),
                 ..engine_settings(settings, folder.log(), descriptors)
             },
             access.clone(),
-            attempts.clone(),
+            witness.clone(),
             specs,
         )
         .map_err(|error| Failure::new(say!(texts, "engine-failed")).detail(error))?;
@@ -330,14 +338,23 @@ impl Server {
                 }
             },
         ));
+        let household = Household::start(
+            fleet.clone(),
+            &folder,
+            &gate,
+            engine.handle(),
+            settings,
+            tasks,
+            texts,
+        )?;
         let xiaozhi = Xiaozhi::start(
             xiaozhi::Parts {
                 registry: folder.registry().map_err(registry_failed)?,
                 access: access.clone(),
                 gate: gate.clone(),
                 instance_key: *key.expose(),
-                roll: Arc::new(xiaozhi::NoRoll),
-                offers: Arc::new(xiaozhi::NoOffers),
+                roll: fleet.clone(),
+                offers: household.upgrades.clone(),
             },
             settings,
             &read.managed,
@@ -353,6 +370,7 @@ impl Server {
                 metrics: Metrics::new(engine.handle(), access.clone())
                     .with(ntp.metrics())
                     .with(attempts.metrics())
+                    .with(fleet.metrics())
                     .with(TlsMetrics::new(
                         handshakes.clone(),
                         presented.certificates().clone(),
@@ -367,14 +385,19 @@ impl Server {
                 challenges,
                 xiaozhi: Some(xiaozhi),
                 api: Api::new(read.asked.clone(), folder.clone(), attempts.clone())
-                    .presenting(presented.certificates().clone()),
+                    .presenting(presented.certificates().clone())
+                    .knowing(fleet.clone())
+                    .offering(household.upgrades.clone())
+                    .backing_up(household.backups.clone()),
             },
         ));
         site.set_degraded(degraded_word(&read));
+        site.set_shelf(household.upgrades.clone());
+        household.set_settings(settings, &site);
         let http = HttpListeners::new(site.clone(), tasks.clone());
         http.set_tls(presented.service(Listener::Https));
         http.set_handshakes(handshakes.clone());
-        http.set_witness(attempts.clone());
+        http.set_witness(witness);
         let keeper = Keeper {
             ca,
             presented: presented.clone(),
@@ -410,6 +433,7 @@ impl Server {
             presented,
             acme: acme_handle,
             handshakes,
+            household: household.clone(),
             read,
         };
         let server = Server {
@@ -423,6 +447,7 @@ impl Server {
             json_log: live.read.settings.log.format == LogFormat::Json,
             suggest_standard: suggests_standard(&live.read.settings),
             gate: gate.clone(),
+            household,
             events,
             _lock: lock,
             engine,
@@ -541,6 +566,7 @@ impl Server {
             );
         }
         let drained = self.engine.shutdown(SHUTDOWN_GRACE);
+        self.household.finish();
         self.attempts.finish(ATTEMPTS_GOODBYE);
         tracing::info!(
             target: "safeport::serve",

@@ -1,5 +1,6 @@
 //! `safeport bench`: load for a broker, ours or another, by `safeport_sim::load`.
 
+mod http;
 mod target;
 
 use std::time::Duration;
@@ -20,6 +21,8 @@ pub(super) enum BenchCommand {
         #[command(subcommand)]
         load: Load,
     },
+    /// Load for a server of OTA checks and files, as devices make it: a connection for each request
+    Http(http::HttpArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -190,7 +193,10 @@ pub(super) struct FlowArgs {
 
 impl BenchCommand {
     pub(super) fn run(&self, console: &Console) -> Result<(), Failure> {
-        let BenchCommand::Mqtt { load } = self;
+        let load = match self {
+            BenchCommand::Mqtt { load } => load,
+            BenchCommand::Http(asked) => return asked.run(console),
+        };
         let texts = &console.texts;
         let scenario = load.scenario(texts)?;
         let target = load.target(texts)?;

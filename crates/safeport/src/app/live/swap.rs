@@ -388,6 +388,7 @@ impl Live {
             settings.https.max_connections as usize,
         );
         self.site.set(app::site_settings(&self.read));
+        self.household.set_settings(settings, &self.site);
         if let Some(xiaozhi) = self.site.xiaozhi() {
             xiaozhi.set_settings(settings, &self.read.managed);
         }
