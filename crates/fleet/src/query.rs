@@ -182,6 +182,26 @@ impl Where {
     pub fn matches(&self, subject: &dyn Subject) -> bool {
         self.0.matches(subject)
     }
+
+    /// What every device that meets it must have, as far as that is one value of one field: for
+    /// whoever has an index. The question is to be asked all the same.
+    pub fn must_be(&self) -> impl Iterator<Item = (&Field, &str)> {
+        let terms = match &self.0 {
+            Term::All(terms) => terms.as_slice(),
+            one => core::slice::from_ref(one),
+        };
+        terms.iter().filter_map(|term| match term {
+            Term::Compare {
+                field,
+                operator: Operator::Is,
+                values,
+            } => match values.as_slice() {
+                [value] if !value.contains('*') => Some((field, value.as_str())),
+                _ => None,
+            },
+            _ => None,
+        })
+    }
 }
 
 impl Term {

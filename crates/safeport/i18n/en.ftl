@@ -592,6 +592,7 @@ backup-written = { $id } was written to { $path } ({ $bytes } bytes). It may hol
 backup-unwritable = { $path } cannot be written
 device-web-password = The password of the pages of { $name } is kept.
 device-web-password-gone = The password of the pages of { $name } is forgotten.
+device-slot-size = { $given } is no number of bytes
 client-url-bad = { $url } is no address of a server; write http://HOST:PORT or https://HOST:PORT
 client-ca-unreadable = the certificate { $path } cannot be read
 client-no-way = the server that runs on this data folder cannot be asked: { $path } does not say where

@@ -592,6 +592,7 @@ backup-written = 已将 { $id } 写入 { $path }（{ $bytes } 字节）。其中
 backup-unwritable = 无法写入 { $path }
 device-web-password = 已保存 { $name } 页面的密码。
 device-web-password-gone = 已删除 { $name } 页面的密码。
+device-slot-size = { $given } 不是字节数
 client-url-bad = { $url } 不是服务器地址；请写 http://主机:端口 或 https://主机:端口
 client-ca-unreadable = 无法读取证书 { $path }
 client-no-way = 无法访问在此数据目录上运行的服务器：{ $path } 没有说明地址

@@ -185,3 +185,21 @@ fn several_questions_hold_together() {
             .matches(&plug())
     );
 }
+
+#[test]
+fn what_an_index_can_narrow_down_is_told() {
+    let question =
+        Where::parse("family==tasmota;name==plug-*;version<15;tag==hall;(chip==a,chip==b)");
+    let question = question.unwrap();
+    let must_be: Vec<(&Field, &str)> = question.must_be().collect();
+    assert_eq!(
+        must_be,
+        [(&Field::Family, "tasmota"), (&Field::Tag(None), "hall")]
+    );
+    let one = Where::parse("online==true").unwrap();
+    assert_eq!(one.must_be().count(), 1);
+    assert_eq!(
+        Where::parse("name==a,chip==b").unwrap().must_be().count(),
+        0
+    );
+}

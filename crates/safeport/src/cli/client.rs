@@ -71,11 +71,6 @@ struct Place {
 type Failed<T> = Result<T, Failure>;
 
 impl Remote {
-    /// Whether a server elsewhere is meant.
-    pub(super) fn is_elsewhere(&self) -> bool {
-        self.server.is_some()
-    }
-
     /// The server elsewhere, if one is meant.
     pub(super) fn client(&self, console: &Console) -> Failed<Option<Client>> {
         let Some(url) = &self.server else {

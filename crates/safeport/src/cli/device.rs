@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use safeport_fleet::query::Where;
-use safeport_fleet::{Family, Found, MacAddress, Query};
+use safeport_fleet::{Family, Found, MacAddress};
 use serde_json::{Value, json};
 
 use super::Place;
@@ -143,6 +143,9 @@ pub(super) struct SetArgs {
     /// Size of its flash in bytes
     #[arg(long, value_name = "BYTES")]
     flash_size: Option<String>,
+    /// What fits into its main slot, in bytes
+    #[arg(long, value_name = "BYTES")]
+    slot_size: Option<String>,
     /// How its flash is divided: dual, safeboot or single
     #[arg(long)]
     layout: Option<String>,
@@ -462,10 +465,8 @@ fn list(args: &ListArgs, console: &mut Console, lang: Option<Language>) -> Resul
                 Failure::usage(say!(texts, "query-bad", query = query)).detail(error)
             })?;
             let roster = devices::roster(&open.registry).map_err(|error| failed(texts, &error))?;
-            let query = Query {
-                enrolled: enrolled_only.then_some(true),
-                ..Query::default()
-            };
+            let mut query = devices::narrowed(question.as_ref());
+            query.enrolled = enrolled_only.then_some(true).or(query.enrolled);
             let now = open.now();
             let page = roster.select(&query, None, usize::MAX, |member| {
                 question
@@ -556,6 +557,18 @@ fn set(args: &SetArgs, console: &mut Console, lang: Option<Language>) -> Result<
     number("layout", &args.layout, false);
     number("board", &args.board, false);
     number("note", &args.note, false);
+    if let Some(text) = &args.slot_size {
+        let size = text.parse::<u32>().ok();
+        if size.is_none() && !text.is_empty() {
+            return Err(Failure::usage(say!(
+                console.texts,
+                "device-slot-size",
+                given = text
+            )));
+        }
+        let room = size.map(|size| json!([["main", size]]));
+        body.insert("room".to_owned(), room.unwrap_or_default());
+    }
     if body.is_empty() && !args.web_password_stdin {
         return Err(Failure::usage(say!(console.texts, "device-set-nothing")));
     }
@@ -700,7 +713,10 @@ fn back_up(args: &NameArgs, console: &mut Console, lang: Option<Language>) -> Re
         true => say!(texts, "backup-same", name = args.name, id = id),
         false => say!(texts, "backup-made", name = args.name, id = id),
     });
-    if let Some(bytes) = made["compared"]["differing_bytes"].as_u64().filter(|n| *n > 0) {
+    if let Some(bytes) = made["compared"]["differing_bytes"]
+        .as_u64()
+        .filter(|n| *n > 0)
+    {
         console.talk(&say!(texts, "backup-differs", bytes = bytes));
     }
     console.data(id)
@@ -762,7 +778,13 @@ fn restore(
         })?;
         let bytes = client.download(&format!("{place}/bytes"), &mut file)?;
         let id = &args.backup;
-        console.talk(&say!(texts, "backup-written", id = id, path = shown, bytes = bytes));
+        console.talk(&say!(
+            texts,
+            "backup-written",
+            id = id,
+            path = shown,
+            bytes = bytes
+        ));
         return Ok(());
     }
     let body = json!({
@@ -779,7 +801,12 @@ fn restore(
         let backup = client.get(&place)?;
         let name = args.to.as_deref().or(backup["device"].as_str());
         let name = name.unwrap_or_default();
-        console.talk(&say!(texts, "backup-restored", name = name, id = args.backup));
+        console.talk(&say!(
+            texts,
+            "backup-restored",
+            name = name,
+            id = args.backup
+        ));
     }
     Ok(())
 }

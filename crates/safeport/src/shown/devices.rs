@@ -2,9 +2,10 @@
 
 use std::cmp::Ordering;
 
-use safeport_fleet::query::{Field, Subject, natural};
+use safeport_fleet::query::{Field, Subject, Where, natural};
 use safeport_fleet::{
-    Device, Enrolment, Identity, IdentityKind, Installed, Member, Roster, RosterLimits, Slot, Web,
+    Device, Enrolment, Identity, IdentityKind, Installed, Member, Query, Roster, RosterLimits,
+    Slot, Web,
 };
 use safeport_store::{AttemptQuery, DeviceRecord, Registry, StoreError};
 use serde_json::{Value, json};
@@ -162,25 +163,45 @@ pub fn roster(registry: &Registry) -> Result<Roster, StoreError> {
     })?;
     roster.reserve_ids(registry.next_member_id()?);
     for record in registry.devices()? {
-        let tags = record.tags.clone();
-        let Ok(device) = device_of(record) else {
-            continue;
-        };
-        let known = roster.by_name(device.name.as_str()).is_some();
-        if !known {
-            let enrolment = Enrolment {
-                name: device.name,
-                family: device.family,
-                mac: device.mac,
-                client_id: device.client_id.into(),
-                topic: device.topic.into(),
-                tags: tags.into_iter().map(Into::into).collect(),
-                created: device.created,
-            };
-            roster.enrol(&enrolment, device.created);
+        if let Some(enrolment) = enrolment_of(record)
+            && roster.by_name(enrolment.name.as_str()).is_none()
+        {
+            roster.enrol(&enrolment, enrolment.created);
         }
     }
     Ok(roster)
+}
+
+/// What the list of devices is told of an enrolment; none of a row that cannot be understood.
+pub fn enrolment_of(record: DeviceRecord) -> Option<Enrolment> {
+    let tags = record.tags.iter().map(|tag| tag.as_str().into()).collect();
+    let device = device_of(record).ok()?;
+    Some(Enrolment {
+        name: device.name,
+        family: device.family,
+        mac: device.mac,
+        client_id: device.client_id.into(),
+        topic: device.topic.into(),
+        tags,
+        created: device.created,
+    })
+}
+
+/// What of a question the list of devices can answer by itself; the question is to be asked all the
+/// same.
+pub fn narrowed(question: Option<&Where>) -> Query {
+    let mut query = Query::default();
+    for (field, value) in question.into_iter().flat_map(Where::must_be) {
+        match field {
+            Field::Family => query.family = value.parse().ok(),
+            Field::Chip => query.chip = value.parse().ok(),
+            Field::Tag(None) => query.tag = Some(value.into()),
+            Field::Online => query.online = Some(value == "true"),
+            Field::Enrolled => query.enrolled = Some(value == "true"),
+            _ => {}
+        }
+    }
+    query
 }
 
 /// A device in a question.

@@ -122,9 +122,8 @@ impl Desk<'_> {
     }
 
     fn backup_id_of(&self, text: &str) -> Result<BackupId, Refusal> {
-        text.parse().map_err(|error| {
-            Refusal::bad_request(format!("{text:?}: {error}"), self.texts)
-        })
+        text.parse()
+            .map_err(|error| Refusal::bad_request(format!("{text:?}: {error}"), self.texts))
     }
 
     fn backups(&self) -> Result<std::sync::Arc<Backups>, Refusal> {

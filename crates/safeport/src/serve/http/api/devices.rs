@@ -11,10 +11,10 @@ use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, Refusal};
 use super::desk::Desk;
-use crate::limits::API_DEVICES;
+use crate::limits::{API_DEVICES, DEVICES_LOOKED_AT};
 use crate::say;
 use crate::serve::access::unix_now;
-use crate::shown::devices::{Asked, full, roster, row};
+use crate::shown::devices::{Asked, enrolment_of, full, narrowed, roster, row};
 
 /// Whoever holds the one list of all devices in memory.
 pub trait Devices: Send + Sync {
@@ -50,22 +50,43 @@ impl Desk<'_> {
                 return Err(Refusal::bad_request(what, texts));
             }
         };
-        let query = Query {
-            text: self.query("text").map(Into::into),
-            enrolled,
-            ..Query::default()
-        };
+        let mut query = narrowed(question.as_ref());
+        query.text = self.query("text").map(Into::into);
+        query.enrolled = enrolled.or(query.enrolled);
+        let (rows, next) = self.devices_that(&query, question.as_ref(), after, limit, row)?;
+        let known = self.with_roster(Roster::len)?;
+        let next = next.map(|id| id.to_string());
+        Ok(Answer::ok(
+            json!({"devices": rows, "next": next, "known": known}),
+        ))
+    }
+
+    /// At most `limit` devices behind `after`, in many short looks: sightings are folded in between.
+    fn devices_that<T>(
+        &mut self,
+        query: &Query,
+        question: Option<&Where>,
+        mut after: Option<MemberId>,
+        limit: usize,
+        show: impl Fn(&Member) -> T,
+    ) -> Result<(Vec<T>, Option<MemberId>), Refusal> {
         let now = unix_now();
-        self.with_roster(|roster| {
-            let page = roster.select(&query, after, limit, |member| {
-                question
-                    .as_ref()
-                    .is_none_or(|question| question.matches(&Asked { member, now }))
-            });
-            let devices: Vec<Value> = page.members.iter().map(|member| row(member)).collect();
-            let next = page.next.map(|id| id.to_string());
-            Answer::ok(json!({"devices": devices, "next": next, "known": roster.len()}))
-        })
+        let mut rows = Vec::new();
+        loop {
+            let left = limit - rows.len();
+            let (more, next) = self.with_roster(|roster| {
+                let page = roster.select_within(query, after, left, DEVICES_LOOKED_AT, |member| {
+                    question.is_none_or(|question| question.matches(&Asked { member, now }))
+                });
+                let more: Vec<T> = page.members.iter().map(|member| show(member)).collect();
+                (more, page.next)
+            })?;
+            rows.extend(more);
+            if next.is_none() || rows.len() >= limit {
+                return Ok((rows, next));
+            }
+            after = next;
+        }
     }
 
     /// Everything about one.
@@ -130,6 +151,7 @@ impl Desk<'_> {
             };
             let tagged = self.registry.set_device_tags(name.as_str(), &tags, by);
             self.done(tagged)?;
+            self.know(&[name.as_str()])?;
         }
         if let Some(set) = set {
             let mut set = Some(set);
@@ -155,6 +177,11 @@ impl Desk<'_> {
                 };
                 let forgotten = self.registry.forget_device(enrolled.as_str(), by);
                 self.done(forgotten)?;
+                if self.api.devices.is_some() {
+                    self.change_roster(|roster| {
+                        roster.release(enrolled.as_str(), unix_now());
+                    })?;
+                }
             }
             None => self.change_roster(|roster| {
                 roster.forget(member.id);
@@ -240,15 +267,9 @@ impl Desk<'_> {
     /// All devices that meet a question.
     pub(super) fn devices_where(&mut self, question: &str) -> Result<Vec<MemberId>, Refusal> {
         let question = self.question(Some(question))?;
-        let now = unix_now();
-        self.with_roster(|roster| {
-            let page = roster.select(&Query::default(), None, usize::MAX, |member| {
-                question
-                    .as_ref()
-                    .is_some_and(|question| question.matches(&Asked { member, now }))
-            });
-            page.members.iter().map(|member| member.id).collect()
-        })
+        let query = narrowed(question.as_ref());
+        let found = self.devices_that(&query, question.as_ref(), None, usize::MAX, |m| m.id)?;
+        Ok(found.0)
     }
 
     fn question(&self, text: Option<&str>) -> Result<Option<Where>, Refusal> {
@@ -358,6 +379,24 @@ impl Desk<'_> {
         let mut done = None;
         devices.look(&mut |roster| done = work.take().map(|work| work(roster)));
         done.ok_or_else(|| Refusal::broken(self.texts.language()))
+    }
+
+    /// Tells the list of devices of enrolments that were made or changed just now, so that the next
+    /// request finds them; by itself it looks four times a second.
+    pub(super) fn know(&mut self, names: &[&str]) -> Result<(), Refusal> {
+        if self.api.devices.is_none() {
+            return Ok(());
+        }
+        let mut enrolments = Vec::new();
+        for name in names {
+            let record = self.done(self.registry.device(name))?;
+            enrolments.extend(record.and_then(enrolment_of));
+        }
+        self.change_roster(|roster| {
+            for enrolment in &enrolments {
+                roster.enrol(enrolment, unix_now());
+            }
+        })
     }
 
     fn change_roster(&mut self, work: impl FnOnce(&mut Roster)) -> Result<(), Refusal> {

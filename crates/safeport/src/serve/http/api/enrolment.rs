@@ -81,6 +81,7 @@ impl Desk<'_> {
             tls: new.tls,
         };
         let enrolled = self.enrolling(|ground| enrol::add(ground, &wanted, &way))?;
+        self.know(&[&wanted.name])?;
         Ok(Answer::created(enrolled.json()))
     }
 
@@ -93,6 +94,8 @@ impl Desk<'_> {
             tls: new.tls,
         };
         let enrolled = self.enrolling(|ground| enrol::add_all(ground, &new.devices, &way))?;
+        let names: Vec<&str> = new.devices.iter().map(|one| one.name.as_str()).collect();
+        self.know(&names)?;
         let devices: Vec<Value> = enrolled.iter().map(Enrolled::json).collect();
         Ok(Answer::created(json!({"devices": devices})))
     }
@@ -136,6 +139,7 @@ impl Desk<'_> {
             let next = say!(self.texts, "api-activate-next");
             Refusal::new(status, code, error.to_string(), next)
         })?;
+        self.know(&[&activated.name])?;
         Ok(Answer::created(json!({
             "name": activated.name,
             "mac": activated.mac.to_string(),
