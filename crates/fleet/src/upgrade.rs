@@ -563,9 +563,7 @@ impl Upgrade {
         if saw.connected || saw.online == Some(true) || saw.booted {
             known.online = Some(true);
         }
-        if saw.connected {
-            known.over_tls = saw.over_tls;
-        } else if saw.over_tls.is_some() {
+        if saw.connected || saw.over_tls.is_some() {
             known.over_tls = saw.over_tls;
         }
         if saw.online == Some(false) && !saw.connected {
@@ -671,10 +669,11 @@ impl Upgrade {
                 }
             }
             Answer::Failed(blame, words) => self.device_failed(*blame, words, now),
-            Answer::Switching => match &mut self.stage {
-                Stage::Prove { accepted, .. } => *accepted = true,
-                _ => {}
-            },
+            Answer::Switching => {
+                if let Stage::Prove { accepted, .. } = &mut self.stage {
+                    *accepted = true;
+                }
+            }
             Answer::Other => {}
         }
     }
@@ -699,13 +698,13 @@ impl Upgrade {
                     self.saw(&saw, now);
                 }
             }
-            (WebRequest::Look, WebAnswer::Unreachable(why) | WebAnswer::Refused(why)) => {
-                if matches!(self.stage, Stage::Installing { .. }) && !self.main_step() {
-                    self.unreachable(
-                        &format!("the safeboot is silent, and its page too: {why}"),
-                        now,
-                    );
-                }
+            (WebRequest::Look, WebAnswer::Unreachable(why) | WebAnswer::Refused(why))
+                if matches!(self.stage, Stage::Installing { .. }) && !self.main_step() =>
+            {
+                self.unreachable(
+                    &format!("the safeboot is silent, and its page too: {why}"),
+                    now,
+                );
             }
             (WebRequest::Command(_), WebAnswer::Done(text)) => {
                 self.answered(&texts::read(&text), now);

@@ -59,9 +59,8 @@ impl Identity {
             both(&before.variant, &seen.variant),
             both(&before.hash, &seen.hash),
         ];
-        if changed.contains(&Some(false)) {
-            Match::Yes
-        } else if compared[0] == Some(true) && before.version.is_none() {
+        let is_new = compared[0] == Some(true) && before.version.is_none();
+        if changed.contains(&Some(false)) || is_new {
             Match::Yes
         } else {
             Match::Unknown

@@ -157,11 +157,12 @@ impl Upgrade {
             return;
         }
         match saw.running {
-            Some(Running::Safeboot | Running::Minimal) => {
-                if matches!(self.stage, Stage::Installing { .. }) && self.written {
-                    self.recover("all was fetched, and the small image runs still", now);
-                }
+            Some(Running::Safeboot | Running::Minimal)
+                if matches!(self.stage, Stage::Installing { .. }) && self.written =>
+            {
+                self.recover("all was fetched, and the small image runs still", now);
             }
+            Some(Running::Safeboot | Running::Minimal) => {}
             _ if booted && self.written => {
                 self.rebooted = true;
                 self.verify(now);

@@ -11,7 +11,7 @@ use crate::console::{Console, Failure};
 use crate::say;
 
 #[derive(Debug, Args)]
-pub(super) struct HttpArgs {
+pub(in crate::cli) struct HttpArgs {
     /// Where to, such as http://127.0.0.1:8002/xiaozhi/ota/; no TLS. `{n}` in the path, a header
     /// or the body becomes a number of six hexadecimal digits
     url: String,

@@ -25,7 +25,7 @@ struct Stock {
 impl Stock {
     fn new() -> Arc<Stock> {
         let folder = tempfile::tempdir().expect("a folder");
-        let bytes: Vec<u8> = (0..LENGTH as u32).map(|n| (n * 31 >> 5) as u8).collect();
+        let bytes: Vec<u8> = (0..LENGTH as u32).map(|n| ((n * 31) >> 5) as u8).collect();
         let path = folder.path().join("blob");
         std::fs::write(&path, &bytes).expect("a file");
         let file = Arc::new(File::open(path).expect("a file"));
