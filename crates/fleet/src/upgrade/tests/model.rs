@@ -43,7 +43,7 @@ pub(super) struct World {
 }
 
 impl World {
-    pub fn new(plan: Plan, seed: u64) -> World {
+    pub(super) fn new(plan: Plan, seed: u64) -> World {
         World {
             upgrade: Upgrade::new(plan, START),
             now: START,
@@ -79,7 +79,7 @@ impl World {
     }
 
     /// Until it is over, but at most for `days`.
-    pub fn run(&mut self, days: u64) {
+    pub(super) fn run(&mut self, days: u64) {
         let end = START + days * 86_400;
         while self.now < end && !self.upgrade.state().is_final() {
             self.carry_out();
