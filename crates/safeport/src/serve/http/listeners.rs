@@ -100,9 +100,8 @@ impl HttpListeners {
     /// If one of `sockets` cannot be driven: then nothing has changed. Or if an old one is not
     /// closed in time: the new ones serve then.
     pub fn set(&self, transport: Transport, sockets: Vec<std::net::TcpListener>) -> io::Result<()> {
-        let started = self.start(transport, sockets)?;
+        let started = self.start_told(transport, sockets, Vec::new())?;
         let old = std::mem::replace(&mut *self.0.side(transport).sockets(), started);
-        self.tell_local(transport);
         close(transport, old)
     }
 
@@ -111,9 +110,8 @@ impl HttpListeners {
     /// # Errors
     /// If one of them cannot be driven; then nothing has changed.
     pub fn add(&self, transport: Transport, sockets: Vec<std::net::TcpListener>) -> io::Result<()> {
-        let started = self.start(transport, sockets)?;
+        let started = self.start_told(transport, sockets, self.addresses(transport))?;
         self.0.side(transport).sockets().extend(started);
-        self.tell_local(transport);
         Ok(())
     }
 
@@ -136,6 +134,24 @@ impl HttpListeners {
         };
         self.tell_local(transport);
         close(transport, old)
+    }
+
+    /// Starts `sockets`, of which programs on this machine know before anybody is answered, as of
+    /// those that `stay`.
+    fn start_told(
+        &self,
+        transport: Transport,
+        sockets: Vec<std::net::TcpListener>,
+        stay: Vec<SocketAddr>,
+    ) -> io::Result<Vec<Socket>> {
+        let coming = sockets.iter().filter_map(|socket| socket.local_addr().ok());
+        let all: Vec<SocketAddr> = stay.into_iter().chain(coming).collect();
+        self.0.site.api.listening(transport, &all);
+        let started = self.start(transport, sockets);
+        if started.is_err() {
+            self.tell_local(transport);
+        }
+        started
     }
 
     /// Programs on this machine find the API where it is now.
