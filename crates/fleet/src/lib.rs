@@ -37,14 +37,12 @@ pub use device::Device;
 pub use family::{Family, FamilyError};
 pub use grant::{Grant, GrantError};
 pub use mac::{MacAddress, MacAddressError};
-pub use member::{
-    CameFrom, Event, Known, Member, MemberId, MemberIdError, Set, Told, Web, What,
-};
+pub use member::{CameFrom, Event, Known, Member, MemberId, MemberIdError, Set, Told, Web, What};
 pub use name::{DeviceName, NameError, TopicPathError};
 pub use password::Password;
 pub use roster::{
-    Conflict, ConflictId, ConflictIdError, Counts, Dirty, Enrolment, Found, Page, Query, Roster, RosterLimits, Settle, SettleError,
-    Sighted, Why,
+    Conflict, ConflictId, ConflictIdError, Counts, Dirty, Enrolment, Found, Page, Query, Roster,
+    RosterLimits, Settle, SettleError, Sighted, Why,
 };
 pub use setup::{Endpoint, Field, Setup, SetupError, Trust, setup, tasmota_backlog};
 pub use sighting::{

@@ -319,10 +319,12 @@ impl Member {
     /// Its hardware address; of several the one known longest, others being
     /// those of its other interfaces.
     pub fn mac(&self) -> Option<MacAddress> {
-        self.identities.iter().find_map(|known| match known.identity {
-            Identity::Mac(mac) => Some(mac),
-            _ => None,
-        })
+        self.identities
+            .iter()
+            .find_map(|known| match known.identity {
+                Identity::Mac(mac) => Some(mac),
+                _ => None,
+            })
     }
 
     /// The identity of this kind that was seen last, if it has one.

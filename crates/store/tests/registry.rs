@@ -425,10 +425,7 @@ fn several_devices_are_added_with_their_tokens_or_none_of_them_is() {
     let mut registry = open(&scratch);
     registry.add_device(&device("plug-2"), BY).unwrap();
     let with_token = |name: &str, token: &str| (device(name), Some(token.to_string()));
-    let refused = registry.add_devices(
-        &[with_token("plug-1", "d1"), (device("plug-2"), None)],
-        BY,
-    );
+    let refused = registry.add_devices(&[with_token("plug-1", "d1"), (device("plug-2"), None)], BY);
     assert!(matches!(refused, Err(StoreError::NameTaken { .. })));
     assert!(registry.device("plug-1").unwrap().is_none());
     assert_eq!(registry.device_token_holder("d1").unwrap(), None);

@@ -60,9 +60,7 @@ impl House {
             tags: vec!["kitchen".to_owned()],
             created: 5,
         };
-        self.registry()
-            .add_device(&record, BY)
-            .expect("a device");
+        self.registry().add_device(&record, BY).expect("a device");
     }
 
     fn publish(&self, user: Option<&str>, topic: &str, payload: &str) {
