@@ -560,7 +560,7 @@ impl Upgrade {
     /// Remembers what a look showed; whether it was a fresh boot of the main image.
     fn fold(&mut self, saw: &Saw, now: u64) -> bool {
         let known = &mut self.known;
-        if saw.connected || saw.online == Some(true) || saw.booted {
+        if saw.connected || saw.online == Some(true) {
             known.online = Some(true);
         }
         if saw.connected || saw.over_tls.is_some() {

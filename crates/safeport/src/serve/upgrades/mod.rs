@@ -25,7 +25,7 @@ use safeport_broker::Publication;
 use safeport_fleet::image::Image;
 use safeport_fleet::release::{self, Options, Refusal, Safeboot};
 use safeport_fleet::upgrade::{Effect, Event, Lease, Restore, State, Upgrade};
-use safeport_fleet::{Family, Installed, Member, MemberId, Sighted, Sighting, Slot};
+use safeport_fleet::{Family, Installed, Member, MemberId, Sighted, Sighting, Slot, Source};
 use safeport_store::{
     BlobHash, BlobStore, By, Kind, NewOffer, OfferQuery, OfferRow, Registry, StoreError,
 };
@@ -519,8 +519,17 @@ impl Upgrades {
         let Some(member) = sighted.member else {
             return;
         };
-        let offer = lock(&self.machines).of_member.get(&member).copied();
-        if let Some(offer) = offer {
+        let machines = lock(&self.machines);
+        let offer = machines.of_member.get(&member).copied();
+        // A Tasmota's page is asked by its offer alone, and answers to that.
+        let is_answer = sighting.source == Source::Web
+            && offer
+                .and_then(|offer| machines.open.get(&offer))
+                .is_some_and(|open| open.body.upgrade.plan().adapter.is_tasmota());
+        drop(machines);
+        if let Some(offer) = offer
+            && !is_answer
+        {
             self.handle(offer, Event::Saw(sight::saw(sighting, &sighted.events)));
         }
     }

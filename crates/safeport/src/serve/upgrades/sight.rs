@@ -2,7 +2,7 @@
 
 use safeport_fleet::release::version_of;
 use safeport_fleet::upgrade::{Running, Saw};
-use safeport_fleet::{Facts, Installed, Sighting, Slot, Source, What};
+use safeport_fleet::{Facts, Installed, Proof, Sighting, Slot, Source, What};
 
 /// What a sighting tells an offer. `events` is what the fleet made of it.
 pub(super) fn saw(sighting: &Sighting, events: &[What]) -> Saw {
@@ -15,6 +15,10 @@ pub(super) fn saw(sighting: &Sighting, events: &[What]) -> Saw {
             // A page that answers says nothing of MQTT.
             Source::Web => None,
             Source::Login => Some(facts.online != Some(false)),
+            // Who speaks of itself is there, unless it is its will that speaks.
+            Source::Message if matches!(sighting.proof, Proof::Login(_)) => {
+                facts.online.or(Some(true))
+            }
             Source::Message => facts.online,
             _ => None,
         },
@@ -60,7 +64,7 @@ pub(super) fn hex<const N: usize>(bytes: &[u8; N]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use safeport_fleet::{DeviceName, Proof};
+    use safeport_fleet::DeviceName;
 
     fn sighting(source: Source) -> Sighting {
         let name: DeviceName = "plug-1".parse().expect("a name");
@@ -80,6 +84,10 @@ mod tests {
     #[test]
     fn a_page_that_answers_is_no_connection_and_a_check_is_a_boot() {
         assert_eq!(saw(&sighting(Source::Web), &[]).online, None);
+        let mut will = sighting(Source::Message);
+        assert_eq!(saw(&will, &[]).online, Some(true));
+        will.facts.online = Some(false);
+        assert_eq!(saw(&will, &[]).online, Some(false));
         assert!(saw(&sighting(Source::Check), &[]).booted);
     }
 

@@ -254,10 +254,14 @@ impl Upgrades {
     }
 
     fn install(&self, offer: OfferId, member: MemberId) {
-        let topic = self
-            .devices
-            .member(member)
-            .and_then(|member| Some(member.facts.update_topic.as_deref()?.to_owned()));
+        let topic = self.devices.member(member).and_then(|member| {
+            match member.facts.update_topic.as_deref() {
+                Some(topic) => Some(topic.to_owned()),
+                // The entity as `device add esphome` writes it, for a device whose announcements
+                // to Home Assistant are off.
+                None => Some(format!("{}/update/firmware/command", member.topic()?)),
+            }
+        });
         match topic {
             Some(topic) => self.publish.publish(Publication::new(topic, "INSTALL")),
             None => {
