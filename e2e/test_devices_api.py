@@ -483,6 +483,15 @@ def test_an_image_is_looked_into_kept_and_handed_back_byte_by_byte(api, images):
     assert kept["id"] in [row["id"] for row in api.ok("GET", "/images")["images"]]
 
 
+def test_a_version_that_no_image_tells_may_be_named_and_one_that_it_tells_may_not(api, images, tmp_path):
+    other = simulated(tmp_path, "named.bin", "--family", "tasmota", "--chip", "esp32", "--version", "15.0.1")
+    for version, status in (("15", 400), ("", 400), ("15.0.1", 201)):
+        assert api.call("POST", f"/images?name=named.bin&version={version}", data=other.read_bytes())[0] == status, version
+    kept = api.ok("GET", "/images/named.bin")
+    assert kept["version"] == "15.0.1" and all(warning["code"] != "no-version" for warning in kept["warnings"])
+    assert api.refused("POST", "/images?name=own.bin&version=9.9.9", data=images["idf"].read_bytes())[0] == 400
+
+
 def test_files_that_are_no_images_are_refused_by_name_and_leave_nothing(api, server, images, tmp_path):
     before = len(api.ok("GET", "/images")["images"])
     bomb = gzip.compress(bytes(64 << 20), 9)

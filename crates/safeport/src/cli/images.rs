@@ -21,6 +21,9 @@ pub(super) struct AddArgs {
     /// Files, such as tasmota32c3.bin, tasmota32c3-safeboot.bin or firmware.bin
     #[arg(required = true)]
     files: Vec<PathBuf>,
+    /// Their version, where neither the images nor their names tell it
+    #[arg(long, value_name = "VERSION")]
+    image_version: Option<String>,
     #[command(flatten)]
     remote: Remote,
     #[command(flatten)]
@@ -82,6 +85,9 @@ pub(super) struct OfferArgs {
     /// Even if the device runs the same already
     #[arg(long)]
     reinstall: bool,
+    /// How long the device has to stay healthy before it counts as done
+    #[arg(long, value_name = "SECONDS")]
+    soak: Option<u64>,
     /// Only show what would come of it
     #[arg(long, conflicts_with = "watch")]
     preview: bool,
@@ -143,7 +149,10 @@ pub(super) fn add(args: &AddArgs, console: &mut Console, lang: Option<Language>)
     for path in &args.files {
         let (file, length) = open_file(path, texts)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let place = format!("/images?name={}", encoded(&name));
+        let mut place = format!("/images?name={}", encoded(&name));
+        if let Some(version) = &args.image_version {
+            place.push_str(&format!("&version={}", encoded(version)));
+        }
         let image = client
             .upload(&place, file, length)
             .map_err(|failure| Failure {
@@ -265,6 +274,7 @@ pub(super) fn offer(args: &OfferArgs, console: &mut Console, lang: Option<Langua
         "where": args.question,
         "reinstall": args.reinstall,
         "safeboot": args.safeboot,
+        "soak": args.soak,
         "preview": args.preview,
     });
     let known = rows(client.get("/releases")?, "releases");

@@ -53,6 +53,7 @@ impl Call<'_> {
         let texts = || Texts::new(language);
         let name = given.query.get("name").cloned().unwrap_or_default();
         check_file_name(&name, &texts())?;
+        let version = given.query.get("version").cloned();
         let places = self.site.api.uploads.clone();
         let place = tokio::time::timeout(API_TURN_PATIENCE, places.acquire_owned()).await;
         let Ok(Ok(place)) = place else {
@@ -90,7 +91,7 @@ impl Call<'_> {
             if !ended {
                 return Err(Refusal::slow_body(language));
             }
-            keep(&site.api, taking, &name, &who, &texts)
+            keep(&site.api, taking, (&name, version), &who, &texts)
         });
         let broken = tokio::time::timeout(UPLOAD_PATIENCE, carry(body, pieces)).await;
         let kept = worked.await.map_err(|_| Refusal::broken(language))?;
@@ -181,15 +182,18 @@ impl Taking {
 fn keep(
     api: &super::Api,
     taking: Taking,
-    name: &str,
+    (name, version): (&str, Option<String>),
     who: &str,
     texts: &Texts,
 ) -> Result<Answer, Refusal> {
     let failed = |error: StoreError| Refusal::of_store(&error, texts);
-    let image = taking
+    let mut image = taking
         .inspector
         .finish()
         .map_err(|error| of_image(&error, texts))?;
+    if let Some(version) = version {
+        name_version(&mut image, version, texts)?;
+    }
     let hash = BlobHash::from(image.sha256);
     let blob = taking.writer.finish(Some(&hash)).map_err(failed)?;
     let row = ImageRow {
@@ -216,6 +220,30 @@ fn keep(
         },
         texts,
     )
+}
+
+/// A person says the version of an image that does not tell it. One that does is not contradicted.
+fn name_version(image: &mut Image, given: String, texts: &Texts) -> Result<(), Refusal> {
+    if let Some(own) = image.version.as_ref().filter(|own| **own != given) {
+        let what = say!(texts, "image-version-own", own = own, given = given);
+        return Err(Refusal::bad_request(what, texts));
+    }
+    let checked = image
+        .family
+        .map(|family| safeport_fleet::version::check(family, &given));
+    if let Some(Err(error)) = checked {
+        let what = say!(texts, "image-version-bad", given = given);
+        return Err(Refusal::bad_request(what, texts).with("detail", json!(error.to_string())));
+    }
+    if given.is_empty() || given.len() > 64 || given.chars().any(char::is_control) {
+        let what = say!(texts, "image-version-bad", given = format!("{given:?}"));
+        return Err(Refusal::bad_request(what, texts));
+    }
+    image.version = Some(given);
+    image
+        .warnings
+        .retain(|warning| warning.code() != "no-version");
+    Ok(())
 }
 
 /// What is wrong with a file, by the inspector's word for it.

@@ -358,7 +358,13 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         path: "/images",
         needs: write(Firmware),
         does: "Takes a firmware image, looks into it and keeps it; 200 where its bytes are here already",
-        query: &[text("name", "plain name of the file, needed")],
+        query: &[
+            text("name", "plain name of the file, needed"),
+            text(
+                "version",
+                "its version, where neither the image nor its name tells it",
+            ),
+        ],
         takes: Takes::File,
         gives: Gives::Json(201, "Image"),
         work: Work::Upload,
