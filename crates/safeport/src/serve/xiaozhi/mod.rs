@@ -2,8 +2,8 @@
 //! taken in.
 //!
 //! A check is answered from memory: who is enrolled (followed from the registry by
-//! [`Access`]), which codes are shown ([`codes`]), which addresses are proved ([`ways`]), what time
-//! it is ([`clock`]). Only a device that nobody has seen before waits for the disk, since the code
+//! [`Access`]), which codes are shown (`codes`), which addresses are proved (`ways`), what time
+//! it is (`clock`). Only a device that nobody has seen before waits for the disk, since the code
 //! it shows must be good for whoever enters it.
 //!
 //! Who a device is, is told by hardware address *and* Client-Id, as they were when it was taken in:
