@@ -291,6 +291,12 @@ impl Upgrade {
                 total,
                 ended,
             } => self.fetched(step, minimal, bytes, total, ended, now),
+            Event::ManifestRead => {
+                if matches!(self.stage, Stage::Trigger { .. }) {
+                    // It makes up its mind about what it has read.
+                    self.deadline = Some(now + 2);
+                }
+            }
             Event::Web { request, answer } => self.web(&request, answer, now),
             Event::Backup(answer) => self.backup(answer, now),
             Event::CannotCommand { why } => self.note(now, &why),

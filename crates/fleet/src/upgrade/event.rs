@@ -82,6 +82,9 @@ pub enum Event {
         /// The transfer is over: all of it if `bytes == total`.
         ended: bool,
     },
+    /// An ESPHome has read its manifest: from now on it knows of the image, and `INSTALL` does
+    /// something.
+    ManifestRead,
     /// What became of an [`Effect::Web`].
     Web {
         /// What had been asked.

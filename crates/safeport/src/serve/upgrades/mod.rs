@@ -757,6 +757,9 @@ impl Shelf for Upgrades {
                 if let Some(seen) = seen {
                     self.devices.sight(seen);
                 }
+                if let Some(offer) = self.folders.manifest_of(asked) {
+                    self.handle(offer, Event::ManifestRead);
+                }
                 Ok(served)
             }
             Err(refused) => {

@@ -153,6 +153,15 @@ impl Folders {
         std::mem::take(&mut lock(&self.uses))
     }
 
+    /// The offer whose manifest this is.
+    pub(super) fn manifest_of(&self, asked: &Asked<'_>) -> Option<OfferId> {
+        if asked.file != "manifest.json" || asked.is_head {
+            return None;
+        }
+        let device = read(&self.devices).get(asked.token).cloned()?;
+        read(&self.device_folders).get(&device)?.offer
+    }
+
     /// The file, and what the request itself says about the device.
     pub(super) fn find(
         &self,
