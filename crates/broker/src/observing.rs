@@ -11,8 +11,8 @@ use crate::limits::{MAX_OBSERVED, MAX_PEERS};
 use crate::message::Outgoing;
 use crate::time::Time;
 
-/// The observer stands in the tree as a peer that no broker is, so that a message whose topic is
-/// not observed costs nothing.
+/// The observer stands in the tree as a peer that no broker is, so that a message is matched
+/// once for subscribers and observer alike.
 const OBSERVER: u8 = MAX_PEERS;
 
 impl Broker {

@@ -72,16 +72,6 @@ pub enum FirmwareAnswer {
     },
 }
 
-/// Nobody offers anything.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoOffers;
-
-impl Offers for NoOffers {
-    fn firmware_for(&self, _: Option<MemberId>, _: &CheckRequest) -> FirmwareAnswer {
-        FirmwareAnswer::Nothing
-    }
-}
-
 /// Learns of every check, and remembers what devices run. It answers from memory.
 pub trait Roll: Send + Sync {
     /// Takes up a look at a device. `None`: it was not taken up (too many strangers).
