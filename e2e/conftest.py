@@ -17,6 +17,16 @@ def pytest_addoption(parser):
                      help="which server the protocol tests meet; mosquitto shows whose reading differs")
 
 
+# They measure, fill a disk, use up descriptors, or bind ports that are fixed.
+ALONE = {"test_acme", "test_bench", "test_bench_tables", "test_exhaustion", "test_full_disk"}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.stem in ALONE:
+            item.add_marker(pytest.mark.alone)
+
+
 @pytest.fixture(scope="session")
 def kind(request):
     return servers.Mosquitto if request.config.getoption("--peer") == "mosquitto" else servers.Safeport

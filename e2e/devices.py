@@ -4,6 +4,7 @@ BearSSL and mbedTLS are C programs of ours (clients/), built from Debian's packa
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import hashlib
 import os
@@ -30,7 +31,11 @@ LARGE = bytes(at * 7 % 251 for at in range(20_480))
 @functools.cache
 def built() -> pathlib.Path:
     """The folder of our C clients, which make has brought up to date."""
-    made = subprocess.run(["make", "--silent", "-C", HERE / "clients", f"BUILD={BUILD}"], capture_output=True, text=True)
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with open(BUILD / "lock", "w") as lock:
+        # One worker builds, the others find it built.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = subprocess.run(["make", "--silent", "-C", HERE / "clients", f"BUILD={BUILD}"], capture_output=True, text=True)
     assert made.returncode == 0, f"the C clients do not build (./check installs what they need):\n{made.stdout}{made.stderr}"
     return BUILD
 

@@ -8,6 +8,8 @@ Every ```console block must be preceded by a comment that says what to do with i
     <!-- run: background -->   starts and stays; it must still run at the end, or have ended with 0
     <!-- run: background, while next -->   the same, but is ended after the next block
     <!-- run: 5s -->           may run for so long, is then ended; both are fine
+    <!-- run: exits 19 -->     each command must end with this code
+    <!-- run: needs /dev/x -->  is left out, aloud, where this file cannot be opened
     <!-- run: output -->       lines that follow a command must be among its output, in order; `…` stands for
                                anything (may be joined: `run: background, output`)
     <!-- skip: why -->         is not run
@@ -124,6 +126,11 @@ def run(path: pathlib.Path, scratch: pathlib.Path) -> int:
                 continue
             options = {o.strip() for o in mark.partition(":")[2].split(",") if o.strip()}
             seconds = next((float(o[:-1]) for o in options if re.fullmatch(r"\d+s", o)), None)
+            exits = next((int(o.removeprefix("exits ")) for o in options if o.startswith("exits ")), 0)
+            needs = next((o.removeprefix("needs ") for o in options if o.startswith("needs ")), None)
+            if needs and not os.access(needs, os.R_OK | os.W_OK):
+                print(f"{path.name}:{line}: left out: {needs} cannot be opened here")
+                continue
             due = [each for each in background if each.blocks_left == 0]
             found = commands(body)
             if not found:
@@ -146,7 +153,7 @@ def run(path: pathlib.Path, scratch: pathlib.Path) -> int:
                     if seconds is None:
                         raise Failure(f"`{command.text}` did not end") from None
                 said = log.read_text(errors="replace")
-                if seconds is None and process.returncode:
+                if seconds is None and process.returncode != exits:
                     raise Failure(f"`{command.text}` ended with {process.returncode}:\n{said[-3000:]}")
                 if "output" in options and (wanted := missing(command, said)):
                     raise Failure(f"`{command.text}` did not say: {wanted}\nit said:\n{said[-3000:]}")

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -22,8 +23,17 @@ BINARY = pathlib.Path(os.environ.get("SAFEPORT_BINARY", ROOT / "target" / "debug
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago. All are held until all are chosen, so none repeats."""
-    holders = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    """Ports that were free a moment ago. All are held until all are chosen, so none repeats. Workers of pytest-xdist
+    have ports of their own, below those that the kernel gives to connections: they cannot take each other's."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    holders = []
+    while len(holders) < count:
+        port = random.randrange(20000, 23000) + 3000 * (int(worker[2:]) % 4) if worker else 0
+        try:
+            holders.append(socket.create_server(("127.0.0.1", port)))
+        except OSError:
+            if not worker:
+                raise
     ports = [holder.getsockname()[1] for holder in holders]
     for holder in holders:
         holder.close()

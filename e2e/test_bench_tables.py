@@ -1,4 +1,4 @@
-"""bench/mqtt.py and bench/tls.py: the tables say what the reports say, and the command measures what it names and leaves nothing behind."""
+"""bench/mqtt.py, bench/tls.py, bench/ota.py and bench/doctor.py: the tables say what the reports say, and the command measures what it names and leaves nothing behind."""
 
 import json
 import os
@@ -13,6 +13,7 @@ import server as servers
 BENCH = servers.ROOT / "bench"
 sys.path.insert(0, str(BENCH))
 import mqtt  # noqa: E402
+import ota  # noqa: E402
 import tls as tls_bench  # noqa: E402
 
 
@@ -95,6 +96,48 @@ def test_the_cost_of_tls_is_measured_for_each_kind_of_handshake(tmp_path: pathli
                 assert report["resumed"] == (report["connects"] if key.startswith("resumed") else 0), (key, report)
     assert "resumed-12: mosquitto resumed 100% of the connections" in done.stdout
     assert {path.name for path in tmp_path.iterdir()} == {reports.name}, "files are left behind"
+
+
+def test_a_line_of_downloads_is_compared_with_the_peer_of_its_row():
+    figure = ota.Figure("cpu_seconds_per_gib", ota.DOWNLOADS, "full speed", 1.3, "0.15", digits=3)
+    made = ota.Row("downloads", "", [ota.Safeport, ota.Nginx, ota.Aiohttp], [figure], None)
+    made.results = {name: [{figure.key: cpu, "other_cpu_share": others} for cpu in costs]
+                    for name, costs, others in (("safeport", (0.14, 0.12, 0.16), 0.1), ("nginx", (0.1,), 0.9))}
+    assert ota.tables([made]).splitlines() == [
+        f"| {ota.DOWNLOADS} | safeport | nginx | ratio to nginx | goal |", "|---|---:|---:|---:|---:|",
+        "| full speed | 0.140 (0.120–0.160) | 0.100 | 1.40 | 1.30; 0.15 |"]
+    made.results["safeport"] = made.results["nginx"]
+    assert "| full speed `busy` |" in ota.tables([made])
+
+
+def test_checks_and_downloads_are_measured_beside_nginx(tmp_path: pathlib.Path):
+    reports = tmp_path / "reports.json"
+    done = run("--runs=1", "--seconds=0.2", "--slow=20", f"--json={reports}", temporary=tmp_path, program="ota.py")
+    assert done.returncode == 0, done.stderr
+    rows = {row["key"]: row["runs"] for row in json.loads(reports.read_text())["rows"]}
+    assert {"safeport", "nginx"} == set(rows["downloads"]) == set(rows["slow"]) and "safeport" in rows["checks"], rows
+    for runs in rows.values():
+        for report, in runs.values():
+            assert report["answered"] > 0 and report["failed"] == 0, report
+    for report, in rows["slow"].values():
+        assert report["answered"] == 20 and report["seconds"] > 10, "they are slow"
+    assert {path.name for path in tmp_path.iterdir()} == {reports.name}, "files are left behind"
+    left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True).stdout
+    assert not left, "still running"
+
+
+def test_the_doctor_is_measured_beside_the_same_questions_by_hand(tmp_path: pathlib.Path):
+    reports, text = tmp_path / "reports.json", tmp_path / "table.md"
+    done = run("--runs=1", f"--json={reports}", f"--markdown={text}", temporary=tmp_path, program="doctor.py")
+    assert done.returncode == 0, done.stderr
+    assert text.read_text() in done.stdout
+    rows = {row["key"]: row["runs"] for row in json.loads(reports.read_text())["rows"]}
+    assert set(rows) == {"mqtts", "wss", "ota"}
+    for runs in rows.values():
+        assert set(runs) == {"doctor", "by hand"}
+        for (one,) in runs.values():
+            assert 0 < one["first_word_ms"] <= one["wall_ms"] and one["cpu_ms"] > 0, one
+    assert {path.name for path in tmp_path.iterdir()} == {reports.name, text.name}, "files are left behind"
 
 
 @pytest.mark.parametrize("wrong, says", [

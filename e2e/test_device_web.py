@@ -11,6 +11,7 @@ import urllib.request
 import pytest
 
 import server as servers
+from conftest import eventually
 
 MAC = "A0:B1:C2:3D:5E:26"
 
@@ -125,8 +126,12 @@ def test_settings_of_a_tasmota_are_copied_noted_compared_and_put_back(safeport, 
     status, done = safeport.ask("POST", f"/backups/{old}/restore")
     assert status == 200, done
     plug.until("restored")
-    asked = [(each["method"], each["path"]) for each in plug.all("web_request")]
-    assert asked[-2:] == [("GET", "/rs"), ("POST", "/u2")]
+
+    def asked():
+        return [(each["method"], each["path"]) for each in plug.all("web_request")][-2:]
+
+    # It tells of a request after it has answered, which may be a moment after it has restored.
+    assert eventually(lambda: asked() == [("GET", "/rs"), ("POST", "/u2")]), asked()
     status, listed = safeport.ask("GET", f"/devices/{name}/backups")
     assert [each["id"] for each in listed["backups"]][-1] == old
 

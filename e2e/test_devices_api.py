@@ -3,6 +3,7 @@ API's own description."""
 
 from __future__ import annotations
 
+import concurrent.futures
 import gzip
 import http.client
 import json
@@ -155,7 +156,8 @@ def test_every_operation_says_which_scope_it_needs(api):
                 continue
             area, level = scope.split(":")
             assert area in ("settings", "devices", "firmware", "attempts", "certificates"), path
-            if method != "get":
+            # The doctor is asked with a body and changes nothing.
+            if method != "get" and not path.startswith("/doctor/"):
                 assert level == "write", f"{method} {path}"
 
 
@@ -591,7 +593,8 @@ def test_an_offer_is_made_shown_in_words_and_taken_back(api, server, images):
     assert preview["fine"] == 1 and preview["devices"][0]["would"]["steps"] == 1
     offer = api.call("POST", "/offers", {"image": image["id"], "device": "own-1"}, expect=201)[1]["devices"][0]["offer"]
     assert offer["open"] and offer["evidence"] == {"build": None, "boot": None, "stays": None, "sane": None}
-    assert api.refused("DELETE", f"/images/{image['id']}")[:2] == (409, "in-use")
+    status, code, error = api.refused("DELETE", f"/images/{image['id']}")
+    assert (status, code) == (409, "in-use") and offer["id"] in error["what"], error
     again = api.refused("POST", "/offers", {"image": image["id"], "device": "own-1"})
     assert again[2]["devices"][0]["refused"]["code"] == "offer-open"
     listed = server.cli("firmware", "offers", "--device", "own-1").stdout
@@ -661,3 +664,76 @@ def test_refusals_are_in_the_language_of_who_asks(api):
     for language, word in (("en", "there is no"), ("zh-CN", "没有")):
         error = api.refused("GET", "/images/nothing.bin", language=language)[2]
         assert word in error["what"], error
+
+
+def test_why_an_image_or_an_offer_is_refused_is_said_in_the_language_of_who_asks(api, images):
+    api.ok("POST", "/devices", {"family": "plain", "name": "reads", "host": "127.0.0.1"})
+    api.ok("PATCH", "/devices/reads", {"chip": "esp32c3"})
+    image = upload(api, images["idf"])[1]["id"]
+    for language, is_chinese in (("en", False), ("zh-CN", True)):
+        refused = api.refused("POST", "/offers", {"image": image, "device": "reads"}, language=language)[2]
+        why = refused["devices"][0]["refused"]["why"]
+        cut = upload(api, images["truncated"], language=language)[1]["error"]["detail"]
+        for words in (why, refused["detail"], cut):
+            assert bool(re.search(r"[一-鿿]", words)) == is_chinese, words
+        assert "ESP32-C3" in why, why
+    api.ok("DELETE", "/devices/reads")
+
+
+def test_a_device_is_asked_anew_or_it_is_said_why_it_cannot_be(api, server):
+    api.ok("POST", "/devices", {"family": "plain", "name": "mute", "host": "127.0.0.1"})
+    status, _, error = api.refused("POST", "/devices/mute/refresh")
+    assert status in (409, 422, 502) and "mute" in error["what"], (status, error)
+    assert api.refused("POST", "/devices/nobody/refresh")[:2] == (404, "unknown-device")
+    api.ok("DELETE", "/devices/mute")
+    plug = api.ok("POST", "/devices", {"family": "tasmota", "name": "asked", "host": "127.0.0.1"})
+    with wire.Client(server.mqtt, wire.V5) as one:
+        assert one.hello("asked", username=plug["username"], password=plug["password"]).code == 0
+        one.subscribe("cmnd/asked/#")
+        one.publish("tele/asked/LWT", b"Online", retain=True)
+        eventually(lambda: api.ok("GET", "/devices/asked")["online"] is True, 10)
+        assert api.ok("POST", "/devices/asked/refresh")["done"] == "asked"
+        heard = one.expect(wire.PUBLISH, 5)
+        assert (heard.topic, heard.payload) == ("cmnd/asked/Status", b"0")
+    api.ok("DELETE", "/devices/asked")
+
+
+def test_an_image_that_is_removed_and_added_at_once_is_whole_or_gone(api, images):
+    name = "race.bin"
+    data = simulated(images["idf"].parent, name, "--family", "idf", "--chip", "esp32", "--version", "7.7.7").read_bytes()
+    image = api.call("POST", f"/images?name={name}", data=data)[1]["id"]
+    for _ in range(30):
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            jobs = [pool.submit(api.call, "POST", f"/images?name={name}", data=data) for _ in range(2)]
+            jobs += [pool.submit(api.call, "DELETE", f"/images/{image}") for _ in range(2)]
+            came = [job.result() for job in jobs]
+        assert all(status in (200, 201, 404) for status, _ in came), came
+        status = api.call("GET", f"/images/{image}")[0]
+        if status == 200:
+            assert api.call("GET", f"/images/{image}/bytes")[1] == data
+    api.call("DELETE", f"/images/{image}")
+
+
+def test_the_address_for_firmware_of_a_renewed_or_forgotten_device_is_nobodys_while_firmware_lies_there(api, server, images):
+    added = api.ok("POST", "/devices", {"family": "plain", "name": "leaves", "host": "127.0.0.1"})
+    api.ok("PATCH", "/devices/leaves", {"chip": "esp32"})
+    image = upload(api, images["idf"])[1]
+    offer = api.call("POST", "/offers", {"image": image["id"], "device": "leaves"}, expect=201)[1]["devices"][0]["offer"]
+    path = lambda told: urllib.parse.urlparse(told["firmware_url"]).path  # noqa: E731
+
+    def head(told):
+        link = http.client.HTTPConnection(*server.http, timeout=10)
+        link.request("HEAD", path(told))
+        status = link.getresponse().status
+        link.close()
+        return status
+
+    eventually(lambda: head(added) == 200, 20)
+    renewed = api.ok("POST", "/devices/leaves/password", {"host": "127.0.0.1"})
+    assert (head(added), head(renewed)) == (404, 200)
+    api.ok("DELETE", "/devices/leaves")
+    assert head(renewed) == 404
+    again = api.ok("POST", "/devices", {"family": "plain", "name": "leaves", "host": "127.0.0.1"})
+    assert path(again) != path(renewed) and head(renewed) == 404
+    api.call("POST", f"/offers/{offer['id']}/cancel", {})
+    api.ok("DELETE", "/devices/leaves")

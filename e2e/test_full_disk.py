@@ -181,3 +181,18 @@ def test_killed_again_and_again_on_a_full_disk_it_keeps_what_it_acknowledged(cro
     again(server)
     got = numbers(waiting(server, "away", quiet=1))
     assert got == list(range(got[0], taken_before)) and got[0] <= 80, (got[:3], got[-3:], taken)
+
+
+@pytest.mark.timeout(900)  # on a machine where the unit tests have not run, it is built first
+def test_images_and_rows_of_the_registry_meet_a_full_disk(tmp_path):
+    """The store's own test, on a disk of 2 MiB: an upload and a row are refused whole, and work again once there is
+    room."""
+    import server as servers
+    small = tmp_path / "small"
+    with small_disk(small, 2):
+        # With --workspace the features are those of the unit tests, so nothing is built anew.
+        done = subprocess.run([servers.client("cargo"), "test", "--locked", "--quiet", "--workspace", "--test", "full_disk",
+                               "--", "--ignored"], cwd=servers.ROOT, capture_output=True, text=True, timeout=850,
+                              env=os.environ | {"SAFEPORT_TEST_SMALL_DISK": str(small)})
+        assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout + done.stderr
+        assert any(small.iterdir()), "it was on this disk"

@@ -259,12 +259,13 @@ def test_a_signature_of_the_makers_tool_is_seen_and_belongs_to_its_image(tmp_pat
 
 
 def test_files_that_are_no_images_are_refused_in_both_languages(tmp_path):
-    for data, word in ((b"<!DOCTYPE html><html>404", "web page"), (b"\x7fELF" + bytes(60), "ELF"),
-                       (b"UF2\n" + bytes(60), "UF2"), (b"PK\3\4" + bytes(60), "ZIP"), (b"", "empty"),
-                       (V1[:40], "cut short"), (gzip.compress(b"<html>"), "web page"),
-                       (gzip.compress(bytes(64 << 20)), "unpacks to more")):
+    page = ("web page", "网页")
+    for data, words in ((b"<!DOCTYPE html><html>404", page), (b"\x7fELF" + bytes(60), ("ELF", ".elf")),
+                        (b"UF2\n" + bytes(60), ("UF2", "UF2")), (b"PK\3\4" + bytes(60), ("ZIP", "压缩")), (b"", ("empty", "空")),
+                        (V1[:40], ("cut short", "下载中断")), (gzip.compress(b"<html>"), page),
+                        (gzip.compress(bytes(64 << 20)), ("unpacks to more", "解压"))):
         assert inspect(tmp_path, data)[0] == 1
-        for language in ("en", "zh-CN"):
+        for language, word in zip(("en", "zh-CN"), words):
             ran = subprocess.run([servers.BINARY, "--lang", language, "firmware", "inspect", tmp_path / "file.bin"],
                                  capture_output=True, text=True, timeout=60)
             assert ran.returncode == 1 and word in ran.stderr, ran.stderr

@@ -436,7 +436,8 @@ def test_of_changes_of_the_file_at_once_none_is_lost(home):
 def test_rollback_brings_the_files_of_a_revision_back_too(home):
     here = home(settings={"config": 'confirm = "10s"'}).start()
     before = here.file.read_text()
-    start = here.json("config", "history")[0]["revision"]
+    # The start writes its own revision a moment after it serves.
+    start = eventually(lambda: here.json("config", "history"))[0]["revision"]
     here.cli("config", "set", "mqtt.on_conflict", "18883-18892")
     assert here.file.read_text() != before
     here.cli("config", "rollback", str(start))

@@ -19,6 +19,7 @@ import pytest
 
 import server as servers
 from conftest import eventually
+from nginx import own_address
 
 BODY_24 = {
     "version": 2, "language": "zh-CN", "flash_size": 16777216, "minimum_free_heap_size": "8318916",
@@ -80,7 +81,7 @@ class Device:
 
     def request(self, path: str, body: bytes, protocol="HTTP/1.1") -> bytes:
         headers = {
-            "Host": f"127.0.0.1:{self.server.http_port}", "Accept-Language": "zh-CN", "Activation-Version": "1",
+            "Host": f"{self.server.host}:{self.server.http_port}", "Accept-Language": "zh-CN", "Activation-Version": "1",
             "Client-Id": self.client_id, "Connection": "close", "Content-Length": str(len(body)),
             "Content-Type": "application/json", "Device-Id": self.mac, "User-Agent": f"{self.board}/{self.version}",
         } | self.headers
@@ -131,8 +132,9 @@ def sound(answer: Answer) -> dict:
 
 @pytest.fixture(scope="module")
 def hub():
-    """A server that takes devices in by their codes. Clients need logins."""
-    with servers.serving(servers.Safeport, open_to_all=False) as running:
+    """A server that takes devices in by their codes and sends them to MQTT. Clients need logins."""
+    with servers.serving(servers.Safeport, open_to_all=False,
+                         settings={"advertise": 'xiaozhi = "mqtt"'}, host=own_address()) as running:
         yield running
         assert running.process.poll() is None, running.log_text()[-4000:]
 
@@ -173,7 +175,7 @@ def test_a_device_is_taken_in_by_its_code_and_told_a_way(hub):
     reply = sound(device.check())
     assert "activation" not in reply
     mqtt = reply["mqtt"]
-    assert mqtt["endpoint"] == f"127.0.0.1:{hub.mqtt_port}"
+    assert mqtt["endpoint"] == f"{hub.host}:{hub.mqtt_port}"
     own = device.mac.replace(":", "_")
     assert mqtt["client_id"] == f"GID_bread-compact-wifi@@@{own}@@@{device.client_id}"
     assert mqtt["publish_topic"] == "device-server" and mqtt["subscribe_topic"] == f"devices/p2p/{own}"
@@ -217,7 +219,7 @@ def log_in(hub, client_id, username, password) -> int:
     client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id, protocol=paho.MQTTv311)
     client.username_pw_set(username, password)
     client.on_connect = lambda *arguments: codes.append(arguments[3].value)
-    client.connect("127.0.0.1", hub.mqtt_port, keepalive=60)
+    client.connect(hub.host, hub.mqtt_port, keepalive=60)
     deadline = time.monotonic() + 10
     while not codes and time.monotonic() < deadline:
         client.loop(0.1)
@@ -235,7 +237,7 @@ def test_a_device_logs_in_with_what_it_was_told_and_only_with_that(hub):
     client_id, username, password = credentials(sound(device.check()))
     assert log_in(hub, client_id, username, password) == 0
     said = json.loads(base64.b64decode(username))
-    assert said["ip"] == "127.0.0.1"
+    assert said["ip"] == hub.host
     forged = base64.b64encode(json.dumps(said | {"ip": "10.0.0.1"}).encode()).decode()
     other = "GID_x@@@02_00_00_00_00_99@@@" + device.client_id
     guess = base64.b64encode(hmac.digest(b"", f"{client_id}|{username}".encode(), "sha256")).decode()
@@ -252,7 +254,7 @@ def test_a_login_is_the_devices_own_its_topic_and_nothing_else(hub):
     client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id, protocol=paho.MQTTv311)
     client.username_pw_set(username, password)
     client.on_subscribe = lambda *arguments: heard.append([code.value for code in arguments[3]])
-    client.connect("127.0.0.1", hub.mqtt_port)
+    client.connect(hub.host, hub.mqtt_port)
     client.loop_start()
     try:
         assert eventually(client.is_connected, seconds=5)
@@ -280,7 +282,8 @@ def test_a_forgotten_device_is_out_and_its_old_login_stays_out_when_it_comes_bac
 
 def test_settings_give_the_key_of_a_gateway(home):
     key = "Safeport-Gateway-Key-77"
-    server = home(settings={"xiaozhi": f'mqtt_key = "{key}"\nutc_offset = "+08:00"'}).start()
+    server = home(settings={"xiaozhi": f'mqtt_key = "{key}"\nutc_offset = "+08:00"',
+                            "advertise": 'xiaozhi = "mqtt"'}, host=own_address()).start()
     device = Device(server).taken_in()
     reply = sound(device.check())
     assert reply["server_time"]["timezone_offset"] == 480
@@ -294,13 +297,6 @@ def test_settings_give_the_key_of_a_gateway(home):
 
 
 # --- an external voice server -----------------------------------------------------------------------------------------
-
-def own_address() -> str:
-    """An address of this machine that others could reach. Nothing is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stream:
-        stream.connect(("192.0.2.1", 9))
-        return stream.getsockname()[0]
-
 
 class Voice:
     """A voice server that opens WebSockets and looks at tokens, or does not."""
@@ -358,7 +354,7 @@ def test_a_voice_server_that_opens_no_websocket_is_told_to_nobody_and_the_page_s
     status, page = server.get("/xiaozhi/ota/")
     assert status == 200 and url in page and "is told to no device" in page
     assert "is told no voice server" in server.log_text()
-    assert Answer(exchange_get(server, "/xiaozhi/v1/")).status == 503
+    assert Answer(exchange_get(server, "/xiaozhi/v1/")).status == 426, "this server talks, too, but is not told"
     voice.close()
 
 
@@ -456,7 +452,7 @@ def test_bodies_of_16_kib_are_read_and_longer_ones_are_refused_without_being_rea
     # And from a real client that sends it all.
     done = subprocess.run(
         [servers.client("curl"), "-s", "-o", "/dev/null", "-w", "%{http_code}", "--data-binary", "@-",
-         "-H", f"Device-Id: {device.mac}", "-H", "Client-Id: x", f"http://127.0.0.1:{hub.http_port}/xiaozhi/ota/"],
+         "-H", f"Device-Id: {device.mac}", "-H", "Client-Id: x", f"http://{hub.host}:{hub.http_port}/xiaozhi/ota/"],
         input=b"x" * (16 << 20), capture_output=True, timeout=30)
     assert done.stdout == b"413", done.stderr
 
@@ -483,6 +479,7 @@ def test_other_methods_are_named_and_nothing_redirects(hub):
     assert put.status == 405 and "POST" in put.headers["allow"]
     activate = Answer(exchange_get(hub, "/xiaozhi/ota/activate"))
     assert activate.status == 405
+    assert b"POST" in put.body and b"POST" in activate.body
     for path in ("/xiaozhi/ota", "/xiaozhi/ota/"):
         assert Answer(exchange_get(hub, path)).status == 200
     stranger = Device(hub)
@@ -501,9 +498,9 @@ def test_a_server_without_xiaozhi_says_so(home):
 def test_the_page_says_in_both_languages_what_devices_are_told(hub):
     english = exchange_get(hub, "/xiaozhi/ota/", "Accept: text/html\r\n").decode()
     assert "<html lang=\"en\"" in english and "device activate" in english
-    assert f"127.0.0.1:{hub.mqtt_port}" in english
+    assert f"{hub.host}:{hub.mqtt_port}" in english
     chinese = exchange_get(hub, "/xiaozhi/ota/", "Accept: text/html\r\nAccept-Language: zh-CN\r\n").decode()
-    assert "激活码" in chinese and f"127.0.0.1:{hub.mqtt_port}" in chinese
+    assert "激活码" in chinese and f"{hub.host}:{hub.mqtt_port}" in chinese
     plain = exchange_get(hub, "/xiaozhi/ota").decode()
     assert "<p>" not in plain
 
@@ -521,7 +518,7 @@ def test_pages_of_other_servers_may_check_from_a_browser(hub):
 
 
 def test_on_an_open_server_devices_come_in_at_once_and_strange_pages_learn_nothing(home):
-    server = home(settings={"xiaozhi": 'activation = "open"'}).start()
+    server = home(settings={"xiaozhi": 'activation = "open"', "advertise": 'xiaozhi = "mqtt"'}, host=own_address()).start()
     device = Device(server, headers={"Origin": "https://evil.example"})
     answer = device.check()
     reply = sound(answer)
@@ -529,7 +526,8 @@ def test_on_an_open_server_devices_come_in_at_once_and_strange_pages_learn_nothi
     assert "access-control-allow-origin" not in answer.headers
     home_page = Device(server, headers={"Origin": "http://192.168.1.5:8006"}).check()
     assert home_page.headers["access-control-allow-origin"] == "*"
-    assert log_in(server, *credentials(reply)) == 0
+    # On a busy machine the door may hear of it a moment later; devices try again.
+    assert eventually(lambda: log_in(server, *credentials(reply)) == 0)
     # The address is taken now, on an open server, too.
     thief = Device(server, mac=device.mac)
     assert "mqtt" not in sound(thief.check())

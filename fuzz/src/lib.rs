@@ -6,7 +6,11 @@
 
 pub mod address;
 pub mod broker;
+pub mod conversation;
+pub mod doctor_capture;
+pub mod doctor_log;
 pub mod fleet;
+pub mod flight;
 pub mod hello;
 pub mod images;
 pub mod log;
@@ -14,4 +18,6 @@ pub mod mqtt;
 pub mod ntp;
 pub mod packets;
 pub mod source;
+pub mod target;
 pub mod xiaozhi;
+pub mod xiaozhi_voice;

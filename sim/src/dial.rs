@@ -1,8 +1,11 @@
 //! Opening sockets as devices do: IPv4 first, a limit on the wait, TLS where it is asked for.
 
+use socket2::SockRef;
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -45,7 +48,7 @@ pub(crate) async fn dial(
         .or(addresses.first())
         .ok_or_else(|| no_host(format!("host {host} has no address")))?;
     let failed = DialError::Connect;
-    let socket = match timeout(wait, TcpStream::connect(address)).await {
+    let socket = match timeout(wait, connect(*address)).await {
         Ok(Ok(socket)) => socket,
         Ok(Err(error)) => return Err(failed(format!("{address}: {error}"))),
         Err(_) => {
@@ -68,5 +71,18 @@ pub(crate) async fn dial(
     }
 }
 
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // Without it, what the kernel takes for a peer on this machine is a firmware file at once, and
+    // no device that puts a file down after its first kilobyte looks like one.
+    SockRef::from(&socket).set_tcp_mss(SEGMENT)?;
+    socket.connect(address).await
+}
+
+/// Bytes of a segment, as lwIP on an ESP32 asks for (`CONFIG_LWIP_TCP_MSS`).
+const SEGMENT: u32 = 1440;
 /// What the firmware's TLS library waits for a handshake.
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);

@@ -28,13 +28,28 @@ fn main() {
         ("QoS 1", QoS::AtLeastOnce),
         ("QoS 2", QoS::ExactlyOnce),
     ] {
-        one_receiver(name, qos);
+        one_receiver(name, qos, &[]);
     }
+    one_receiver("observed, QoS 0", QoS::AtMostOnce, WATCHED);
     fan_out();
     among_many_filters();
 }
 
 const NOW: Time = Time(1);
+
+/// Of the shape of what the server looks at, with nothing that matches what is published here.
+const WATCHED: &[&str] = &[
+    "+/+/LWT",
+    "+/+/+/LWT",
+    "+/+/+/+/LWT",
+    "+/+/INFO1",
+    "+/+/+/INFO1",
+    "+/+/RESULT",
+    "+/+/+/RESULT",
+    "+/status",
+    "tasmota/discovery/+/config",
+    "esphome/discover/+",
+];
 
 struct Bench {
     broker: Broker,
@@ -136,8 +151,9 @@ impl Bench {
     }
 }
 
-fn one_receiver(name: &str, qos: QoS) {
+fn one_receiver(name: &str, qos: QoS, watched: &[&str]) {
     let mut bench = Bench::new();
+    bench.broker.observe(watched, NOW);
     let publisher = bench.connect("publisher");
     let receiver = bench.connect("receiver");
     bench.subscribe(receiver, "tele/+/SENSOR", qos);

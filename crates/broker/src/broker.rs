@@ -17,6 +17,7 @@ use crate::held::PushBack;
 use crate::ids::{ConnectionId, SessionId};
 use crate::limits::{Limits, RESERVED};
 use crate::message::{Publication, WhenFull};
+use crate::observing::Watched;
 use crate::peers::Peers;
 use crate::permissions::Permissions;
 use crate::records::{Records, WillIs};
@@ -77,6 +78,7 @@ pub struct Broker {
     hasher: FixedState,
     random: u64,
     pub(crate) tree: SubscriptionTree,
+    pub(crate) watched: Watched,
     pub(crate) retained: Retained,
     pub(crate) peers: Peers,
     timers: BinaryHeap<Reverse<Timer>>,
@@ -114,6 +116,7 @@ impl Broker {
             hasher: FixedState::with_seed(seed),
             random,
             tree: SubscriptionTree::new(seed.rotate_left(21)),
+            watched: Watched::default(),
             retained: Retained::new(seed.rotate_left(42)),
             peers: Peers::new(setup.me, setup.brokers),
             timers: BinaryHeap::with_capacity(RESERVED),

@@ -104,7 +104,6 @@ impl Broker {
         now: Time,
     ) -> Outcome {
         self.tree.matches(out.topic, publisher, matches);
-        let observed = Broker::take_observer(&mut matches.peers);
         let remote_groups = self.choose_from_groups(matches, out, Reach::Everywhere);
 
         // Refusing comes before the first delivery: either all get it or nobody.
@@ -123,7 +122,9 @@ impl Broker {
             }
         }
         self.hand_out(&mut handout, matches, now);
-        if observed && let Some(publisher) = publisher {
+        if let Some(publisher) = publisher
+            && self.watched.sees(out.topic)
+        {
             self.tell_observer(out, publisher);
         }
         let reached =

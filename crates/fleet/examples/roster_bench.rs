@@ -129,7 +129,7 @@ impl House {
             ),
             (
                 "filter by tag, page",
-                query(|q| q.tag = Some("room-7".into())),
+                query(|q| q.tags = vec!["room-7".into()]),
             ),
             (
                 "search part of a name, page",

@@ -41,8 +41,8 @@ pub use member::{CameFrom, Event, Known, Member, MemberId, MemberIdError, Set, T
 pub use name::{DeviceName, NameError, TopicPathError};
 pub use password::Password;
 pub use roster::{
-    Conflict, ConflictId, ConflictIdError, Counts, Dirty, Enrolment, Found, Page, Query, Roster,
-    RosterLimits, Settle, SettleError, Sighted, Why,
+    Asked, Conflict, ConflictId, ConflictIdError, Counts, Dirty, Enrolment, Found, Page, Query,
+    Roster, RosterLimits, Settle, SettleError, Sighted, Why,
 };
 pub use setup::{Endpoint, Field, Setup, SetupError, Trust, setup, tasmota_backlog};
 pub use sighting::{
@@ -71,6 +71,8 @@ pub mod limits {
     pub const MAX_OTA_URL: usize = 100;
     /// Most lines in the history of one offer; beyond it the middle is thinned out.
     pub const MAX_UPGRADE_HISTORY: usize = 80;
+    /// Bytes of a line there that are kept; a device's own words may be longer.
+    pub const MAX_UPGRADE_WORDS: usize = 300;
     /// Longest host name that setup text accepts, in bytes.
     pub const MAX_HOST: usize = 253;
     /// Longest question for devices, in characters.
@@ -95,6 +97,8 @@ pub mod limits {
     pub const MAX_TAGS: usize = 16;
     /// Events of one member that are kept in memory; the oldest makes room.
     pub const MAX_EVENTS: usize = 8;
+    /// Bytes of a note among them.
+    pub const MAX_NOTE: usize = 4096;
     /// Events that wait to be written down; more are counted and lost.
     pub const MAX_WAITING_EVENTS: usize = 65_536;
     /// Contradictions that are kept; the one longest not repeated makes room.

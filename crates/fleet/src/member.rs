@@ -2,6 +2,8 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
@@ -327,10 +329,11 @@ impl Member {
             })
     }
 
-    /// The identity of this kind that was seen last, if it has one.
+    /// The identity of this kind that was seen last, if it has one: of those that
+    /// it has proved, if there are any.
     pub fn newest(&self, kind: IdentityKind) -> Option<&Known> {
         let of_kind = self.identities.iter().filter(|k| k.identity.kind() == kind);
-        of_kind.max_by_key(|known| known.last)
+        of_kind.max_by_key(|known| (known.proved, known.last))
     }
 
     /// Where its topics grow, as it uses them now.
@@ -339,6 +342,62 @@ impl Member {
             Identity::Topic(topic) => Some(topic),
             _ => None,
         }
+    }
+
+    /// Where it takes Tasmota's commands, with the closing `/`: where it says, if that is a topic
+    /// of its own, else by its topic and the usual FullTopic.
+    ///
+    /// What it says is not taken at its word: whoever names the topic of another device would have
+    /// our orders for itself carried out there.
+    pub fn command_topic(&self) -> Option<String> {
+        let said = [&self.facts.command_topic, &self.facts.fallback_topic];
+        let own = said.into_iter().flatten().find(|topic| self.is_own(topic));
+        match own {
+            Some(own) => Some(own.to_string()),
+            None => Some(format!("cmnd/{}/", self.topic()?)),
+        }
+    }
+
+    /// The topic that makes its update entity install (ESPHome), if it has told one of its own.
+    pub fn update_topic(&self) -> Option<&str> {
+        let said = self.facts.update_topic.as_deref()?;
+        let is_below = |own: &str| {
+            let rest = said.strip_prefix(own);
+            rest.is_some_and(|rest| rest.starts_with('/'))
+        };
+        let mut topics = self.known_as(IdentityKind::Topic);
+        topics.any(is_below).then_some(said)
+    }
+
+    /// Whether a topic for commands is its topic with one more level, the prefix, or that of its
+    /// client identifier.
+    fn is_own(&self, command_topic: &str) -> bool {
+        let levels: Vec<&str> = command_topic.trim_end_matches('/').split('/').collect();
+        let without = |gone: usize| {
+            let mut rest = levels.clone();
+            rest.remove(gone);
+            rest.join("/")
+        };
+        (0..levels.len()).map(without).any(|path| {
+            self.known_as(IdentityKind::Topic).any(|own| own == path)
+                || path.strip_suffix("_fb").is_some_and(|client_id| {
+                    self.known_as(IdentityKind::ClientId)
+                        .any(|own| own == client_id)
+                })
+        })
+    }
+
+    /// What it is known as, of a kind that is a text. Of an enrolled device only what it has
+    /// proved counts.
+    fn known_as(&self, kind: IdentityKind) -> impl Iterator<Item = &str> {
+        let enrolled = self.enrolment.is_some();
+        self.identities
+            .iter()
+            .filter(move |known| known.identity.kind() == kind && (known.proved || !enrolled))
+            .filter_map(|known| match &known.identity {
+                Identity::Topic(text) | Identity::ClientId(text) => Some(&**text),
+                _ => None,
+            })
     }
 
     /// Its MQTT client identifier, as it uses it now.
@@ -352,16 +411,21 @@ impl Member {
     /// What to call it: its enrolment, else its own name for itself, else
     /// whatever names it.
     pub fn name(&self) -> Text {
+        self.with_name(|name| name.into())
+    }
+
+    /// Hands out [`Member::name`] without a copy where one can be spared.
+    pub fn with_name<T>(&self, look: impl FnOnce(&str) -> T) -> T {
         if let Some(name) = &self.enrolment {
-            return name.as_str().into();
+            return look(name.as_str());
         }
         let own = [&self.facts.label, &self.facts.hostname];
         if let Some(own) = own.into_iter().flatten().find(|own| !own.is_empty()) {
-            return own.clone();
+            return look(own);
         }
         match self.identities.first() {
-            Some(known) => known.identity.value().into(),
-            None => alloc::format!("{}", self.id).into(),
+            Some(known) => look(&known.identity.value()),
+            None => look(&self.id.to_string()),
         }
     }
 

@@ -183,9 +183,16 @@ impl Where {
         self.0.matches(subject)
     }
 
+    /// What can be said of it from those fields of a device alone that `knows` names; `None` if that
+    /// depends on others.
+    pub fn foretell(&self, subject: &dyn Subject, knows: &dyn Fn(&Field) -> bool) -> Option<bool> {
+        self.0.foretell(subject, knows)
+    }
+
     /// What every device that meets it must have, as far as that is one value of one field: for
-    /// whoever has an index. The question is to be asked all the same.
-    pub fn must_be(&self) -> impl Iterator<Item = (&Field, &str)> {
+    /// whoever has an index. In a value, `*` stands for any text. The question is to be asked all
+    /// the same.
+    pub fn must_be(&self) -> impl Iterator<Item = (&Field, &str)> + Clone {
         let terms = match &self.0 {
             Term::All(terms) => terms.as_slice(),
             one => core::slice::from_ref(one),
@@ -196,15 +203,72 @@ impl Where {
                 operator: Operator::Is,
                 values,
             } => match values.as_slice() {
-                [value] if !value.contains('*') => Some((field, value.as_str())),
+                [value] => Some((field, value.as_str())),
                 _ => None,
             },
             _ => None,
         })
     }
+
+    /// Between which numbers, these included, the value of `field` lies for every device that meets
+    /// it, as far as it compares that with whole numbers: for whoever has an index. The first is
+    /// greater where nobody can meet it.
+    pub fn must_be_within(&self, field: &Field) -> (u64, u64) {
+        let terms = match &self.0 {
+            Term::All(terms) => terms.as_slice(),
+            one => core::slice::from_ref(one),
+        };
+        let mut within = (0, u64::MAX);
+        for term in terms {
+            let Term::Compare {
+                field: of,
+                operator,
+                values,
+            } = term
+            else {
+                continue;
+            };
+            let [value] = values.as_slice() else { continue };
+            let is_plain = value.bytes().all(|byte| byte.is_ascii_digit());
+            let (true, true, Ok(number)) = (of == field, is_plain, value.parse::<u64>()) else {
+                continue;
+            };
+            let (least, most) = match operator {
+                Operator::Is => (number, number),
+                Operator::IsNot => continue,
+                Operator::Less if number == 0 => (u64::MAX, 0),
+                Operator::Less => (0, number - 1),
+                Operator::AtMost => (0, number),
+                Operator::More => (number.saturating_add(1), u64::MAX),
+                Operator::AtLeast => (number, u64::MAX),
+            };
+            within = (within.0.max(least), within.1.min(most));
+        }
+        within
+    }
 }
 
 impl Term {
+    fn foretell(&self, subject: &dyn Subject, knows: &dyn Fn(&Field) -> bool) -> Option<bool> {
+        // One of them that is so decides, else all of them that are not.
+        let decided_by = |terms: &[Term], so: bool| {
+            let mut all = Some(!so);
+            for term in terms {
+                match term.foretell(subject, knows) {
+                    Some(told) if told == so => return Some(so),
+                    Some(_) => {}
+                    None => all = None,
+                }
+            }
+            all
+        };
+        match self {
+            Term::All(terms) => decided_by(terms, false),
+            Term::Any(terms) => decided_by(terms, true),
+            Term::Compare { field, .. } => knows(field).then(|| self.matches(subject)),
+        }
+    }
+
     fn matches(&self, subject: &dyn Subject) -> bool {
         match self {
             Term::All(terms) => terms.iter().all(|term| term.matches(subject)),
@@ -272,28 +336,48 @@ fn letters(text: &str) -> String {
         .collect()
 }
 
-/// Compares without case; `*` in `pattern` stands for any text.
+/// Compares without case; `*` in `pattern` stands for any text. Asked of every device of a list, so
+/// it takes no memory.
 fn like(text: &str, pattern: &str) -> bool {
-    let lower = |text: &str| -> Vec<char> { text.chars().flat_map(char::to_lowercase).collect() };
-    let (text, pattern) = (lower(text), lower(pattern));
+    let (mut text, mut pattern) = (text.chars(), pattern.chars());
     // The usual walk with one place to come back to: the last star.
-    let (mut at, mut of, mut star) = (0, 0, None);
-    while at < text.len() {
-        if of < pattern.len() && pattern[of] == '*' {
-            star = Some((of, at));
-            of += 1;
-        } else if of < pattern.len() && pattern[of] == text[at] {
-            at += 1;
-            of += 1;
-        } else if let Some((star_of, star_at)) = star {
-            star = Some((star_of, star_at + 1));
-            of = star_of + 1;
-            at = star_at + 1;
-        } else {
-            return false;
+    let mut star = None;
+    loop {
+        let (mut rest, mut wanted) = (text.clone(), pattern.clone());
+        match (rest.next(), wanted.next()) {
+            (_, Some('*')) => {
+                star = Some((text.clone(), wanted.clone()));
+                pattern = wanted;
+            }
+            (None, end) => return end.is_none(),
+            (Some(c), Some(like)) if fold(c) == fold(like) => (text, pattern) = (rest, wanted),
+            (Some(_), _) => {
+                let Some((from, behind)) = &mut star else {
+                    return false;
+                };
+                from.next();
+                (text, pattern) = (from.clone(), behind.clone());
+            }
         }
     }
-    pattern[of..].iter().all(|c| *c == '*')
+}
+
+/// A letter without its case. What is not ASCII never becomes ASCII, as the sign of the kelvin would,
+/// so that whoever looks for ASCII need not look at more than bytes.
+pub(crate) fn fold(c: char) -> char {
+    if c.is_ascii() {
+        return c.to_ascii_lowercase();
+    }
+    let mut lower = c.to_lowercase();
+    match (lower.next(), lower.next()) {
+        (Some(one), None) if !one.is_ascii() => one,
+        _ => c,
+    }
+}
+
+/// Whether two texts differ in nothing but case.
+pub(crate) fn same(one: &str, other: &str) -> bool {
+    one.chars().map(fold).eq(other.chars().map(fold))
 }
 
 /// Compares runs of digits as numbers and the rest as text, without case: 9.5 < 15.0 < 15.0.1.

@@ -37,6 +37,8 @@ pub struct Options {
     pub backup: bool,
     /// How long the device has to stay healthy, in seconds. Default 600.
     pub soak: u64,
+    /// How long the device is waited for until it is told again, in seconds. Default 60.
+    pub patience: u64,
     /// How long the offer stands, in seconds. Default 7 days.
     pub lifetime: u64,
     /// How much of an address comes before `/ota/`, in characters, where it is known: to see
@@ -55,6 +57,7 @@ impl Default for Options {
             safeboot: Safeboot::Auto,
             backup: true,
             soak: 600,
+            patience: 60,
             lifetime: 7 * 86_400,
             base_length: None,
             own_ota_url: None,
@@ -236,8 +239,6 @@ const HOPS: [&str; 7] = [
 const SMALL_FLASH: u64 = 1024 * 1024;
 /// A packed image of this size still fits beside a running one there.
 const FITS_BESIDE: u64 = 340 * 1024;
-/// Larger than any application partition, in bytes.
-const MOST: u64 = 16 * 1024 * 1024;
 /// `/ota/`, a token and a `/`.
 const FOLDER: usize = 5 + 20 + 1;
 
@@ -322,6 +323,7 @@ impl Planner<'_> {
             reinstall: self.options.reinstall,
             downgrade,
             soak: self.options.soak,
+            patience: self.options.patience,
             expires_at: now + self.options.lifetime,
             seed: self.options.seed,
         };
@@ -570,14 +572,6 @@ impl Planner<'_> {
         if self.options.reinstall {
             target.running_sha256 = None;
             target.running_md5 = None;
-        }
-        if matches!(target.family, Some(Family::EspHome | Family::Plain))
-            && slot == Slot::Main
-            && target.slot_size.is_none()
-        {
-            // They do not report it, and compare the length with their partition before they
-            // erase anything. More than half of the flash is never right.
-            target.slot_size = target.flash_size.map(|flash| flash / 2).or(Some(MOST));
         }
         if target.family == Some(Family::Tasmota)
             && target.chip.is_some_and(Chip::is_esp32)

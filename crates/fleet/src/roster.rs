@@ -7,19 +7,23 @@
 //! depends on a clock, on chance or on the order of a hash table: the same
 //! sightings make the same roster.
 
+mod asked;
 mod facts;
 mod flood;
 mod fold;
 mod quarantine;
 mod select;
 mod table;
+mod versions;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
+pub use self::asked::Asked;
 pub use self::quarantine::{Conflict, ConflictId, ConflictIdError, Settle, SettleError, Why};
 pub use self::select::{Found, Page, Query};
 
+use self::facts::is_told;
 use self::flood::Flood;
 use self::quarantine::Quarantine;
 use self::table::Table;
@@ -60,6 +64,8 @@ pub struct Roster {
     /// Who is only seen, by when it was seen last. That may be out of date: it
     /// is put right when somebody has to go.
     seen: BTreeSet<(u64, MemberId)>,
+    /// Who must not go, and for how many reasons; they are not in `seen`.
+    pinned: BTreeMap<MemberId, u32>,
     quarantine: Quarantine,
     flood: Flood,
     next_id: u64,
@@ -89,6 +95,10 @@ pub struct Sighted {
     pub member: Option<MemberId>,
     /// Whether the device was never seen before.
     pub is_new: bool,
+    /// Whether it was the device itself, as far as can be told: it came with its
+    /// login or token and from its own hardware; or nobody is enrolled under its
+    /// identities, and a claim is all there is.
+    pub is_itself: bool,
     /// Whether something is known now that was not.
     pub changed: bool,
     /// What happened to the member by it.
@@ -153,6 +163,7 @@ impl Roster {
             table: Table::new(seed),
             names: BTreeMap::new(),
             seen: BTreeSet::new(),
+            pinned: BTreeMap::new(),
             quarantine: Quarantine::default(),
             flood: Flood::default(),
             next_id: 1,
@@ -164,8 +175,8 @@ impl Roster {
     }
 
     /// Takes up a member that was written down. It counts as not connected
-    /// until it shows up. Of an identity or a name that two of them have, the
-    /// first that is loaded keeps it.
+    /// until it shows up. Of an identity that two of them have, who has proved it
+    /// keeps it, else the first that is loaded, as with names.
     pub fn load(&mut self, mut member: Member) {
         let id = member.id;
         if self.table.get(id).is_some() {
@@ -173,9 +184,22 @@ impl Roster {
         }
         self.next_id = self.next_id.max(id.0 + 1);
         member.facts.online = None;
+        // What passed from one to the other as the server died may be with both.
+        let mut passed = Vec::new();
         member
             .identities
-            .retain(|known| self.table.owner(&known.identity).is_none());
+            .retain(|known| match self.table.owner(&known.identity) {
+                None => true,
+                Some(holder) if known.proved && !self.holds_by_proof(holder, &known.identity) => {
+                    passed.push((holder, known.identity.clone()));
+                    true
+                }
+                Some(_) => false,
+            });
+        for (holder, identity) in passed {
+            self.table.detach(holder, &identity);
+            self.mark_dirty(holder);
+        }
         member
             .enrolment
             .take_if(|name| self.names.contains_key(name));
@@ -377,14 +401,22 @@ impl Roster {
     }
 
     /// Notes that we have written this image into a slot of it; until the device
-    /// says what it runs, that is all we know.
+    /// says what it runs, that is all we know. An image that tells no version of
+    /// its own takes none from a slot that the device runs: it has come back and
+    /// said so itself.
     pub fn installed(&mut self, id: MemberId, slot: Slot, image: Installed, now: u64) -> bool {
         let mut image = image;
         image.confidence = Confidence::InstalledByUs;
         image.at = now;
-        let before = self
-            .get(id)
-            .and_then(|member| member.facts.image(slot)?.version.clone());
+        let Some(member) = self.get(id) else {
+            return false;
+        };
+        let runs = member.facts.running.unwrap_or(Slot::Main) == slot;
+        let known = member.facts.image(slot);
+        if runs && image.version.is_none() && known.is_some_and(|known| is_told(known, &image)) {
+            return true;
+        }
+        let before = known.and_then(|known| known.version.clone());
         let to = image.version.clone();
         let known = self.edit(id, |member| {
             member.facts.images.retain(|(of, _)| *of != slot);
@@ -399,19 +431,52 @@ impl Roster {
         known
     }
 
-    /// Notes something that another part of the server did with it.
+    /// Notes something that another part of the server did with it; of a text of
+    /// more than [`limits::MAX_NOTE`] bytes the beginning.
     pub fn note(&mut self, id: MemberId, text: &str, now: u64) {
-        let text = text.into();
+        let text = text[..text.floor_char_boundary(limits::MAX_NOTE)].into();
         self.happened(id, now, What::Note { text });
     }
 
-    /// Forgets a device that was only seen. An enrolment is released first.
-    /// Whether there was one.
+    /// Keeps a device that was only seen from being forgotten or joined to
+    /// another, as long as somebody counts on it (an open offer). Each call wants
+    /// its [`Roster::unpin`]; nothing of this is written down.
+    pub fn pin(&mut self, id: MemberId) {
+        *self.pinned.entry(id).or_default() += 1;
+        self.seen.remove(&(self.table.queued_at(id), id));
+    }
+
+    /// Nobody counts on it any more, once this was called as often as
+    /// [`Roster::pin`].
+    pub fn unpin(&mut self, id: MemberId) {
+        let Some(count) = self.pinned.get_mut(&id) else {
+            return;
+        };
+        *count -= 1;
+        if *count > 0 {
+            return;
+        }
+        self.pinned.remove(&id);
+        if self
+            .get(id)
+            .is_some_and(|member| member.enrolment.is_none())
+        {
+            self.queue_as_seen(id);
+        }
+    }
+
+    /// Whether somebody counts on it.
+    pub fn is_pinned(&self, id: MemberId) -> bool {
+        self.pinned.contains_key(&id)
+    }
+
+    /// Forgets a device that was only seen. An enrolment is released first, and
+    /// what somebody counts on stays. Whether it is gone.
     pub fn forget(&mut self, id: MemberId) -> bool {
         let free = self
             .get(id)
             .is_some_and(|member| member.enrolment.is_none());
-        free && self.remove(id).is_some()
+        free && !self.is_pinned(id) && self.remove(id).is_some()
     }
 
     /// Forgets devices that were only seen, and not for long: at most `most` of
@@ -442,6 +507,12 @@ impl Roster {
     /// One contradiction.
     pub fn conflict(&self, id: ConflictId) -> Option<&Conflict> {
         self.quarantine.get(id)
+    }
+
+    /// Whether another board has shown up under the login of this device, and
+    /// nobody has settled yet which one it is.
+    pub fn is_contested(&self, id: MemberId) -> bool {
+        self.quarantine.is_contested(id)
     }
 
     /// Settles a contradiction as a person says.
@@ -475,8 +546,7 @@ impl Roster {
     }
 
     /// At most `most` members that are to be written down, and all else that is.
-    /// They count as written from now on; [`Roster::mark_dirty`] if they were
-    /// not.
+    /// They count as written from now on; [`Roster::put_back`] if they were not.
     pub fn take_dirty(&mut self, most: usize) -> Dirty {
         let mut members = Vec::new();
         while members.len() < most {
@@ -495,16 +565,26 @@ impl Roster {
         }
     }
 
+    /// This could not be written down and is to be taken again.
+    pub fn put_back(&mut self, unwritten: Dirty) {
+        for member in &unwritten.members {
+            self.mark_dirty(member.id);
+        }
+        self.removed.extend(unwritten.removed);
+        // In their order, before what has happened since.
+        let later = core::mem::replace(&mut self.events, unwritten.events);
+        for (id, event) in later {
+            self.log(id, event);
+        }
+        self.quarantine
+            .put_back(&unwritten.conflicts, unwritten.settled);
+    }
+
     /// This member is to be written down again.
-    pub fn mark_dirty(&mut self, id: MemberId) {
+    fn mark_dirty(&mut self, id: MemberId) {
         if self.table.soil(id) {
             self.dirty.push_back(id);
         }
-    }
-
-    /// These could not be written down as gone; they are to be removed again.
-    pub fn mark_removed(&mut self, ids: Vec<MemberId>) {
-        self.removed.extend(ids);
     }
 
     /// How many members are to be written down.
@@ -589,6 +669,9 @@ impl Roster {
     }
 
     fn queue_as_seen(&mut self, id: MemberId) {
+        if self.is_pinned(id) {
+            return;
+        }
         if let Some(at) = self.table.queue(id) {
             self.seen.insert((at, id));
         }

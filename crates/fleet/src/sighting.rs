@@ -360,6 +360,9 @@ pub struct Facts {
     /// How it receives it, in dBm.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rssi: Option<i8>,
+    /// The least heap that was free since it started (xiaozhi), or that is free (Tasmota), in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub free_heap: Option<u32>,
     /// The language of its firmware.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<Text>,

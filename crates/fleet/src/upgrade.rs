@@ -33,11 +33,13 @@ pub use event::{BackupAnswer, Effect, Event, Running, Saw, WebAnswer, WebRequest
 pub use plan::{Adapter, Identity, Named, Part, Plan, Planned, Step};
 pub use state::{Cause, Evidence, Reason, State};
 
-use crate::limits::{MAX_OTA_URL, MAX_UPGRADE_HISTORY};
+use crate::limits::{self, MAX_OTA_URL, MAX_UPGRADE_HISTORY};
 use identity::Match;
 use texts::Blame;
 
-/// How long a device may take to answer a question, in seconds.
+// The waits are in seconds, as they are with the usual patience: see `Plan::wait`.
+
+/// How long a device may take to answer a question.
 const ANSWER: u64 = 30;
 /// How long until an order that nobody has answered is given again.
 const NUDGE: u64 = 60;
@@ -89,6 +91,9 @@ pub struct Upgrade {
     /// How often the whole file of this step was fetched.
     full_gets: u8,
     minimal_gets: u8,
+    /// How often an ESP-IDF device has read the beginning of the file and left it at that.
+    #[serde(default)]
+    put_down: u8,
     /// Bytes of this step that went out, ever.
     bytes: u64,
     total: u64,
@@ -257,6 +262,7 @@ impl Upgrade {
             interruptions: 0,
             full_gets: 0,
             minimal_gets: 0,
+            put_down: 0,
             bytes: 0,
             total: 0,
             written: false,
@@ -357,13 +363,17 @@ impl Upgrade {
         }
         // Devices need a moment to come back to us.
         if let Some(deadline) = &mut self.deadline {
-            *deadline = (*deadline).max(now + NUDGE);
+            *deadline = (*deadline).max(now + self.plan.wait(NUDGE));
         }
         match &mut self.stage {
-            Stage::Preflight { .. } | Stage::Verifying { .. } | Stage::Installing { .. } => {
-                self.look()
+            Stage::Preflight { .. } | Stage::Installing { .. } => self.look(),
+            // While we were away it could not come: it has the whole time once more.
+            Stage::Verifying { since } | Stage::Prove { since, .. } => {
+                *since = now;
+                self.look();
             }
-            Stage::Prove { .. } | Stage::Return { .. } => self.look(),
+            Stage::Trigger { since, .. } => *since = now,
+            Stage::Return { .. } => self.look(),
             Stage::Backup => self.effects.push_back(Effect::Backup),
             Stage::Token { .. } => self
                 .effects
@@ -373,14 +383,23 @@ impl Upgrade {
                 self.retry(Blame::Ours, None, "we restarted while sending", now);
             }
             // With us its transfer broke off, and nothing tells us so.
-            Stage::Downloading | Stage::Recovery { .. } => self.deadline = Some(now + NUDGE),
+            Stage::Downloading | Stage::Recovery { .. } => {
+                self.deadline = Some(now + self.plan.wait(NUDGE))
+            }
             Stage::Soaking {
+                until,
                 connections,
                 away_since,
                 ..
             } => {
                 *connections = 0;
-                *away_since = None;
+                // Nobody has watched it meanwhile, and a Tasmota that does not answer is not here.
+                *until = now + self.plan.soak;
+                *away_since = self.plan.adapter.is_tasmota().then_some(now);
+                self.deadline = Some(match *away_since {
+                    Some(since) => (*until).min(since + self.plan.wait(AWAY_IN_SOAK)),
+                    None => *until,
+                });
                 self.look();
             }
             _ => {}
@@ -825,7 +844,10 @@ impl Upgrade {
     }
 
     fn note(&mut self, now: u64, what: &str) {
-        self.detail = what.to_string();
+        // A device may say 32 KiB, and say it again: what is kept of an offer has a limit, and
+        // beyond it nothing of any offer could be written down.
+        let what = cut(what, limits::MAX_UPGRADE_WORDS);
+        self.detail.clone_from(&what);
         if self.history.len() >= MAX_UPGRADE_HISTORY {
             // The beginning and the end tell more than the middle.
             self.history.remove(MAX_UPGRADE_HISTORY / 2);
@@ -833,8 +855,36 @@ impl Upgrade {
         self.history.push(Entry {
             at: now,
             state: self.state(),
-            what: what.to_string(),
+            what,
         });
+    }
+
+    /// The clock of this machine was set: times that were noted move with it, since what has
+    /// passed is what counts. `by` is in seconds, negative if it was set back.
+    pub fn clock_was_set(&mut self, by: i64) {
+        let moved = |at: &mut u64| *at = at.saturating_add_signed(by);
+        self.deadline.iter_mut().for_each(moved);
+        self.known.safeboot_seen_at.iter_mut().for_each(moved);
+        self.boots.iter_mut().for_each(moved);
+        moved(&mut self.plan.expires_at);
+        if let Restore::Owed { next_at, .. } = &mut self.restore {
+            moved(next_at);
+        }
+        match &mut self.stage {
+            Stage::Trigger { since, .. }
+            | Stage::Prove { since, .. }
+            | Stage::Recovery { since, .. }
+            | Stage::Verifying { since }
+            | Stage::Restoring { since, .. } => moved(since),
+            Stage::Return { asked_at, .. } if *asked_at > 0 => moved(asked_at),
+            Stage::Soaking {
+                until, away_since, ..
+            } => {
+                moved(until);
+                away_since.iter_mut().for_each(moved);
+            }
+            _ => {}
+        }
     }
 
     /// A number below `below`.
@@ -845,4 +895,13 @@ impl Upgrade {
         self.random ^= self.random << 17;
         self.random % below.max(1)
     }
+}
+
+/// As much of a text as is kept, on one line.
+fn cut(text: &str, most: usize) -> String {
+    let mut end = text.len().min(most);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].replace(char::is_control, " ")
 }

@@ -442,3 +442,36 @@ fn every_refusal_says_what_to_do_and_has_a_word_of_its_own() {
         assert!(text.contains(": "), "{text}");
     }
 }
+
+#[test]
+fn a_slot_that_nobody_has_told_is_never_taken_for_more_than_half_of_the_flash() {
+    let mut image = xiaozhi("1.0.0");
+    image.family = None;
+    let mut target = Target {
+        family: Some(Family::Plain),
+        slot_size: None,
+        flash_size: None,
+        has_assets: None,
+        version: None,
+        ..box_()
+    };
+    // Of the flash that it was built for, where the device's is not known.
+    image.flash_size = Some(4 << 20);
+    let bytes = 2 << 20;
+    let assumed = Warning::SlotSizeAssumed { bytes };
+    assert!(fits(&image, &target).unwrap().contains(&assumed));
+    image.size = bytes + 1;
+    let refused = Misfit::TooLarge {
+        size: bytes + 1,
+        space: bytes,
+    };
+    assert_eq!(fits(&image, &target), Err(refused));
+    // Of the smaller of the two.
+    target.flash_size = Some(2 << 20);
+    image.size = (1 << 20) + 1;
+    assert_eq!(fits(&image, &target).unwrap_err().code(), "too-large");
+    target.slot_size = Some(3 << 19);
+    assert!(fits(&image, &target).is_ok(), "what is known counts");
+    (target.slot_size, target.flash_size, image.flash_size) = (None, None, None);
+    assert_eq!(fits(&image, &target), Err(Misfit::SlotSizeUnknown));
+}

@@ -128,6 +128,42 @@ pub enum Ending {
     TurnedAway(Limit),
     /// The same client identifier connected again, which ended this one.
     TakenOver,
+    /// It went well as a connection, and what a part of the server noted of it says more: a check, or
+    /// many connections of which none lasts.
+    Noted {
+        /// What that means.
+        cause: Cause,
+        /// What was seen, in words.
+        why: String,
+    },
+}
+
+/// A connection that had a CONNACK is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Departure {
+    /// When, by our clock.
+    pub at: SystemTime,
+    /// The client identifier of its CONNECT.
+    pub client_id: String,
+    /// How it ended.
+    pub how: Departed,
+}
+
+/// How a connection with a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Departed {
+    /// Nothing came for one and a half keep alives.
+    KeepAlive,
+    /// The socket closed without DISCONNECT.
+    Lost,
+    /// The client said goodbye.
+    Goodbye,
+    /// The same client identifier connected again.
+    TakenOver,
+    /// The client broke the protocol.
+    Protocol,
+    /// The server ended it.
+    Server,
 }
 
 /// How far a connection came.
@@ -164,4 +200,8 @@ pub enum Limit {
 pub trait Witness: Send + Sync + 'static {
     /// Takes note of one attempt. Called from event loops, so it must not block.
     fn saw(&self, attempt: Attempt);
+
+    /// Takes note that a connection with a session is over. Called from event loops, so it must not
+    /// block.
+    fn left(&self, _departure: Departure) {}
 }

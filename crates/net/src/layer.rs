@@ -3,6 +3,7 @@
 //! what it read and writes what it is given; there is no socket in here.
 
 mod greeting;
+mod messages;
 mod tls;
 mod websocket;
 
@@ -11,9 +12,10 @@ use std::net::IpAddr;
 use thiserror::Error;
 
 use self::greeting::Greeting;
+pub use self::messages::{Message, Messages};
 use self::tls::Tls;
-use self::websocket::WebSocket;
 pub use self::websocket::WebSocketError;
+use self::websocket::{Carries, WebSocket};
 use crate::TlsService;
 use crate::attempt::{Ending, Stage, TlsFacts};
 
@@ -75,7 +77,7 @@ impl Layer {
 
     /// A WebSocket whose HTTP upgrade has been answered with 101.
     pub fn websocket() -> Layer {
-        Layer(Kind::WebSocket(WebSocket::new()))
+        Layer(Kind::WebSocket(WebSocket::new(Carries::Bytes)))
     }
 
     /// A WebSocket whose HTTP upgrade has been answered with 101 inside `tls`. What was decrypted
@@ -86,9 +88,10 @@ impl Layer {
     /// If `tls` is not a [`Layer::tls`] whose handshake is finished.
     pub fn websocket_over(tls: Layer) -> Layer {
         match tls.0 {
-            Kind::Tls(tls) if !tls.is_handshaking() => {
-                Layer(Kind::TlsWebSocket(Box::new((*tls, WebSocket::new()))))
-            }
+            Kind::Tls(tls) if !tls.is_handshaking() => Layer(Kind::TlsWebSocket(Box::new((
+                *tls,
+                WebSocket::new(Carries::Bytes),
+            )))),
             other => panic!("not TLS after its handshake: {other:?}"),
         }
     }
@@ -137,7 +140,7 @@ impl Layer {
                 }
             },
             Kind::Tls(tls) => tls.receive(raw, plain, raw_out),
-            Kind::WebSocket(websocket) => Ok(websocket.receive(raw, plain, raw_out)?),
+            Kind::WebSocket(websocket) => Ok(websocket.receive(raw, plain, raw_out, |_, _| ())?),
             Kind::TlsWebSocket(both) => {
                 let (tls, websocket) = &mut **both;
                 let mut frames = Vec::new();
@@ -283,7 +286,7 @@ fn inner(
     raw_out: &mut Vec<u8>,
 ) -> Result<Received, LayerError> {
     let mut answers = Vec::new();
-    match websocket.receive(frames, plain, &mut answers) {
+    match websocket.receive(frames, plain, &mut answers, |_, _| ()) {
         Ok(Received::Open) => {
             if !answers.is_empty() {
                 // A peer that has closed TLS hears no more.

@@ -9,7 +9,8 @@
 //! * [`FirstBytes`] to recognise MQTT, TLS or HTTP on the wrong port;
 //! * [`hello`] to read what a TLS client can do, and tell which stack it looks like;
 //! * [`attempt`] to write down what came of a connection, and judge what it means;
-//! * [`Layer`] to turn socket bytes into protocol bytes and back (TLS, WebSocket, both);
+//! * [`Layer`] to turn socket bytes into protocol bytes and back (TLS, WebSocket, both), [`Messages`]
+//!   where the protocol above counts in messages of a WebSocket;
 //! * [`upgrade`] to answer the HTTP request that opens a WebSocket;
 //! * [`ntp`] to tell devices the time;
 //! * [`PrivateCa`] for certificates that devices on a home network can use.
@@ -30,7 +31,7 @@ pub mod upgrade;
 
 pub use first_bytes::FirstBytes;
 pub use handshakes::{HandshakeLimits, Handshakes, Turn};
-pub use layer::{Layer, LayerError, Received, WebSocketError};
+pub use layer::{Layer, LayerError, Message, Messages, Received, WebSocketError};
 pub use listener::{BindError, bind, bind_range, bind_udp, is_free};
 pub use pki::{
     Certificates, Chain, Choice, Fingerprints, Offer, PkiError, PrivateCa, RecordSize, TlsProfile,

@@ -9,6 +9,7 @@ pub mod certificates;
 pub mod cli;
 pub mod console;
 pub mod descriptors;
+pub mod doctor;
 pub mod enrol;
 pub mod holding;
 pub mod import;

@@ -282,6 +282,20 @@ pub const TAKE_OVER_WINDOW: Duration = Duration::from_secs(60);
 pub const ATTEMPT_WHY_BYTES: usize = 300;
 /// Longest server name of a ClientHello that is kept, in bytes; the rest is cut off.
 pub const SERVER_NAME_BYTES: usize = 255;
+/// Attempts with causes of their own that the doctor reads of one device, the newest; older ones are
+/// left out.
+pub const OWN_CLUES: usize = 64;
+/// What happened to a device lately that the doctor looks at, its newest.
+pub const OWN_EVENTS: u32 = 64;
+/// How often failures that are too old to matter are forgotten.
+pub const WATCH_SWEEP: Duration = Duration::from_secs(60);
+/// Probes that run at once for the API; more are answered with 503.
+pub const API_PROBES: usize = 2;
+/// Longest log that the API reads, in bytes; more is answered with 413.
+pub const API_LOG_BYTES: usize = 1024 * 1024;
+/// Longest line that the API explains, and longest target that it probes, in bytes; more is
+/// answered with 400.
+pub const API_LINE_BYTES: usize = 4096;
 /// Most attempts that one request to the API may ask for; more is answered with 400.
 pub const API_ATTEMPTS: u32 = 4096;
 
@@ -299,12 +313,11 @@ pub const DOWNLOAD_HEAD_BYTES: usize = 8 * 1024;
 /// `firmware.max_downloads` allows no more at once; then it is answered with 503. Tasmota reads no
 /// longer than 8 s without a byte.
 pub const DOWNLOAD_PATIENCE: Duration = Duration::from_secs(5);
-/// Bytes that the kernel holds of a download in the clear; it doubles them for its own needs.
-pub const DOWNLOAD_SEND_BUFFER: usize = 128 * 1024;
 /// A download whose client takes no byte for so long is ended.
 pub const DOWNLOAD_STALL: Duration = Duration::from_secs(60);
-/// How often it is noted how far a download is.
-pub const DOWNLOAD_REPORT: Duration = Duration::from_secs(1);
+/// How often it is noted how far a download is. Each note wakes the thread that looks after
+/// offers.
+pub const DOWNLOAD_REPORT: Duration = Duration::from_secs(5);
 /// How long a client may go on reading what the kernel holds for it after the last byte was sent.
 pub const DOWNLOAD_GOODBYE: Duration = Duration::from_secs(120);
 
@@ -342,10 +355,29 @@ pub const XIAOZHI_VOICE_AGAIN: Duration = Duration::from_secs(15);
 /// Seconds between two signs of life of a xiaozhi device over MQTT: less than home routers and
 /// carriers remember a silent connection for. Firmware without it takes 240.
 pub const XIAOZHI_KEEPALIVE: u16 = 60;
+/// How long a token of a device is good. It ends with the enrolment that it was made for, so its
+/// age proves little, and a device that is never restarted gets no other.
+pub const XIAOZHI_TOKEN_AGE: Duration = Duration::from_secs(3650 * 24 * 3600);
+/// Bytes that are read at once from the connection of a conversation, and memory that it takes.
+pub const VOICE_READ: usize = 2048;
+/// How long a device may take to receive what it is sent; then its connection ends. The firmware
+/// holds some seconds of sound.
+pub const VOICE_WRITE: Duration = Duration::from_secs(10);
+/// How long the end of a connection may take.
+pub const VOICE_GOODBYE: Duration = Duration::from_secs(2);
+/// Longest recording that the echo says back, in milliseconds of sound; then it answers.
+pub const VOICE_RECORDING: u32 = 30_000;
+/// Bytes that such a recording may have; then it answers, too. Speech of 30 s has some 80 kB.
+pub const VOICE_RECORDING_BYTES: usize = 256 * 1024;
+/// Sound that is kept of before somebody spoke, in milliseconds.
+pub const VOICE_RUN_UP: u32 = 480;
 
 /// Messages and attempts that wait to be read for what they tell of devices; more are counted and
 /// left out.
 pub const FLEET_WAITING: usize = 65_536;
+/// Messages and attempts under logins that the fleet has not heard of, kept until it has looked at
+/// the registry again; of more, the oldest is taken for a stranger's.
+pub const FLEET_HELD: usize = 1_024;
 /// How often changed devices are written down.
 pub const FLEET_FLUSH: Duration = Duration::from_secs(1);
 /// Devices that are written, or linked to their enrolments, at once.
@@ -364,3 +396,42 @@ pub const TIDY_PAUSE: Duration = Duration::from_secs(3600);
 pub const TIDY_REST: Duration = Duration::from_millis(500);
 /// Files that nobody refers to are kept for so long: somebody may be about to.
 pub const BLOB_AGE: Duration = Duration::from_secs(3600);
+
+/// Time in which a target of the doctor has to take a connection; a TLS handshake gets twice that.
+pub const DOCTOR_CONNECT: Duration = Duration::from_secs(3);
+/// How long a connection that was opened ahead is still good for a question; most servers wait
+/// longer for a first byte.
+pub const DOCTOR_POOLED: Duration = Duration::from_secs(2);
+/// How long the doctor waits for a server that speaks first.
+pub const DOCTOR_BANNER: Duration = Duration::from_millis(300);
+/// How long the doctor waits for the answer to its first question about a port; later it counts as
+/// silent.
+pub const DOCTOR_FIRST_ANSWER: Duration = Duration::from_secs(3);
+/// The same for each further question.
+pub const DOCTOR_NEXT_ANSWER: Duration = Duration::from_millis(1500);
+/// Addresses of one name that the doctor tries until one takes a connection; more are left out.
+pub const DOCTOR_ADDRESSES: usize = 3;
+/// Time in which the system's resolver has to answer the doctor.
+pub const DOCTOR_LOOKUP: Duration = Duration::from_secs(3);
+/// Time in which a name server has to answer, the second try included.
+pub const DOCTOR_QUESTION: Duration = Duration::from_millis(1500);
+/// Name servers that the doctor asks; more are left out.
+pub const DOCTOR_NAME_SERVERS: usize = 4;
+/// Time in which another port of the host has to take a connection.
+pub const DOCTOR_OTHER_CONNECT: Duration = Duration::from_secs(2);
+/// Time for one other port in all.
+pub const DOCTOR_OTHER_PORT: Duration = Duration::from_secs(5);
+/// Bytes that are read from one other port.
+pub const DOCTOR_OTHER_BYTES: usize = 16 * 1024;
+/// Time for CONNACK: what the most patient devices give it.
+pub const DOCTOR_CONNACK: Duration = Duration::from_secs(10);
+/// Time for the answer to a request: what xiaozhi gives the upgrade to WebSocket.
+pub const DOCTOR_HTTP: Duration = Duration::from_secs(10);
+/// Time for the server's hello on a WebSocket: what xiaozhi gives it.
+pub const DOCTOR_HELLO: Duration = Duration::from_secs(10);
+/// Addresses in the reply to a check that the doctor tries; more are left out.
+pub const DOCTOR_HANDED_OUT: usize = 4;
+/// Time for an answer of NTP.
+pub const DOCTOR_NTP: Duration = Duration::from_millis(800);
+/// How far the clocks of server and doctor may be apart, before one of them counts as wrong.
+pub const DOCTOR_CLOCKS_APART: Duration = Duration::from_secs(300);

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use fluent_bundle::concurrent::FluentBundle;
 use fluent_bundle::{FluentArgs, FluentResource};
@@ -78,11 +79,15 @@ impl FromStr for Language {
     }
 }
 
-/// The messages of one language.
+/// The messages of one language. Costs nothing to make: they are parsed once.
 pub struct Texts {
     language: Language,
-    bundle: FluentBundle<FluentResource>,
+    bundle: &'static FluentBundle<FluentResource>,
 }
+
+/// Parsed when they are first asked for; a request of the API may ask several times.
+static PARSED_ENGLISH: OnceLock<FluentBundle<FluentResource>> = OnceLock::new();
+static PARSED_CHINESE: OnceLock<FluentBundle<FluentResource>> = OnceLock::new();
 
 impl Texts {
     /// The messages of `language`.
@@ -90,10 +95,15 @@ impl Texts {
     /// # Panics
     /// Never in a build whose tests passed: the embedded files are parsed by one of them.
     pub fn new(language: Language) -> Texts {
-        let source = match language {
-            Language::English => ENGLISH,
-            Language::Chinese => CHINESE,
+        let (parsed, source) = match language {
+            Language::English => (&PARSED_ENGLISH, ENGLISH),
+            Language::Chinese => (&PARSED_CHINESE, CHINESE),
         };
+        let bundle = parsed.get_or_init(|| Texts::parse(language, source));
+        Texts { language, bundle }
+    }
+
+    fn parse(language: Language, source: &str) -> FluentBundle<FluentResource> {
         let tag: LanguageIdentifier = language.tag().parse().expect("a language tag");
         let resource = FluentResource::try_new(source.to_owned())
             .unwrap_or_else(|(_, errors)| panic!("embedded {language:?} messages: {errors:?}"));
@@ -103,7 +113,7 @@ impl Texts {
         bundle
             .add_resource(resource)
             .unwrap_or_else(|errors| panic!("embedded {language:?} messages: {errors:?}"));
-        Texts { language, bundle }
+        bundle
     }
 
     /// The language these messages are in.

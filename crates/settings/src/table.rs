@@ -363,6 +363,12 @@ settings! {
         safeboot: SafebootPolicy = "auto";
         /// Whether the settings of a device are backed up before anything is changed on it.
         backup_before: bool = "true";
+        /// How long a device has to stay connected and without a crash after an upgrade, before
+        /// it counts as done.
+        soak: Duration = "10m", "2s" to "1d";
+        /// How long a device that was told something is waited for until it is told again. All
+        /// other waits of an upgrade are multiples of it: see the states of an offer.
+        patience: Duration = "1m", "5s" to "10m";
         /// Backups that are kept of one device; the oldest go first.
         keep_backups: u16 = "10", "1" to "1000";
     }

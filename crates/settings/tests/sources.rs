@@ -842,7 +842,9 @@ fn keys_are_known_with_all_there_is_to_know_and_found_by_nearly_their_name() {
     assert_eq!(key_info("limits"), None);
     for (typed, near) in [
         ("limits.patiense", Some("limits.patience")),
-        ("patience", Some("limits.patience")),
+        ("max_inflight", Some("limits.max_inflight")),
+        // Two keys end so: naming one of them would be a guess.
+        ("patience", None),
         ("limits.max-inflight", Some("limits.max_inflight")),
         ("quite.something.else", None),
     ] {

@@ -141,6 +141,24 @@ impl Registry {
         Ok(self)
     }
 
+    /// Waits until everything that was committed to the database is on the disk,
+    /// also by handles that [do not wait](Registry::without_waiting).
+    ///
+    /// # Errors
+    /// The write-ahead log could not be opened or synced.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        let mut path = self.path.clone().into_os_string();
+        path.push("-wal");
+        let path = PathBuf::from(path);
+        // What is not in it (any more) was synced before it was taken out.
+        let synced = match OpenOptions::new().write(true).open(&path) {
+            Ok(log) => log.sync_data(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        };
+        synced.map_err(|source| StoreError::NotWritable { path, source })
+    }
+
     /// The state of users and devices now. Takes microseconds: poll it. Moves
     /// with them, their rights and tags, not with what else is stored.
     ///

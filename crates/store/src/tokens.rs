@@ -59,6 +59,15 @@ pub struct Token {
     pub last_used: Option<u64>,
 }
 
+impl Token {
+    /// Whether that it is used at `at` is worth writing down: it was not within
+    /// the last minute.
+    pub fn use_is_news(&self, at: u64) -> bool {
+        let known = self.last_used.unwrap_or(0);
+        at >= known.saturating_add(limits::TOKEN_USE_REFRESH)
+    }
+}
+
 impl Registry {
     /// Adds a token, not used yet. It must be good for something.
     ///
@@ -131,8 +140,7 @@ impl Registry {
     /// # Errors
     /// The database could not be written.
     pub fn note_token_use(&mut self, token: &Token, at: u64) -> Result<(), StoreError> {
-        let known = token.last_used.unwrap_or(0);
-        if at < known.saturating_add(limits::TOKEN_USE_REFRESH) {
+        if !token.use_is_news(at) {
             return Ok(());
         }
         self.change(Area::Unwatched, |db, path| {

@@ -295,13 +295,19 @@ fn first<'a>(one: Option<&'a str>, other: Option<&'a str>) -> Option<&'a str> {
         .or(other.map(str::trim).filter(says))
 }
 
-/// As much of a text as is kept.
+/// As much of a text as is kept. Whoever asks may have written it, and people read it in lists and
+/// in their terminals: what moves a cursor, ends a line or turns the direction of writing is a
+/// blank.
 fn kept(text: &str) -> String {
     let mut end = text.len().min(MAX_FIELD);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    text[..end].to_string()
+    let unseen = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    text[..end].replace(unseen, " ")
 }
 
 /// `board/version`; names of boards may have slashes in them, versions none.

@@ -1,5 +1,6 @@
 //! A program of one's own with `esp_https_ota` of ESP-IDF (espeasy.md §8): a plain GET, a HEAD and
-//! ranges, or a download that goes on where it was left.
+//! ranges, or a download that goes on where it was left. It reads the descriptor at the beginning of
+//! the file, compares the version, and closes the connection or goes on.
 
 use super::clock::Clock;
 use super::events::Events;
@@ -38,6 +39,9 @@ pub struct IdfBoard {
     pub mode: Mode,
     /// Between two tries.
     pub every: Duration,
+    /// Whether it compares the version of the file with its own. A program that does not installs
+    /// whatever it finds, each time. Default true.
+    pub compares: bool,
     /// Whom it trusts.
     pub tls: Tls,
     /// Its chip.
@@ -59,6 +63,7 @@ impl IdfBoard {
             url: url.into(),
             mode: Mode::Plain,
             every: Duration::from_secs(60),
+            compares: true,
             tls: Tls::Anyone,
             chip: ImageChip::ESP32C3,
             image,
@@ -193,21 +198,18 @@ impl Board {
             Mode::Plain => {
                 let mut answer = self.ask(&url, "GET", None).await?;
                 let total = expected(&answer, &[200])?;
-                self.body(&mut answer, Vec::new(), (total, total), to)
+                self.unless_it_runs(marks, &mut answer, Vec::new(), (total, total), to)
                     .await?
             }
-            Mode::Partial(size) => self.in_parts(&url, size.max(1), to).await?,
-            Mode::Resume => self.resumed(&url, to).await?,
+            Mode::Partial(size) => self.in_parts(&url, size.max(1), marks, to).await?,
+            Mode::Resume => self.resumed(&url, marks, to).await?,
         };
-        // What the program compares before it writes: the descriptor of the offered image.
-        if let Some(offered) = Marks::of(&image)
-            && offered.version == marks.version
-        {
+        let Some(image) = image else {
             self.events
                 .tell("up_to_date", json!({ "version": marks.version }));
             self.flash.write(HELD, Vec::new());
             return Ok(false);
-        }
+        };
         tell_downloaded(&self.events, to, &image);
         if let Some(kind) = self.faults.at_installed() {
             self.flash.write(to, image);
@@ -226,12 +228,34 @@ impl Board {
         Ok(true)
     }
 
+    /// Reads on from `done` up to `total`, unless the descriptor shows that this version runs
+    /// (`None`): then the connection is closed on whatever else was sent.
+    async fn unless_it_runs(
+        &mut self,
+        marks: &Marks,
+        answer: &mut Answer,
+        done: Vec<u8>,
+        (total, whole): (u64, u64),
+        to: &'static str,
+    ) -> Result<Option<Vec<u8>>, Stopped> {
+        let head = DESCRIBED.min(total);
+        let done = self.body(answer, done, (head, whole), to).await?;
+        if self.options.compares {
+            let offered = Marks::guess(&done, ImageFamily::Idf, self.options.chip);
+            if !offered.version.is_empty() && offered.version == marks.version {
+                return Ok(None);
+            }
+        }
+        self.body(answer, done, (total, whole), to).await.map(Some)
+    }
+
     async fn in_parts(
         &mut self,
         url: &Url,
         size: u64,
+        marks: &Marks,
         to: &'static str,
-    ) -> Result<Vec<u8>, Stopped> {
+    ) -> Result<Option<Vec<u8>>, Stopped> {
         let head = self.ask(url, "HEAD", None).await?;
         self.events.tell(
             "head",
@@ -260,13 +284,27 @@ impl Board {
                 .tell("range", json!({ "range": range, "status": answer.status }));
             let length = expected(&answer, &[200, 206])?;
             let until = from + length.min(total - from);
-            image = self.body(&mut answer, image, (until, total), to).await?;
+            image = if from < DESCRIBED {
+                let whole = (until, total);
+                let read = self.unless_it_runs(marks, &mut answer, image, whole, to);
+                let Some(image) = read.await? else {
+                    return Ok(None);
+                };
+                image
+            } else {
+                self.body(&mut answer, image, (until, total), to).await?
+            };
         }
-        Ok(image)
+        Ok(Some(image))
     }
 
     /// From where the last try stopped.
-    async fn resumed(&mut self, url: &Url, to: &'static str) -> Result<Vec<u8>, Stopped> {
+    async fn resumed(
+        &mut self,
+        url: &Url,
+        marks: &Marks,
+        to: &'static str,
+    ) -> Result<Option<Vec<u8>>, Stopped> {
         let mut held = self.flash.region(HELD).to_vec();
         let range = format!("bytes={}-", held.len());
         let mut answer = self.ask(url, "GET", Some(range.clone())).await?;
@@ -282,7 +320,8 @@ impl Board {
             held.clear();
         }
         let total = held.len() as u64 + length;
-        self.body(&mut answer, held, (total, total), to).await
+        self.unless_it_runs(marks, &mut answer, held, (total, total), to)
+            .await
     }
 
     /// What was read before an accident is held in the flash, for a download that can go on.
@@ -359,6 +398,9 @@ fn death(kind: FaultKind) -> Death {
 /// What was downloaded before an accident.
 const HELD: &str = "held";
 const REGIONS: [&str; 3] = ["ota_0", "ota_1", HELD];
+/// What is read at first: image header, first segment header and descriptor take 288 bytes, and the
+/// buffer of the HTTP client has at least 1 KiB.
+const DESCRIBED: u64 = 1024;
 /// From power to Wi-Fi.
 const BOOT_TIME: Duration = Duration::from_secs(3);
 /// For a connection, and for the next bytes.

@@ -1,11 +1,12 @@
 //! What came of each connection, told to the witness.
 
 use std::net::SocketAddr;
+use std::time::SystemTime;
 
 use safeport_broker::{ConnectionId, DisconnectCause, Event};
 use safeport_mqtt::{Decoded, Packet, Version, decode};
 use safeport_net::FirstBytes;
-use safeport_net::attempt::{Attempt, Ending, Stage};
+use safeport_net::attempt::{Attempt, Departed, Departure, Ending, Stage};
 
 use crate::connection::{Arrival, State};
 
@@ -60,6 +61,16 @@ impl EventLoop {
 
     /// The broker has answered a CONNECT, or ended a connection.
     pub(super) fn tell_witness(&mut self, event: &Event) {
+        if let Event::Disconnected {
+            client_id, cause, ..
+        } = event
+        {
+            self.witness.left(Departure {
+                at: SystemTime::now(),
+                client_id: client_id.clone(),
+                how: departed(*cause),
+            });
+        }
         match event {
             Event::Connected {
                 connection,
@@ -158,5 +169,16 @@ impl EventLoop {
         let listener = &self.listeners[usize::from(connection.listener)];
         let arrival = Arrival::now(peer, self.now);
         Some(arrival.attempt(&listener.name, ending))
+    }
+}
+
+fn departed(cause: DisconnectCause) -> Departed {
+    match cause {
+        DisconnectCause::Client | DisconnectCause::ClientWithWill => Departed::Goodbye,
+        DisconnectCause::Lost => Departed::Lost,
+        DisconnectCause::KeepAlive => Departed::KeepAlive,
+        DisconnectCause::TakenOver => Departed::TakenOver,
+        DisconnectCause::Protocol(_) => Departed::Protocol,
+        DisconnectCause::Server(_) => Departed::Server,
     }
 }

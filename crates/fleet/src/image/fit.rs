@@ -204,7 +204,7 @@ fn size_fits(
 ) -> Result<(), Misfit> {
     // An ESP8266 keeps gzip packed until it restarts; the slot is for the unpacked.
     let size = image.gzip.as_ref().map_or(image.size, |inner| inner.size);
-    let space = match (target.slot_size, target.usual_slot_size(slot)) {
+    let space = match (target.slot_size, target.usual_slot_size(image, slot)) {
         (Some(known), _) => known,
         (None, Some(usual)) => {
             warnings.push(Warning::SlotSizeAssumed { bytes: usual });
@@ -220,7 +220,7 @@ fn size_fits(
 
 impl Target {
     /// The size of a slot, in bytes, in the layouts that the families ship.
-    fn usual_slot_size(&self, slot: Slot) -> Option<u64> {
+    fn usual_slot_size(&self, image: &Image, slot: Slot) -> Option<u64> {
         const KIB: u64 = 1024;
         const FOUR_MIB: u64 = 4096 * KIB;
         let chip = self.chip?;
@@ -230,6 +230,17 @@ impl Target {
         if !chip.is_esp32() {
             // What the chip maps of its flash, less what the core keeps.
             return Some(1_044_464);
+        }
+        if matches!(self.family, Some(Family::EspHome | Family::Plain)) && slot == Slot::Main {
+            // They do not report it, and compare the length with their partition before they
+            // erase anything. Two images share the flash, so that more than half of it is never
+            // right: of the device's, and of the one that the image was built for.
+            let built_for = image.flash_size.map(u64::from);
+            let flash = match (self.flash_size, built_for) {
+                (Some(known), Some(built_for)) => known.min(built_for),
+                (known, built_for) => known.or(built_for)?,
+            };
+            return Some(flash / 2);
         }
         match (self.family?, self.layout?, slot) {
             (Family::Tasmota | Family::EspEasy, Layout::Safeboot, Slot::Safeboot) => {

@@ -194,7 +194,11 @@ fn what_an_index_can_narrow_down_is_told() {
     let must_be: Vec<(&Field, &str)> = question.must_be().collect();
     assert_eq!(
         must_be,
-        [(&Field::Family, "tasmota"), (&Field::Tag(None), "hall")]
+        [
+            (&Field::Family, "tasmota"),
+            (&Field::Name, "plug-*"),
+            (&Field::Tag(None), "hall")
+        ]
     );
     let one = Where::parse("online==true").unwrap();
     assert_eq!(one.must_be().count(), 1);
@@ -202,4 +206,25 @@ fn what_an_index_can_narrow_down_is_told() {
         Where::parse("name==a,chip==b").unwrap().must_be().count(),
         0
     );
+}
+
+#[test]
+fn case_is_no_difference_but_no_sign_becomes_a_letter() {
+    for (text, pattern, meant) in [
+        ("Küche", "KÜCHE", true),
+        ("ЛАМПА-1", "лампа-*", true),
+        ("厨房插座", "厨房*", true),
+        ("lamp", "l*m*", true),
+        ("lamp", "*a*a*", false),
+        ("aab", "*ab", true),
+        ("", "*", true),
+        ("", "", true),
+        ("a", "", false),
+        ("a*b", "a*b", true),
+        // The sign of the kelvin, and an I with a dot.
+        ("\u{212a}1", "k1", false),
+        ("\u{130}", "i*", false),
+    ] {
+        assert_eq!(like(text, pattern), meant, "{text} {pattern}");
+    }
 }

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::mem;
 
 use crate::member::{Member, What};
-use crate::sighting::{Facts, Identity, IdentityKind, Installed, Text};
+use crate::sighting::{Confidence, Facts, Identity, IdentityKind, Installed, Text};
 use crate::{Chip, Family, MacAddress, limits};
 
 /// How much the facts of a sighting count.
@@ -60,8 +60,20 @@ pub(super) fn learn(member: &mut Member, said: &Facts, weight: Weight, at: u64) 
         access_point, language,
     );
     lay_images(known, proved, said, weight, bit, at, &mut learnt);
+    // Four bits for the slots of `room`, and one for `started_at`.
+    let room_bit = bit << SLOTS;
+    let mut may = |bit: u64| {
+        let may = weight != Weight::Claimed || *proved & bit == 0;
+        match weight {
+            Weight::Proved => *proved |= bit,
+            Weight::Usual => *proved &= !bit,
+            Weight::Claimed => {}
+        }
+        may
+    };
     for (slot, bytes) in said.room.iter().take(SLOTS) {
-        let free = weight != Weight::Claimed || known.room(*slot).is_none();
+        let free = may(room_bit << (*slot as u8))
+            && (weight != Weight::Claimed || known.room(*slot).is_none());
         if free && known.room(*slot) != Some(*bytes) {
             known.room.retain(|(of, _)| of != slot);
             known.room.reserve_exact(1);
@@ -72,6 +84,7 @@ pub(super) fn learn(member: &mut Member, said: &Facts, weight: Weight, at: u64) 
     // Uptime is counted in seconds by a clock that drifts, and reception moves
     // all the time: small differences are no news.
     if let Some(said) = said.started_at
+        && may(room_bit << SLOTS)
         && known
             .started_at
             .is_none_or(|known| known.abs_diff(said) > START_GRAIN)
@@ -82,8 +95,13 @@ pub(super) fn learn(member: &mut Member, said: &Facts, weight: Weight, at: u64) 
     if said.rssi.is_some() {
         known.rssi = said.rssi;
     }
+    if said.free_heap.is_some() {
+        known.free_heap = said.free_heap;
+    }
     trim(known);
-    before.compare(&member.facts, said, &mut learnt);
+    // A start that anybody may have made up is none of a device that speaks for itself.
+    let may_start = weight != Weight::Claimed || member.proved_facts == 0;
+    before.compare(&member.facts, said, may_start, &mut learnt);
     learnt
 }
 
@@ -108,7 +126,7 @@ impl Before {
         }
     }
 
-    fn compare(&self, now: &Facts, said: &Facts, learnt: &mut Learnt) {
+    fn compare(&self, now: &Facts, said: &Facts, may_start: bool, learnt: &mut Learnt) {
         let counted = said.boot_count.is_some() && self.boot_count.is_some();
         let started = if counted {
             self.boot_count != now.boot_count
@@ -120,7 +138,7 @@ impl Before {
                 _ => said.restart_reason.is_some() && said.boot_count.is_none(),
             }
         };
-        if started {
+        if started && may_start {
             learnt.events.push(What::Started {
                 reason: said.restart_reason.clone(),
                 crashed: said.crashed == Some(true),
@@ -201,6 +219,12 @@ fn is_same(known: &Installed, said: &Installed) -> bool {
         && agree(&known.sha256, &said.sha256)
         && agree(&known.md5, &said.md5)
         && agree(&known.elf_sha256, &said.elf_sha256)
+}
+
+/// Whether the device itself has told a version, and all that is known of
+/// `other` agrees with what it told.
+pub(super) fn is_told(known: &Installed, other: &Installed) -> bool {
+    known.version.is_some() && known.confidence == Confidence::Reported && is_same(known, other)
 }
 
 fn fill(known: &mut Installed, said: &Installed) -> bool {

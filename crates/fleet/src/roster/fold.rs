@@ -22,8 +22,10 @@ impl Roster {
             Proof::Token(id) => self.get(*id).map(|member| member.id),
             Proof::Claim => None,
         };
+        let is_other_hardware =
+            proved.is_some_and(|id| !self.is_its_hardware(id, &identities, sighting));
         let member = match proved {
-            Some(id) if !self.is_its_hardware(id, &identities, sighting) => {
+            Some(id) if is_other_hardware => {
                 self.contradict_hardware(id, &identities, sighting, &mut sighted);
                 // What a login says in its own topics is the device's, whatever
                 // board it runs on. A token may have been handed on.
@@ -39,6 +41,10 @@ impl Roster {
         };
         if let Some(id) = member {
             sighted.member = Some(id);
+            sighted.is_itself = match proved {
+                Some(_) => !is_other_hardware,
+                None => !self.is_enrolled(id),
+            };
             self.take_in(id, sighting, proved.is_some(), &mut sighted);
         }
         sighted
@@ -98,7 +104,7 @@ impl Roster {
     }
 
     /// Whether it proved this identity, and uses it still.
-    fn holds_by_proof(&self, holder: MemberId, identity: &Identity) -> bool {
+    pub(super) fn holds_by_proof(&self, holder: MemberId, identity: &Identity) -> bool {
         self.get(holder)
             .and_then(|member| known(member, identity))
             .is_some_and(|known| known.proved)
@@ -294,12 +300,14 @@ impl Roster {
     /// A stranger could otherwise hang its address on a device that has not
     /// shown its own yet; a message has passed the broker's rights.
     fn is_open(&self, holder: MemberId, identity: &Identity, sighting: &Sighting) -> bool {
-        let enrolled = self
-            .get(holder)
-            .is_some_and(|member| member.enrolment.is_some());
-        !enrolled
+        !self.is_enrolled(holder)
             || identity.kind().is_strong()
             || matches!(sighting.source, Source::Message | Source::Retained)
+    }
+
+    fn is_enrolled(&self, id: MemberId) -> bool {
+        self.get(id)
+            .is_some_and(|member| member.enrolment.is_some())
     }
 
     /// Whether the member is known by another value of a kind of which a device
@@ -335,13 +343,14 @@ impl Roster {
 
     // Both.
 
-    /// Whether `one` was only seen, proved nothing, and can be the same device
+    /// Whether `one` was only seen, proved nothing, is not counted on, and can be the same device
     /// as `other`: nothing that tells devices apart differs.
     fn may_join(&self, one: MemberId, other: MemberId) -> bool {
         let (Some(one), Some(other)) = (self.get(one), self.get(other)) else {
             return false;
         };
         let bare = one.enrolment.is_none()
+            && !self.is_pinned(one.id)
             && one.set.is_none()
             && one.identities.iter().all(|known| !known.proved);
         let hardware = match (one.mac(), other.mac()) {
@@ -372,10 +381,12 @@ impl Roster {
         self.edit(to, |member| {
             member.first_seen = member.first_seen.min(gone.first_seen);
             member.last_seen = member.last_seen.max(gone.last_seen);
-            // What the other knew counts where nothing is known here.
+            // What the other knew counts where nothing is known here, and is no proof.
             let own = core::mem::take(&mut member.facts);
+            let proved = core::mem::take(&mut member.proved_facts);
             facts::learn(member, &gone.facts, Weight::Usual, gone.last_seen);
             facts::learn(member, &own, Weight::Usual, at);
+            member.proved_facts = proved;
             member.came_from = member.came_from.or(gone.came_from);
             true
         });
@@ -447,16 +458,15 @@ impl Roster {
     /// Facts, address and time.
     fn take_in(&mut self, id: MemberId, sighting: &Sighting, proved: bool, sighted: &mut Sighted) {
         let at = sighting.at;
-        let enrolled = self
-            .get(id)
-            .is_some_and(|member| member.enrolment.is_some());
-        let usual = matches!(
-            sighting.source,
-            Source::Check | Source::Web | Source::Operator
-        );
+        let enrolled = self.is_enrolled(id);
+        let usual = match sighting.source {
+            // Anybody can send a check with the address of a device that has a login.
+            Source::Check => !enrolled,
+            Source::Web | Source::Operator => true,
+            _ => false,
+        };
         // Whether it was the device itself, as far as can be told.
-        let counts = sighting.source != Source::Retained
-            && (proved || !enrolled || usual || sighting.source == Source::Download);
+        let counts = sighting.source != Source::Retained && (proved || !enrolled || usual);
         let weight = match (proved, usual) {
             (true, _) => Weight::Proved,
             (false, true) => Weight::Usual,
@@ -467,19 +477,25 @@ impl Roster {
             at,
             proved,
         });
+        let fetches = sighting.source == Source::Download;
         let mut moved = None;
         let mut learnt = facts::Learnt::default();
         let old = self.table.seen(id, |member| {
             if counts {
-                member.last_seen = member.last_seen.max(at);
+                // Sightings overtake each other by seconds. More than that is a clock that
+                // was set back, and what it said before would stand for ever.
+                if at >= member.last_seen || member.last_seen - at > CLOCK_SET_BACK {
+                    member.last_seen = at;
+                }
                 member.last_source = sighting.source;
             }
             let Some(new) = came_from.filter(|_| counts) else {
                 return;
             };
             match &mut member.came_from {
-                // Where a device has proved to be, a claim does not change.
-                Some(known) if known.proved && !proved => {}
+                // Where a device has proved to be, a claim does not change, nor does whoever has
+                // got hold of an address that it was told to fetch from.
+                Some(known) if known.proved && (!proved || fetches) && known.ip != new.ip => {}
                 Some(known) if known.ip == new.ip => {
                     known.at = at;
                     known.proved |= proved;
@@ -547,6 +563,9 @@ impl Roster {
         self.happened(holder, sighting.at, what);
     }
 }
+
+/// Seconds by which sightings may overtake each other.
+const CLOCK_SET_BACK: u64 = 3600;
 
 /// The identities that count, strongest first, each once.
 fn usable(sighting: &Sighting) -> Vec<Identity> {

@@ -149,6 +149,11 @@ impl Quarantine {
         self.conflicts.get(&id)
     }
 
+    pub(super) fn is_contested(&self, holder: MemberId) -> bool {
+        let mut all = self.conflicts.values();
+        all.any(|conflict| conflict.holder == holder && conflict.why == Why::OtherHardware)
+    }
+
     pub(super) fn newest_first(&self) -> Vec<&Conflict> {
         let mut all: Vec<&Conflict> = self.conflicts.values().collect();
         all.sort_by_key(|conflict| core::cmp::Reverse((conflict.last, conflict.id)));
@@ -234,6 +239,14 @@ impl Quarantine {
             .filter_map(|id| self.conflicts.get(id).cloned())
             .collect();
         (conflicts, core::mem::take(&mut self.settled))
+    }
+
+    /// These could not be written down.
+    pub(super) fn put_back(&mut self, conflicts: &[Conflict], settled: Vec<ConflictId>) {
+        let open = conflicts.iter().map(|conflict| conflict.id);
+        self.dirty
+            .extend(open.filter(|id| self.conflicts.contains_key(id)));
+        self.settled.extend(settled);
     }
 }
 

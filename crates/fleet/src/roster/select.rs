@@ -3,11 +3,14 @@
 use alloc::vec::Vec;
 
 use super::Roster;
+use super::asked::{Asked, Classes};
 use super::table::{
-    Column, ENROLLED, Letters, ONLINE, bit_of_tag, number_of_chip, number_of_family, searched,
-    short_hash,
+    Column, ENROLLED, Letters, ONLINE, bit_of_tag, hash_in_any_case, number_of_chip,
+    number_of_family, searched, second,
 };
+use super::versions::Versions;
 use crate::member::{Member, MemberId};
+use crate::query::{Where, same};
 use crate::sighting::{Identity, Text};
 use crate::{Chip, Family, MacAddress};
 
@@ -20,8 +23,12 @@ pub struct Query {
     pub chip: Option<Chip>,
     /// The version of its main image, as it says it.
     pub version: Option<Text>,
-    /// A tag that it has.
-    pub tag: Option<Text>,
+    /// Tags of which it has one, in any case; if there are none, its tags do not matter.
+    pub tags: Vec<Text>,
+    /// What it is called ([`Member::name`]), in any case.
+    pub name: Option<Text>,
+    /// Its number.
+    pub id: Option<MemberId>,
     /// Part of its name, host name, address, topic, client identifier or board,
     /// in any case.
     pub text: Option<Text>,
@@ -29,6 +36,12 @@ pub struct Query {
     pub online: Option<bool>,
     /// Whether it is enrolled.
     pub enrolled: Option<bool>,
+    /// What a search would find in all who are meant: looked for only roughly, since whoever asks
+    /// looks again.
+    pub(super) hint: Option<Text>,
+    /// Between which numbers of seconds, these included, the time since it was last seen lies:
+    /// heeded where there is a question, which is asked at some moment.
+    pub(super) age: Option<(u64, u64)>,
 }
 
 /// A part of a list.
@@ -72,28 +85,41 @@ impl Roster {
         after: Option<MemberId>,
         limit: usize,
         most: usize,
-        mut accept: impl FnMut(&Member) -> bool,
+        accept: impl FnMut(&Member) -> bool,
     ) -> Page<'_> {
-        let mut members: Vec<&Member> = Vec::new();
-        let mut behind = after;
-        for (shown, member) in self.matching(query, after).enumerate() {
-            if shown >= most {
-                let next = behind;
-                return Page { members, next };
-            }
-            if accept(member) {
-                if members.len() >= limit {
-                    let next = behind;
-                    return Page { members, next };
-                }
-                members.push(member);
-            }
-            behind = Some(member.id);
-        }
-        Page {
-            members,
-            next: None,
-        }
+        let matching = self.matching(query, after);
+        page(
+            matching.map(|member| (member, None)),
+            after,
+            limit,
+            most,
+            accept,
+        )
+    }
+
+    /// The same for who passes `query` and meets `question`, if there is one, at `now` in seconds
+    /// since 1970; at most `most` members are looked at whom what stands beside them does not rule
+    /// out. Give a query that was [`Query::narrowed`] by the question.
+    pub fn select_where(
+        &self,
+        query: &Query,
+        question: Option<&Where>,
+        now: u64,
+        (after, limit, most): (Option<MemberId>, usize, usize),
+    ) -> Page<'_> {
+        let Some(question) = question else {
+            return self.select_within(query, after, limit, most, |_| true);
+        };
+        let mut classes = Classes::new(question, now);
+        let open =
+            self.sifted(query, after, Some(now))
+                .filter_map(|(column, member)| match classes.verdict(column, member) {
+                    Some(false) => None,
+                    verdict => Some((member, verdict)),
+                });
+        page(open, after, limit, most, |member| {
+            question.matches(&Asked { member, now })
+        })
     }
 
     /// How many members pass.
@@ -101,8 +127,8 @@ impl Roster {
         if *query == Query::default() {
             return self.len();
         }
-        let sieve = Sieve::of(query);
-        if sieve.decides() {
+        let sieve = Sieve::of(query, self.table.versions(), None);
+        if sieve.decides() && query.id.is_none() {
             let columns = self.table.columns().iter();
             return columns.filter(|column| sieve.passes(column)).count();
         }
@@ -115,15 +141,32 @@ impl Roster {
         query: &Query,
         after: Option<MemberId>,
     ) -> impl Iterator<Item = &'r Member> + use<'r> {
+        self.sifted(query, after, None).map(|(_, member)| member)
+    }
+
+    fn sifted<'r>(
+        &'r self,
+        query: &Query,
+        after: Option<MemberId>,
+        now: Option<u64>,
+    ) -> impl Iterator<Item = (&'r Column, &'r Member)> + use<'r> {
         let from = self.table.after(after);
-        let sieve = Sieve::of(query);
-        let columns = self.table.columns()[from..].iter().zip(from..);
+        let (from, to) = match query.id {
+            None => (from, self.table.columns().len()),
+            Some(id) => {
+                let first = self.table.after(id.0.checked_sub(1).map(MemberId));
+                (from.max(first), self.table.after(Some(id)))
+            }
+        };
+        let sieve = Sieve::of(query, self.table.versions(), now);
+        let columns = self.table.columns().get(from..to).unwrap_or_default();
+        let columns = columns.iter().zip(from..);
         columns.filter_map(move |(column, at)| {
             if !sieve.passes(column) || !sieve.passes_letters(self.table.letters(at)) {
                 return None;
             }
             let member = self.table.at(at)?;
-            sieve.passes_fully(member).then_some(member)
+            sieve.passes_fully(member).then_some((column, member))
         })
     }
 
@@ -178,6 +221,34 @@ impl Roster {
     }
 }
 
+/// The first `limit` of `all`, who come behind `after`, whom `accept` takes; it is shown `most`.
+fn page<'r>(
+    all: impl Iterator<Item = (&'r Member, Option<bool>)>,
+    after: Option<MemberId>,
+    limit: usize,
+    most: usize,
+    mut accept: impl FnMut(&Member) -> bool,
+) -> Page<'r> {
+    let mut members: Vec<&Member> = Vec::new();
+    let mut behind = after;
+    for (shown, (member, verdict)) in all.enumerate() {
+        let is_over = shown >= most;
+        let accepted = !is_over && verdict.unwrap_or_else(|| accept(member));
+        if is_over || accepted && members.len() >= limit {
+            let next = behind;
+            return Page { members, next };
+        }
+        if accepted {
+            members.push(member);
+        }
+        behind = Some(member.id);
+    }
+    Page {
+        members,
+        next: None,
+    }
+}
+
 /// Members of one name that are told; more are left out.
 const MOST_MEANT: usize = 16;
 
@@ -190,13 +261,17 @@ struct Sieve {
     family: Option<u8>,
     chip: Option<u8>,
     version: Option<u32>,
-    tag: u64,
+    name: Option<u32>,
+    /// First and last second at which it was last seen.
+    seen: (u32, u32),
+    /// Of any tag that is asked for.
+    tags: u64,
     state: u8,
     state_mask: u8,
 }
 
 impl Sieve {
-    fn of(query: &Query) -> Sieve {
+    fn of(query: &Query, versions: &Versions, now: Option<u64>) -> Sieve {
         let mut state = 0;
         let mut state_mask = 0;
         for (bit, asked) in [(ENROLLED, query.enrolled), (ONLINE, query.online)] {
@@ -211,14 +286,21 @@ impl Sieve {
             .filter(|text| !text.is_empty())
             .map(|text| text.to_ascii_lowercase().into());
         Sieve {
-            letters: text
-                .as_deref()
-                .map_or_else(Letters::default, Letters::in_text),
+            letters: Letters::in_texts([text.as_deref(), query.hint.as_deref()]),
             text,
             family: query.family.map(number_of_family),
             chip: query.chip.map(number_of_chip),
-            version: query.version.as_deref().map(short_hash),
-            tag: query.tag.as_deref().map_or(0, bit_of_tag),
+            // A version that nobody has is nobody's number.
+            version: query
+                .version
+                .as_deref()
+                .map(|version| versions.number(version).unwrap_or(u32::MAX)),
+            name: query.name.as_deref().map(hash_in_any_case),
+            seen: match (query.age, now) {
+                (Some((least, most)), Some(now)) => seen_within(least, most, now),
+                _ => (0, u32::MAX),
+            },
+            tags: query.tags.iter().fold(0, |all, tag| all | bit_of_tag(tag)),
             state,
             state_mask,
             query: query.clone(),
@@ -227,7 +309,8 @@ impl Sieve {
 
     /// Whether the column alone tells.
     fn decides(&self) -> bool {
-        self.text.is_none() && self.version.is_none() && self.tag == 0
+        let by_text = self.text.is_some() || self.query.hint.is_some();
+        !by_text && self.name.is_none() && self.tags == 0
     }
 
     fn passes(&self, column: &Column) -> bool {
@@ -235,27 +318,46 @@ impl Sieve {
             && column.state & self.state_mask == self.state
             && self.family.is_none_or(|family| family == column.family)
             && self.chip.is_none_or(|chip| chip == column.chip)
+            && (self.seen.0..=self.seen.1).contains(&column.seen)
             && self.version.is_none_or(|version| version == column.version)
-            && column.tags & self.tag == self.tag
+            && self.name.is_none_or(|name| name == column.name)
+            && (self.tags == 0 || column.tags & self.tags != 0)
     }
 
     fn passes_letters(&self, letters: &Letters) -> bool {
-        self.text.is_none() || letters.hold(&self.letters)
+        let asked = self.text.is_some() || self.query.hint.is_some();
+        !asked || letters.hold(&self.letters)
     }
 
     fn passes_fully(&self, member: &Member) -> bool {
         if self.decides() {
             return true;
         }
-        let version = self.query.version.as_deref();
-        let tag = self.query.tag.as_deref();
-        version.is_none_or(|version| member.facts.version() == Some(version))
-            && tag.is_none_or(|tag| member.tags.iter().any(|own| **own == *tag))
+        let name = self.query.name.as_deref();
+        let tags = &self.query.tags;
+        let has = |tag: &Text| member.tags.iter().any(|own| same(own, tag));
+        name.is_none_or(|name| member.with_name(|own| same(own, name)))
+            && (tags.is_empty() || tags.iter().any(has))
             && self
                 .text
                 .as_deref()
                 .is_none_or(|text| speaks_of(member, text))
     }
+}
+
+/// The seconds at which those were last seen for whom that is so long ago. Who was seen in the future
+/// was seen now.
+fn seen_within(least: u64, most: u64, now: u64) -> (u32, u32) {
+    let first = second(now.saturating_sub(most));
+    let last = match least {
+        0 => u32::MAX,
+        least => match now.checked_sub(least) {
+            Some(last) => second(last),
+            // Longer ago than there was time.
+            None => return (1, 0),
+        },
+    };
+    (first, last)
 }
 
 /// Whether one of its texts contains this, which is in lower case.

@@ -1,7 +1,7 @@
 //! Members by number, with what lookups and filters need beside them.
 //!
 //! Rows stand in the order of their numbers, so that a page of a list goes on
-//! where the last one ended. A filter that few members pass looks at 16 or 48
+//! where the last one ended. A filter that few members pass looks at 24 or 56
 //! bytes of each, one after the other in memory, and at a member only when those
 //! do not rule it out.
 
@@ -12,9 +12,11 @@ use core::hash::BuildHasher;
 use foldhash::quality::FixedState;
 use hashbrown::HashTable;
 
+use super::versions::Versions;
 use crate::member::{Known, Member, MemberId};
+use crate::query::fold;
 use crate::sighting::Identity;
-use crate::{Chip, Family, limits};
+use crate::{Chip, Family, Slot, limits};
 
 /// See the module.
 #[derive(Debug)]
@@ -23,6 +25,7 @@ pub(super) struct Table {
     rows: Vec<Row>,
     columns: Vec<Column>,
     letters: Vec<Letters>,
+    versions: Versions,
     live: usize,
     index: HashTable<Owned>,
     hasher: FixedState,
@@ -51,10 +54,17 @@ struct Owned {
 pub(super) struct Column {
     /// One bit for each tag, by its hash.
     pub(super) tags: u64,
-    /// Of the main image's version, by its hash.
+    /// Of the main image's version, by its number among [`Versions`].
     pub(super) version: u32,
+    /// The same of its safeboot.
+    pub(super) safeboot: u32,
+    /// When it was last seen, in seconds since 1970.
+    pub(super) seen: u32,
+    /// Of what it is called, by its hash without case.
+    pub(super) name: u32,
     pub(super) family: u8,
     pub(super) chip: u8,
+    pub(super) layout: u8,
     pub(super) live: bool,
     pub(super) state: u8,
 }
@@ -75,6 +85,7 @@ impl Table {
             rows: Vec::new(),
             columns: Vec::new(),
             letters: Vec::new(),
+            versions: Versions::default(),
             live: 0,
             index: HashTable::new(),
             hasher: FixedState::with_seed(seed),
@@ -116,7 +127,7 @@ impl Table {
         for known in &member.identities {
             self.own(id, &known.identity);
         }
-        let column = Column::of(&member);
+        let column = Column::of(&member, &Column::default(), &mut self.versions);
         let letters = Letters::of(&member);
         let row = Row {
             dirty: false,
@@ -146,7 +157,10 @@ impl Table {
     pub(super) fn remove(&mut self, id: MemberId) -> Option<Member> {
         let at = self.position(id)?;
         let member = self.rows[at].member.take()?;
-        self.columns[at] = Column::default();
+        let column = core::mem::take(&mut self.columns[at]);
+        for number in [column.version, column.safeboot] {
+            self.versions.exchange(number, None);
+        }
         for known in &member.identities {
             self.disown(id, &known.identity);
         }
@@ -181,7 +195,7 @@ impl Table {
         let member = self.rows[at].member.as_deref_mut()?;
         let changed = edit(member);
         if changed {
-            self.columns[at] = Column::of(member);
+            self.columns[at] = Column::of(member, &self.columns[at], &mut self.versions);
             self.letters[at] = Letters::of(member);
         }
         Some(changed)
@@ -198,6 +212,7 @@ impl Table {
             return false;
         };
         seen(member);
+        self.columns[at].seen = second(member.last_seen);
         member.last_seen >= row.saved_seen.saturating_add(limits::SEEN_GRAIN)
     }
 
@@ -221,6 +236,8 @@ impl Table {
         member.identities.reserve_exact(1);
         member.identities.push(new);
         self.letters[at] = Letters::of(member);
+        // Who has no name is called by an identity.
+        self.columns[at].name = hash_of_name(member);
         if let Some(gone) = gone {
             self.disown(id, &gone.identity);
         }
@@ -237,6 +254,7 @@ impl Table {
             .position(|known| known.identity == *identity)?;
         let known = member.identities.remove(index);
         self.letters[at] = Letters::of(member);
+        self.columns[at].name = hash_of_name(member);
         self.disown(id, identity);
         Some(known)
     }
@@ -293,6 +311,10 @@ impl Table {
         after.map_or(0, |after| self.ids.partition_point(|id| *id <= after.0))
     }
 
+    pub(super) fn versions(&self) -> &Versions {
+        &self.versions
+    }
+
     pub(super) fn columns(&self) -> &[Column] {
         &self.columns
     }
@@ -331,12 +353,28 @@ fn least_wanted(identities: &[Known]) -> Option<usize> {
 }
 
 impl Column {
-    fn of(member: &Member) -> Column {
+    /// What of a member a question of its family, chip, layout, versions and state depends on.
+    pub(super) fn class(&self) -> u128 {
+        let bytes = [self.family, self.chip, self.layout, self.state];
+        let versions = u128::from(self.version) << 32 | u128::from(self.safeboot);
+        bytes
+            .iter()
+            .fold(versions, |class, byte| class << 8 | u128::from(*byte))
+    }
+
+    /// Whose column was `before`: texts that it had there are counted down.
+    fn of(member: &Member, before: &Column, versions: &mut Versions) -> Column {
+        let safeboot = member.facts.image(Slot::Safeboot);
+        let safeboot = safeboot.and_then(|image| image.version.as_deref());
         let mut column = Column {
             tags: 0,
-            version: member.facts.version().map_or(0, short_hash),
+            version: versions.exchange(before.version, member.facts.version()),
+            safeboot: versions.exchange(before.safeboot, safeboot),
+            seen: second(member.last_seen),
+            name: hash_of_name(member),
             family: member.family().map_or(0, number_of_family),
             chip: member.chip().map_or(0, number_of_chip),
+            layout: member.layout().map_or(0, |layout| layout as u8 + 1),
             live: true,
             state: 0,
         };
@@ -361,14 +399,24 @@ pub(super) fn number_of_chip(chip: Chip) -> u8 {
     chip as u8 + 1
 }
 
+/// The same for every spelling.
 pub(super) fn bit_of_tag(tag: &str) -> u64 {
-    1 << (short_hash(tag) % 64)
+    1 << (hash_in_any_case(tag) % 64)
 }
 
-/// FNV-1a: no secret, only to pass over most members.
-pub(super) fn short_hash(text: &str) -> u32 {
-    text.bytes().fold(0x811c_9dc5, |hash, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+/// A moment as a [`Column`] has it; beyond the year 2106 all are the same.
+pub(super) fn second(moment: u64) -> u32 {
+    u32::try_from(moment).unwrap_or(u32::MAX)
+}
+
+fn hash_of_name(member: &Member) -> u32 {
+    member.with_name(hash_in_any_case)
+}
+
+/// FNV-1a of a text without case: no secret, only to pass over most members.
+pub(super) fn hash_in_any_case(text: &str) -> u32 {
+    text.chars().fold(0x811c_9dc5, |hash, c| {
+        (hash ^ u32::from(fold(c))).wrapping_mul(0x0100_0193)
     })
 }
 
@@ -379,9 +427,13 @@ impl Letters {
         letters
     }
 
-    pub(super) fn in_text(text: &str) -> Letters {
+    /// Of all of them together.
+    pub(super) fn in_texts(texts: [Option<&str>; 2]) -> Letters {
         let mut letters = Letters::default();
-        letters.add(text);
+        texts
+            .into_iter()
+            .flatten()
+            .for_each(|text| letters.add(text));
         letters
     }
 
@@ -418,6 +470,11 @@ pub(super) fn searched(member: &Member, mut text: impl FnMut(&str)) {
     }
     if let Some(board) = member.board() {
         text(board);
+    }
+    // Who has neither is called by its first identity, or by its number.
+    match member.identities.first().map(|known| &known.identity) {
+        None | Some(Identity::CertKey(_)) => member.with_name(&mut text),
+        Some(_) => {}
     }
     for known in &member.identities {
         match &known.identity {

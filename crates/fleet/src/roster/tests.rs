@@ -3,6 +3,7 @@ use alloc::vec;
 use core::net::IpAddr;
 
 use super::*;
+use crate::query::Where;
 use crate::sighting::{Facts, Proof, Sighting};
 use crate::{Chip, Confidence};
 
@@ -439,6 +440,75 @@ fn filters_find_whom_they_mean_page_by_page() {
 }
 
 #[test]
+fn a_question_that_few_meet_is_asked_of_few() {
+    let mut roster = roster();
+    for number in 0..10_000 {
+        let mut plug = enrolment(&format!("plug-{number}"));
+        plug.tags = vec![format!("room-{}", number % 100).into()];
+        roster.enrol(&plug, 1);
+    }
+    for (text, meant, most) in [
+        ("family==tasmota;name==plug-9999", 1, 2),
+        ("name==PLUG-77", 1, 2),
+        ("id==dev_b", 1, 1),
+        ("tag==room-7", 100, 400),
+        ("tag.room==7", 100, 800),
+        // By the pairs of letters in what it is called.
+        ("name==*-9999", 1, 600),
+        ("topic==plug-9999", 1, 600),
+        ("tag==nowhere", 0, 400),
+        ("name==nobody", 0, 2),
+    ] {
+        let question = Where::parse(text).expect(text);
+        let mut asked = 0;
+        let page = roster.select(&Query::narrowed(&question), None, 1_000, |member| {
+            asked += 1;
+            question.matches(&Asked { member, now: 1 })
+        });
+        assert_eq!(page.members.len(), meant, "{text}");
+        assert!(asked <= most, "{text}: {asked} were asked");
+    }
+}
+
+#[test]
+fn a_question_of_versions_is_asked_once_of_all_who_run_the_same() {
+    let mut roster = roster();
+    for number in 0..1_000_u32 {
+        let [_, _, high, low] = number.to_be_bytes();
+        let mut seen = claim(1).with(Identity::mac(MacAddress([2, 0, 0, 0, high, low])));
+        seen.source = Source::Retained;
+        seen.facts = version(if number % 2 == 0 { "14.0.0" } else { "15.0.1" });
+        seen.facts.family = Some(Family::Tasmota);
+        roster.sight(&seen);
+    }
+    let looked_at = |text: &str| {
+        let question = Where::parse(text).expect(text);
+        let (query, mut looks, mut after) = (Query::narrowed(&question), 0, None);
+        let mut found = 0;
+        loop {
+            let page = roster.select_where(&query, Some(&question), 1, (after, 9_999, 10));
+            (found, looks, after) = (found + page.members.len(), looks + 1, page.next);
+            if after.is_none() {
+                return (found, looks);
+            }
+        }
+    };
+    // Who is ruled out by the class is not looked at: there is one look, and all are seen.
+    assert_eq!(looked_at("version=lt=9"), (0, 1));
+    assert_eq!(looked_at("version=lt=9,family==plain"), (0, 1));
+    assert_eq!(looked_at("version=lt=15;topic==none"), (0, 1));
+    assert_eq!(looked_at("version=lt=15;seen>100"), (0, 1));
+    assert_eq!(looked_at("version=lt=15;topic=in=(one,other)"), (0, 50));
+    assert_eq!(looked_at("version=lt=15;seen<100").0, 500);
+    assert_eq!(looked_at("version==15.0.1;seen<100").0, 500);
+    let query = Query {
+        version: Some("13.0.0".into()),
+        ..Query::default()
+    };
+    assert_eq!(roster.count(&query), 0, "nobody runs it");
+}
+
+#[test]
 fn a_member_is_found_by_whatever_it_is_called() {
     let mut roster = roster();
     let id = roster.enrol(&enrolment("plug-1"), 1);
@@ -514,4 +584,301 @@ fn what_we_wrote_stands_until_the_device_says_otherwise() {
     assert_eq!(known.map(|i| i.at), Some(5));
 }
 
+#[test]
+fn an_image_without_a_version_takes_none_from_the_slot_that_the_device_runs() {
+    let mut roster = roster();
+    let id = roster.enrol(&enrolment("plug-1"), 1);
+    let mut own = login(2, "plug-1");
+    own.facts = version("15.1.0");
+    own.facts.running = Some(Slot::Main);
+    let safeboot = Installed::reported("14.3.0", 0);
+    own.facts.images.push((Slot::Safeboot, safeboot));
+    roster.sight(&own);
+    let events = roster.get(id).expect("there").events.len();
+    // Files of Tasmota do not tell their version.
+    assert!(roster.installed(id, Slot::Main, Installed::default(), 3));
+    let main = |roster: &Roster| {
+        let facts = &roster.get(id).expect("there").facts;
+        facts.image(Slot::Main).cloned().expect("an image")
+    };
+    assert_eq!(main(&roster).version.as_deref(), Some("15.1.0"));
+    assert_eq!(main(&roster).confidence, Confidence::Reported);
+    assert_eq!(roster.get(id).expect("there").events.len(), events);
+    // What it does not run, it has not told anything new of.
+    assert!(roster.installed(id, Slot::Safeboot, Installed::default(), 4));
+    let facts = &roster.get(id).expect("there").facts;
+    let safeboot = facts.image(Slot::Safeboot).expect("an image");
+    assert_eq!(safeboot.version, None);
+    assert_eq!(safeboot.confidence, Confidence::InstalledByUs);
+    // And a version of ours counts.
+    let image = Installed {
+        version: Some("15.2.0".into()),
+        ..Installed::default()
+    };
+    assert!(roster.installed(id, Slot::Main, image, 5));
+    assert_eq!(main(&roster).version.as_deref(), Some("15.2.0"));
+    assert!(!roster.installed(MemberId(99), Slot::Main, Installed::default(), 6));
+}
+
+#[test]
+fn what_one_login_has_proved_another_login_does_not_take_and_what_was_claimed_it_does() {
+    let topic = |name: &str| Identity::topic(name);
+    for (first, kept) in [(login(2, "plug-1"), true), (claim(2), false)] {
+        let mut roster = roster();
+        let one = roster.enrol(&enrolment("plug-1"), 1);
+        let other = roster.enrol(&enrolment("plug-2"), 1);
+        let said = first.with(Identity::mac(mac(A))).with(topic("plug-1"));
+        assert_eq!(roster.sight(&said).member, Some(one));
+        let said = login(3, "plug-2").with(Identity::mac(mac(A)));
+        let sighted = roster.sight(&said.with(topic("plug-2")));
+        let owner = roster.by_mac(mac(A)).map(|member| member.id);
+        assert_eq!(owner, Some(if kept { one } else { other }));
+        let why = sighted.conflict.and_then(|id| roster.conflict(id));
+        let why = why.map(|conflict| (conflict.why, conflict.holder, conflict.claimant));
+        let twice = (Why::ProvedTwice, one, Some(other));
+        assert_eq!(why, kept.then_some(twice));
+    }
+}
+
+#[test]
+fn who_is_counted_on_is_neither_forgotten_nor_crowded_out_nor_joined_to_another() {
+    let limits = RosterLimits {
+        max_seen: 1,
+        ..RosterLimits::default()
+    };
+    let mut roster = Roster::new(limits, 1);
+    let seen = roster.sight(&claim(1).with(Identity::mac(mac(A))));
+    let id = seen.member.expect("a member");
+    // Two offers, one after the other, overlap for a moment.
+    roster.pin(id);
+    roster.pin(id);
+    roster.unpin(id);
+    roster.sight(&claim(2).with(Identity::mac(mac(B))));
+    roster.sight(&claim(3).with(Identity::mac(mac("a0:b1:c2:00:00:30"))));
+    assert!(roster.get(id).is_some(), "another made room");
+    assert_eq!(roster.len(), 2);
+    roster.expire(365 * DAY, 10);
+    assert!(!roster.forget(id));
+    assert_eq!(roster.len(), 1);
+    // A login proves the address: it is taken, and the member stays.
+    let plug = roster.enrol(&enrolment("plug-1"), 4);
+    roster.sight(&login(5, "plug-1").with(Identity::mac(mac(A))));
+    assert_eq!(roster.by_mac(mac(A)).map(|m| m.id), Some(plug));
+    assert!(roster.get(id).is_some());
+    // An enrolment that is taken back under an offer is counted on, too.
+    roster.pin(plug);
+    roster.release("plug-1", 6);
+    roster.expire(365 * DAY, 10);
+    assert_eq!(roster.len(), 2);
+    for pinned in [id, plug, MemberId(99)] {
+        roster.unpin(pinned);
+    }
+    assert_eq!(roster.expire(365 * DAY, 10), 2);
+    assert!(roster.is_empty());
+}
+
+#[test]
+fn what_could_not_be_written_down_is_taken_again_once() {
+    let mut roster = roster();
+    let id = roster.enrol(&enrolment("plug-1"), 1);
+    roster.sight(&login(2, "plug-1").with(Identity::mac(mac(A))));
+    let settled = roster.sight(&login(3, "plug-1").with(Identity::mac(mac(B))));
+    let gone = roster.sight(&claim(4).with(Identity::mac(mac("a0:b1:c2:00:00:30"))));
+    let settled = settled.conflict.expect("a contradiction");
+    roster.take_dirty(10);
+    roster.note(id, &"é".repeat(80_000), 5);
+    assert_eq!(roster.settle(settled, Settle::Keep, 5), Ok(()));
+    assert!(roster.forget(gone.member.expect("a member")));
+    let open = roster.sight(&login(6, "plug-1").with(Identity::mac(mac(B))));
+    let unwritten = roster.take_dirty(10);
+    roster.put_back(unwritten.clone());
+    roster.note(id, "second", 7);
+    let again = roster.take_dirty(10);
+    assert_eq!(again.members.len(), 1);
+    assert_eq!(again.removed, unwritten.removed);
+    assert_eq!(again.settled, [settled]);
+    assert_eq!(Some(again.conflicts[0].id), open.conflict);
+    assert_eq!(again.events.len(), unwritten.events.len() + 1);
+    assert_eq!(again.events[0], unwritten.events[0]);
+    let What::Note { text } = &again.events[0].1.what else {
+        panic!("{:?}", again.events[0]);
+    };
+    assert_eq!(text.len(), limits::MAX_NOTE);
+    assert!(roster.take_dirty(10).is_empty());
+}
+
 mod random;
+
+fn check(at: u64, device: &str) -> Sighting {
+    let mut check = Sighting::new(at, Source::Check, Proof::Claim)
+        .with(Identity::mac(mac(device)))
+        .with(Identity::uuid("11111111-2222-3333-4444-555555555555"))
+        .from_peer(IpAddr::from([192, 168, 1, 66]));
+    check.facts = version("99.0");
+    check.facts.family = Some(Family::Xiaozhi);
+    check.facts.chip = Some(Chip::Esp32S3);
+    check.facts.room = vec![(Slot::Main, 16)];
+    check.facts.restart_reason = Some("made up".into());
+    check
+}
+
+/// A plug that has proved its hardware, its version and where it is.
+fn plug(roster: &mut Roster) -> MemberId {
+    let id = roster.enrol(&enrolment("plug"), 1);
+    let mut own = login(10, "plug")
+        .with(Identity::mac(mac(A)))
+        .with(Identity::topic("plug"))
+        .from_peer(IpAddr::from([192, 168, 1, 31]));
+    own.facts = version("15.0.1");
+    own.facts.family = Some(Family::Tasmota);
+    own.facts.chip = Some(Chip::Esp32);
+    own.facts.room = vec![(Slot::Main, 2_949_120)];
+    own.facts.started_at = Some(5);
+    own.facts.restart_reason = Some("Power On".into());
+    assert_eq!(roster.sight(&own).member, Some(id));
+    id
+}
+
+#[test]
+fn a_check_with_the_address_of_an_enrolled_device_changes_nothing_of_it() {
+    let mut roster = roster();
+    let id = plug(&mut roster);
+    let before = roster.get(id).cloned().expect("the plug");
+    let sighted = roster.sight(&check(5_000, A));
+    assert_eq!(sighted.member, Some(id));
+    assert!(!sighted.is_itself);
+    let after = roster.get(id).expect("the plug");
+    assert_eq!(after.facts, before.facts);
+    assert_eq!(after.last_seen, before.last_seen);
+    assert_eq!(after.came_from, before.came_from);
+    let started = |what: &What| matches!(what, What::Started { .. });
+    assert!(!sighted.events.iter().any(started));
+}
+
+#[test]
+fn whose_word_counts_as_the_devices_own_is_told() {
+    let mut roster = roster();
+    let id = plug(&mut roster);
+    let own = login(20, "plug").with(Identity::topic("plug"));
+    assert!(roster.sight(&own).is_itself);
+    let claimed = claim(21).with(Identity::topic("plug"));
+    let sighted = roster.sight(&claimed);
+    assert_eq!((sighted.member, sighted.is_itself), (Some(id), false));
+    // Another board under the same login.
+    let other = login(22, "plug").with(Identity::mac(mac(B)));
+    let sighted = roster.sight(&other);
+    assert_eq!((sighted.member, sighted.is_itself), (Some(id), false));
+    // Where nobody has a login, a claim is all there is.
+    let open = claim(23).with(Identity::mac(mac("a0:b1:c2:00:00:30")));
+    assert!(roster.sight(&open).is_itself);
+}
+
+#[test]
+fn what_joins_an_enrolled_device_leaves_what_it_has_proved() {
+    let mut roster = roster();
+    let id = plug(&mut roster);
+    // Somebody claims a client identifier that was seen alone before.
+    let alone = claim(30).with(Identity::client_id("DVES_000010"));
+    assert!(roster.sight(&alone).is_new);
+    let both = claim(31)
+        .with(Identity::mac(mac(A)))
+        .with(Identity::client_id("DVES_000010"));
+    assert_eq!(roster.sight(&both).member, Some(id));
+    assert_eq!(roster.len(), 1);
+    let mut lie = claim(32).with(Identity::mac(mac(A)));
+    lie.facts = version("99.0");
+    lie.facts.chip = Some(Chip::Esp32C3);
+    lie.facts.started_at = Some(31);
+    lie.facts.room = vec![(Slot::Main, 16)];
+    roster.sight(&lie);
+    let member = roster.get(id).expect("the plug");
+    assert_eq!(member.facts.version(), Some("15.0.1"));
+    assert_eq!(member.chip(), Some(Chip::Esp32));
+    assert_eq!(member.facts.started_at, Some(5));
+    assert_eq!(member.room(Slot::Main), Some(2_949_120));
+}
+
+#[test]
+fn a_claimed_topic_does_not_become_the_one_that_a_device_goes_by() {
+    let mut roster = roster();
+    let id = plug(&mut roster);
+    let lie = claim(40)
+        .with(Identity::mac(mac(A)))
+        .with(Identity::topic("evil"))
+        .with(Identity::client_id("evil"));
+    assert_eq!(roster.sight(&lie).member, Some(id));
+    let member = roster.get(id).expect("the plug");
+    assert_eq!(
+        (member.topic(), member.client_id()),
+        (Some("plug"), Some("plug"))
+    );
+}
+
+#[test]
+fn a_clock_that_was_wrong_does_not_stay_with_the_devices_it_was_wrong_for() {
+    let mut roster = roster();
+    let id = plug(&mut roster);
+    let years = 10 * 365 * DAY;
+    let own = |at: u64| login(at, "plug").with(Identity::topic("plug"));
+    roster.sight(&own(years));
+    // What overtakes by seconds is no clock that was set back.
+    roster.sight(&own(years - 2));
+    assert_eq!(roster.get(id).expect("the plug").last_seen, years);
+    roster.sight(&own(100));
+    assert_eq!(roster.get(id).expect("the plug").last_seen, 100);
+}
+
+#[test]
+fn of_an_identity_that_two_were_written_down_with_the_one_that_proved_it_keeps_it() {
+    let mut first = roster();
+    let seen = first.sight(&claim(1).with(Identity::topic("plug"))).member;
+    let claimed = first.get(seen.expect("seen")).cloned().expect("a member");
+    let mut second = roster();
+    second.reserve_ids(7);
+    let id = second.enrol(&enrolment("plug"), 2);
+    let proved = second.get(id).cloned().expect("a member");
+    let mut loaded = roster();
+    loaded.load(claimed);
+    loaded.load(proved);
+    let owner = loaded.by_identity(&Identity::Topic("plug".into()));
+    assert_eq!(owner.map(|member| member.id), Some(id));
+}
+
+#[test]
+fn orders_for_a_device_go_to_no_topic_but_its_own() {
+    let mut roster = roster();
+    let id = plug(&mut roster);
+    roster.enrol(&enrolment("lamp"), 1);
+    let topic = |roster: &Roster| roster.get(id).expect("the plug").command_topic();
+    assert_eq!(topic(&roster).as_deref(), Some("cmnd/plug/"));
+    let says = |at, command: &str| {
+        let mut own = login(at, "plug").with(Identity::topic("plug"));
+        own.facts.command_topic = Some(command.into());
+        own.facts.update_topic = Some(command.into());
+        own
+    };
+    for another in ["cmnd/lamp/", "cmnd/lamp_fb/", "cmnd/", "", "lamp/plug/x/"] {
+        roster.sight(&says(50, another));
+        assert_eq!(topic(&roster).as_deref(), Some("cmnd/plug/"), "{another:?}");
+        assert_eq!(roster.get(id).expect("the plug").update_topic(), None);
+    }
+    // Whatever its prefix and its FullTopic are.
+    for own in ["plug/cmnd/", "orders/plug/", "cmnd/plug_fb/"] {
+        roster.sight(&says(51, own));
+        assert_eq!(topic(&roster).as_deref(), Some(own));
+    }
+    roster.sight(&says(52, "plug/update/firmware/command"));
+    let plug = roster.get(id).expect("the plug");
+    assert_eq!(plug.update_topic(), Some("plug/update/firmware/command"));
+}
+
+#[test]
+fn who_fetches_with_a_devices_token_from_elsewhere_is_not_taken_for_its_page() {
+    let mut roster = roster();
+    let id = plug(&mut roster);
+    let home = roster.get(id).expect("the plug").web();
+    let thief = Sighting::new(60, Source::Download, Proof::Token(id))
+        .from_peer(IpAddr::from([192, 168, 1, 66]));
+    roster.sight(&thief);
+    assert_eq!(roster.get(id).expect("the plug").web(), home);
+}

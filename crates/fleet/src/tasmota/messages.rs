@@ -208,6 +208,8 @@ fn mqtt(part: &Map<String, Value>, heard: &mut Heard) {
 }
 
 fn state(part: &Map<String, Value>, at: u64, heard: &mut Heard) {
+    // In KiB.
+    heard.facts.free_heap = number(part, "Heap").map(|kib: u16| u32::from(kib) * 1024);
     let uptime: Option<u64> = number(part, "UptimeSec");
     heard.facts.started_at = uptime.and_then(|uptime| at.checked_sub(uptime));
     heard.facts.mqtt_count = number(part, "MqttCount").or(heard.facts.mqtt_count);

@@ -2,6 +2,13 @@
 
 use super::*;
 
+/// What an ESP-IDF device that only compares can be sent, in bytes: more than it reads, since the
+/// rest lies in the buffers of both ends.
+const HEAD: u64 = 320 * 1024;
+/// So often it is seen to put the file down before it counts as a device that runs it already: a
+/// transfer that broke off early looks the same.
+const PUT_DOWN: u8 = 3;
+
 impl Upgrade {
     pub(super) fn fetched(
         &mut self,
@@ -40,16 +47,14 @@ impl Upgrade {
             }
             return;
         }
-        // A device that has it all reads the head of the file once more and puts it down again (what
-        // was sent is more than what it read: the rest lay in buffers):
-        // it has compared, and runs this version.
-        const HEAD: u64 = 320 * 1024;
+        if self.plan.adapter == Adapter::Idf && !whole && bytes <= HEAD {
+            return if ended {
+                self.put_down(now)
+            } else {
+                self.reads_head(bytes, total, now)
+            };
+        }
         if self.written && ended && !whole && bytes <= HEAD {
-            if self.plan.adapter == Adapter::Idf {
-                self.evidence.build.get_or_insert(now);
-                self.rebooted = true;
-                self.verify(now);
-            }
             return;
         }
         if matches!(self.stage, Stage::Verifying { .. }) && !whole {
@@ -72,7 +77,7 @@ impl Upgrade {
         } else {
             self.enter(
                 Stage::Downloading,
-                Some(now + STALLED),
+                Some(now + self.plan.wait(STALLED)),
                 "the device fetches",
                 now,
             );
@@ -89,14 +94,60 @@ impl Upgrade {
         } else {
             self.safeboot_written = true;
         }
-        let more = MORE_STEPS * (self.plan.steps.len() - self.step - 1) as u64;
+        let more = self.plan.wait(MORE_STEPS) * (self.plan.steps.len() - self.step - 1) as u64;
         let wait = match self.plan.adapter {
             // A safeboot that says nothing is looked for as soon as its proof is due.
-            Adapter::TasmotaSafeboot if !self.main_step() => PROOF,
-            Adapter::EspEasy => NUDGE / 2,
-            _ => INSTALLING + more,
+            Adapter::TasmotaSafeboot if !self.main_step() => self.plan.wait(PROOF),
+            Adapter::EspEasy => self.plan.wait(NUDGE) / 2,
+            _ => self.plan.wait(INSTALLING) + more,
         };
         self.enter(Stage::Installing { asked: 0 }, Some(now + wait), what, now);
+    }
+
+    /// An ESP-IDF device is at the beginning of the file, perhaps in a range of its own: there is no
+    /// more of it if nothing follows.
+    fn reads_head(&mut self, bytes: u64, total: u64, now: u64) {
+        if matches!(self.stage, Stage::Verifying { .. }) {
+            return;
+        }
+        let again = self.stage == Stage::Downloading && bytes <= self.bytes;
+        (self.bytes, self.total) = (bytes, total);
+        if !again {
+            self.enter(
+                Stage::Downloading,
+                Some(now + self.plan.wait(ANSWER)),
+                "the device reads the beginning",
+                now,
+            );
+        }
+    }
+
+    /// An ESP-IDF device has read the beginning and has closed: it has compared. After it had
+    /// fetched everything this is how it says that it runs this version.
+    fn put_down(&mut self, now: u64) {
+        if self.written {
+            self.evidence.build.get_or_insert(now);
+            self.rebooted = true;
+            return self.verify(now);
+        }
+        self.put_down += 1;
+        if self.put_down >= PUT_DOWN {
+            return self.end(
+                State::Skipped,
+                "it has read the beginning three times and put it down: it runs this version already",
+                now,
+            );
+        }
+        self.enter(
+            Stage::Trigger {
+                since: now,
+                asked: 1,
+                accepted: false,
+            },
+            None,
+            "it has read the beginning and put it down, and will come again",
+            now,
+        );
     }
 
     fn broken(&mut self, now: u64) {
@@ -109,13 +160,16 @@ impl Upgrade {
             self.known.running = Some(Running::Safeboot);
             self.recover(&why, now);
             // It does not come again by itself.
-            self.deadline = Some(now + NUDGE);
+            self.deadline = Some(now + self.plan.wait(NUDGE));
             return;
         }
         self.retry(Blame::Environment, None, &why, now);
     }
 
     pub(super) fn stalled(&mut self, now: u64) {
+        if self.plan.adapter == Adapter::Idf && self.bytes <= HEAD {
+            return self.put_down(now);
+        }
         self.broken(now);
     }
 
@@ -128,7 +182,7 @@ impl Upgrade {
         match answer {
             WebAnswer::Progress(bytes) => {
                 self.bytes = bytes;
-                self.deadline = Some(now + STALLED);
+                self.deadline = Some(now + self.plan.wait(STALLED));
             }
             WebAnswer::Done(words) => {
                 self.bytes = self.total;
@@ -198,19 +252,25 @@ impl Upgrade {
             }
             if self.plan.web && asked <= 3 {
                 self.effects.push_back(Effect::Web(WebRequest::Look));
-                self.deadline = Some(now + ANSWER);
+                self.deadline = Some(now + self.plan.wait(ANSWER));
                 return;
             }
             return self.unreachable("it has its safeboot, and has not been seen since", now);
         }
         if asked <= 2 && self.plan.adapter != Adapter::Xiaozhi {
             self.look();
-            self.deadline = Some(now + if asked == 1 { NUDGE } else { INSTALLING / 2 });
+            self.deadline = Some(
+                now + if asked == 1 {
+                    self.plan.wait(NUDGE)
+                } else {
+                    self.plan.wait(INSTALLING) / 2
+                },
+            );
             return;
         }
         if asked <= 12 && self.plan.adapter == Adapter::EspEasy {
             self.look();
-            self.deadline = Some(now + NUDGE / 2);
+            self.deadline = Some(now + self.plan.wait(NUDGE) / 2);
             return;
         }
         self.unreachable("it has the image, and has not been seen since", now);
@@ -274,7 +334,7 @@ impl Upgrade {
                 now,
             );
         } else if running == Some(Running::Main) {
-            self.deadline = Some(now + NUDGE);
+            self.deadline = Some(now + self.plan.wait(NUDGE));
         }
     }
 
@@ -300,7 +360,7 @@ impl Upgrade {
                 asked: 1,
                 accepted: false,
             },
-            Some(now + ANSWER),
+            Some(now + self.plan.wait(ANSWER)),
             "switched to its safeboot, which has to come to the same listener",
             now,
         );
@@ -338,8 +398,8 @@ impl Upgrade {
             return;
         };
         if *accepted || self.known.online == Some(false) {
-            if now < *since + PROOF {
-                self.deadline = Some(*since + PROOF);
+            if now < *since + self.plan.wait(PROOF) {
+                self.deadline = Some(*since + self.plan.wait(PROOF));
                 return;
             }
             let reason = if self.plan.over_tls {
@@ -349,14 +409,14 @@ impl Upgrade {
             };
             return self.go_back(
                 Some(reason),
-                "the safeboot has not come to our listener within two minutes",
+                "the safeboot has not come to our listener in time",
                 now,
             );
         }
         *asked += 1;
         if *asked <= 4 {
             *since = now;
-            self.deadline = Some(now + ANSWER);
+            self.deadline = Some(now + self.plan.wait(ANSWER));
             self.command("Restart", "3");
         } else {
             self.retry(
@@ -381,7 +441,7 @@ impl Upgrade {
                 since: now,
                 rung: 0,
             },
-            Some(now + RUNG),
+            Some(now + self.plan.wait(RUNG)),
             why,
             now,
         );
@@ -395,7 +455,7 @@ impl Upgrade {
         *rung += 1;
         let rung = *rung;
         let here = self.known.online == Some(true);
-        self.deadline = Some(now + RUNG);
+        self.deadline = Some(now + self.plan.wait(RUNG));
         match rung {
             1 | 2 if here => {
                 if let Some(url) = self.url.clone() {
@@ -413,7 +473,7 @@ impl Upgrade {
             3 if self.plan.web && self.plan.may_upload => {
                 self.effects
                     .push_back(Effect::Web(WebRequest::Upload { step: self.step }));
-                self.deadline = Some(now + STALLED);
+                self.deadline = Some(now + self.plan.wait(STALLED));
                 self.note(now, "sending the image to the page of its small firmware");
             }
             _ if self.bytes == 0 && self.plan.adapter == Adapter::TasmotaSafeboot => {
@@ -458,7 +518,7 @@ impl Upgrade {
             self.look();
             self.enter(
                 Stage::Verifying { since: now },
-                Some(now + ANSWER),
+                Some(now + self.plan.wait(ANSWER)),
                 "it is back; gathering the evidence",
                 now,
             );
@@ -469,9 +529,9 @@ impl Upgrade {
         let Stage::Verifying { since } = self.stage else {
             return;
         };
-        if now < since + VERIFYING {
+        if now < since + self.plan.wait(VERIFYING) {
             self.look();
-            self.deadline = Some(now + NUDGE);
+            self.deadline = Some(now + self.plan.wait(NUDGE));
         } else {
             self.end(
                 State::Failed(Reason::NotProved),

@@ -25,7 +25,7 @@ impl Upgrade {
                 version: false,
                 ota_url: !self.plan.adapter.is_tasmota(),
             },
-            Some(now + ANSWER),
+            Some(now + self.plan.wait(ANSWER)),
             "asking the device about itself",
             now,
         );
@@ -37,13 +37,13 @@ impl Upgrade {
         };
         *asked += 1;
         if *asked <= 3 {
-            self.deadline = Some(now + ANSWER);
+            self.deadline = Some(now + self.plan.wait(ANSWER));
             self.look();
         } else {
             // Asked again as soon as it connects, and at times in case only the answers are lost.
             self.enter(
                 Stage::Away,
-                Some(now + VERIFYING),
+                Some(now + self.plan.wait(VERIFYING)),
                 "the device does not answer questions about itself",
                 now,
             );
@@ -108,7 +108,7 @@ impl Upgrade {
                 self.effects.push_back(Effect::Backup);
                 return self.enter(
                     Stage::Backup,
-                    Some(now + 2 * NUDGE),
+                    Some(now + 2 * self.plan.wait(NUDGE)),
                     "saving the device's settings",
                     now,
                 );
@@ -159,7 +159,7 @@ impl Upgrade {
             .push_back(Effect::Web(WebRequest::Upload { step: self.step }));
         self.enter(
             Stage::Downloading,
-            Some(now + STALLED),
+            Some(now + self.plan.wait(STALLED)),
             "sending the image to the device",
             now,
         );
@@ -230,7 +230,7 @@ impl Upgrade {
         self.command("OtaUrl", &url);
         self.enter(
             Stage::SetUrl { asked: asked + 1 },
-            Some(now + ANSWER / 2),
+            Some(now + self.plan.wait(ANSWER) / 2),
             "telling the device the address",
             now,
         );
@@ -257,6 +257,7 @@ impl Upgrade {
         self.bytes = 0;
         self.full_gets = 0;
         self.minimal_gets = 0;
+        self.put_down = 0;
         self.written = false;
         self.rebooted = false;
         self.total = self.plan.steps[self.step].image.size;
@@ -266,7 +267,11 @@ impl Upgrade {
             Adapter::Idf => "offered at the address of the device",
             _ => "told to fetch it",
         };
-        let deadline = self.plan.adapter.is_commanded().then_some(now + NUDGE);
+        let deadline = self
+            .plan
+            .adapter
+            .is_commanded()
+            .then_some(now + self.plan.wait(NUDGE));
         self.enter(
             Stage::Trigger {
                 since: now,
@@ -303,14 +308,14 @@ impl Upgrade {
         let (since, accepted) = (*since, *accepted);
         if self.plan.adapter == Adapter::EspHome {
             // It reads its manifest by itself every few hours; told once an hour.
-            self.deadline = Some(now + 60 * NUDGE);
+            self.deadline = Some(now + 60 * self.plan.wait(NUDGE));
             if self.known.online != Some(false) {
                 self.order();
             }
             return;
         }
-        if now < since + OFFERED {
-            self.deadline = Some(now + NUDGE);
+        if now < since + self.plan.wait(OFFERED) {
+            self.deadline = Some(now + self.plan.wait(NUDGE));
             // Lost on the way, since nothing was answered and the device is still there.
             if !accepted && *asked < 4 && self.known.online != Some(false) {
                 *asked += 1;

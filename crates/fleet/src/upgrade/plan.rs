@@ -127,8 +127,27 @@ pub struct Plan {
     pub downgrade: bool,
     /// How long the device has to stay healthy at the end, in seconds. Default 600.
     pub soak: u64,
+    /// How long the device is waited for until it is told again, in seconds. Default 60; all other
+    /// waits are multiples of it.
+    #[serde(default = "usual_patience")]
+    pub patience: u64,
     /// When to give up on a device that does not come, in seconds since 1970.
     pub expires_at: u64,
     /// Randomness for the jitter of retries.
     pub seed: u64,
+}
+
+/// The patience, in seconds, by which the waits of an offer are written down.
+pub(crate) const USUAL_PATIENCE: u64 = 60;
+
+fn usual_patience() -> u64 {
+    USUAL_PATIENCE
+}
+
+impl Plan {
+    /// `seconds` of a wait as it is with the usual patience, with the patience of this offer. Never
+    /// less than a second.
+    pub(super) fn wait(&self, seconds: u64) -> u64 {
+        (seconds.saturating_mul(self.patience) / USUAL_PATIENCE).max(1)
+    }
 }

@@ -19,7 +19,7 @@ impl Upgrade {
                 asked_at: 0,
                 looks: 0,
             },
-            Some(now + ANSWER),
+            Some(now + self.plan.wait(ANSWER)),
             why,
             now,
         );
@@ -38,13 +38,13 @@ impl Upgrade {
         *asked += 1;
         if here {
             *asked_at = now;
-            self.deadline = Some(now + NUDGE);
+            self.deadline = Some(now + self.plan.wait(NUDGE));
             self.command("Restart", "3");
         } else if web {
-            self.deadline = Some(now + ANSWER);
+            self.deadline = Some(now + self.plan.wait(ANSWER));
             self.effects.push_back(Effect::Web(WebRequest::Look));
         } else {
-            self.deadline = Some(now + PROOF);
+            self.deadline = Some(now + self.plan.wait(PROOF));
         }
     }
 
@@ -71,14 +71,14 @@ impl Upgrade {
         let still_there = self
             .known
             .safeboot_seen_at
-            .is_some_and(|seen| seen > asked_at + SWITCHING || asked_at == 0);
+            .is_some_and(|seen| seen > asked_at + self.plan.wait(SWITCHING) || asked_at == 0);
         if self.known.online == Some(true) && !still_there {
             // It is not known which image runs: ask before anything toggles.
             if let Stage::Return { asked, .. } = &mut self.stage {
                 *asked += 1;
             }
             self.look();
-            self.deadline = Some(now + ANSWER);
+            self.deadline = Some(now + self.plan.wait(ANSWER));
             return;
         }
         self.send_back(now);
@@ -90,7 +90,9 @@ impl Upgrade {
         };
         match saw.running {
             Some(Running::Main) => self.is_back(now),
-            Some(Running::Safeboot) if asked_at == 0 || now > asked_at + SWITCHING => {
+            Some(Running::Safeboot)
+                if asked_at == 0 || now > asked_at + self.plan.wait(SWITCHING) =>
+            {
                 self.send_back(now);
             }
             _ => {}
@@ -106,9 +108,11 @@ impl Upgrade {
             return;
         };
         match running {
-            Some(Running::Safeboot) if *asked_at == 0 || now > *asked_at + SWITCHING => {
+            Some(Running::Safeboot)
+                if *asked_at == 0 || now > *asked_at + self.plan.wait(SWITCHING) =>
+            {
                 *asked_at = now;
-                self.deadline = Some(now + NUDGE);
+                self.deadline = Some(now + self.plan.wait(NUDGE));
                 self.effects
                     .push_back(Effect::Web(WebRequest::Command("Restart 3".to_string())));
             }
@@ -118,7 +122,7 @@ impl Upgrade {
                 if *looks >= 2 {
                     self.is_back(now);
                 } else {
-                    self.deadline = Some(now + ANSWER);
+                    self.deadline = Some(now + self.plan.wait(ANSWER));
                 }
             }
             _ => {}

@@ -121,7 +121,7 @@ impl Upgrade {
             until, away_since, ..
         } = self.stage
         {
-            let away = away_since.map(|since| since + AWAY_IN_SOAK);
+            let away = away_since.map(|since| since + self.plan.wait(AWAY_IN_SOAK));
             self.deadline = Some(away.map_or(until, |away| away.min(until)));
         }
     }
@@ -157,13 +157,13 @@ impl Upgrade {
     /// Another try later, or the end.
     pub(super) fn retry(&mut self, blame: Blame, reason: Option<Reason>, why: &str, now: u64) {
         let wait = match blame {
-            Blame::Ours => 2 * NUDGE,
+            Blame::Ours => 2 * self.plan.wait(NUDGE),
             Blame::Environment => {
                 self.interruptions += 1;
                 if self.interruptions > MAX_INTERRUPTIONS {
                     return self.give_up(Reason::Interrupted, why, now);
                 }
-                WAITS[0]
+                self.plan.wait(WAITS[0])
             }
             Blame::Device | Blame::Image => {
                 self.tries += 1;
@@ -174,7 +174,7 @@ impl Upgrade {
                     }
                     return self.give_up(reason, why, now);
                 }
-                let wait = WAITS[usize::from(self.tries) - 1];
+                let wait = self.plan.wait(WAITS[usize::from(self.tries) - 1]);
                 // The next try has a folder of its own, so that a late download of this one
                 // cannot be taken for it.
                 self.effects
@@ -219,7 +219,7 @@ impl Upgrade {
                     then: state,
                     since: now,
                 },
-                Some(now + AWAY_IN_SOAK),
+                Some(now + self.plan.wait(AWAY_IN_SOAK)),
                 why,
                 now,
             );
@@ -247,7 +247,7 @@ impl Upgrade {
             *next_at = u64::MAX;
             return;
         }
-        *next_at = now + RESTORE_AGAIN;
+        *next_at = now + self.plan.wait(RESTORE_AGAIN);
         let here = self.known.online != Some(false);
         if !here && !self.plan.web {
             return;

@@ -59,6 +59,7 @@ fn plan(adapter: Adapter, steps: Vec<Step>) -> Plan {
         reinstall: false,
         downgrade: false,
         soak: 600,
+        patience: 60,
         expires_at: START + 7 * 86_400,
         seed: 7,
     }
@@ -104,6 +105,18 @@ impl Rig {
             bytes,
             total: 1_000_000,
             ended: bytes == 1_000_000,
+        })
+    }
+
+    /// A transfer that ended before its time.
+    fn fetched_in_part(&mut self, bytes: u64) -> Vec<Effect> {
+        let step = self.upgrade.step();
+        self.handle(Event::Fetched {
+            step,
+            minimal: false,
+            bytes,
+            total: 1_000_000,
+            ended: true,
         })
     }
 

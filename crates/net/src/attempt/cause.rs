@@ -163,11 +163,27 @@ pub enum Cause {
     TooManyConnections,
     /// The process may open no more files. Raise LimitNOFILE (`ulimit -n`).
     NoDescriptors,
+    /// A xiaozhi device checked in and was answered. Nothing to do.
+    Checked,
+    /// A xiaozhi device checked in that nobody has taken in: it shows a code. Enter it.
+    NotActivated,
+    /// The check of a xiaozhi device was refused; why stands beside it.
+    CheckRefused,
+    /// A xiaozhi device was told no voice server, for there is none that it can reach. Set
+    /// `xiaozhi.websocket_url`.
+    NoVoiceServer,
+    /// It connects again and again, and no connection lasts. Look at how they end.
+    Flapping,
+    /// It connects again and again, since it falls silent for one and a half keep alives each time.
+    /// Look at its signal; shorten its keep alive.
+    KeepAliveTimeout,
+    /// It starts again and again. Look at its power, then at its firmware.
+    Restarts,
 }
 
 impl Cause {
     /// Every cause, in the order of the documentation.
-    pub const ALL: [Cause; 59] = [
+    pub const ALL: [Cause; 66] = [
         Cause::Healthy,
         Cause::TakenOver,
         Cause::PortCheck,
@@ -227,6 +243,13 @@ impl Cause {
         Cause::TooManyFromAddress,
         Cause::TooManyConnections,
         Cause::NoDescriptors,
+        Cause::Checked,
+        Cause::NotActivated,
+        Cause::CheckRefused,
+        Cause::NoVoiceServer,
+        Cause::Flapping,
+        Cause::KeepAliveTimeout,
+        Cause::Restarts,
     ];
 
     /// The stable word, such as `name_mismatch`.
@@ -291,11 +314,29 @@ impl Cause {
             Cause::TooManyFromAddress => "too_many_from_address",
             Cause::TooManyConnections => "too_many_connections",
             Cause::NoDescriptors => "no_descriptors",
+            Cause::Checked => "checked",
+            Cause::NotActivated => "not_activated",
+            Cause::CheckRefused => "check_refused",
+            Cause::NoVoiceServer => "no_voice_server",
+            Cause::Flapping => "flapping",
+            Cause::KeepAliveTimeout => "keep_alive_timeout",
+            Cause::Restarts => "restarts",
         }
     }
 
     /// Whether something is wrong. What is not, needs no line in a log.
     pub fn is_failure(self) -> bool {
-        !matches!(self, Cause::Healthy | Cause::TakenOver | Cause::PortCheck)
+        !matches!(
+            self,
+            Cause::Healthy | Cause::TakenOver | Cause::PortCheck | Cause::Checked
+        )
+    }
+
+    /// Whether it is about several connections, each of which may have gone well.
+    pub fn is_unrest(self) -> bool {
+        matches!(
+            self,
+            Cause::Flapping | Cause::KeepAliveTimeout | Cause::Restarts
+        )
     }
 }

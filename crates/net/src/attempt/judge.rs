@@ -121,6 +121,7 @@ pub fn judge(attempt: &Attempt, circumstances: &Circumstances) -> Judgement {
             0..TAKE_OVERS => Judgement::certain(Cause::TakenOver),
             TAKE_OVERS.. => Judgement::certain(Cause::DuplicateClientId),
         },
+        Ending::Noted { cause, .. } => Judgement::certain(cause),
     }
 }
 

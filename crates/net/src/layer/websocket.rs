@@ -1,12 +1,14 @@
 //! The server side of RFC 6455 after the upgrade, as a byte stream: MQTT packets may be split over
 //! frames or share one [MQTT-6.0.0-2], so payload is handed on as it arrives and never gathered.
 //! A connection therefore holds at most one unfinished frame header, or one control frame.
+//!
+//! [`super::Messages`] gathers them all the same, for protocols that count in messages.
 
 use thiserror::Error;
 use tungstenite::protocol::frame::coding::CloseCode;
 
 use super::{LayerError, Received};
-use crate::limits::{WEBSOCKET_CONTROL, WEBSOCKET_FRAME, WEBSOCKET_MESSAGE};
+use crate::limits::{WEBSOCKET_CONTROL, WEBSOCKET_FRAME, WEBSOCKET_GATHERED, WEBSOCKET_MESSAGE};
 
 /// What a WebSocket client did wrong. [`WebSocketError::close_code`] is what it was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -94,9 +96,21 @@ impl WebSocketError {
 #[derive(Debug)]
 pub(super) struct WebSocket {
     reading: Reading,
+    carries: Carries,
     /// Payload bytes announced so far of a message whose final frame has not come.
     message: Option<u64>,
+    /// Whether the current message is text.
+    is_text: bool,
     end: End,
+}
+
+/// What the protocol above wants of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Carries {
+    /// Bytes, wherever messages end; text is none of them.
+    Bytes,
+    /// Messages, binary and text; each is in memory as a whole.
+    Messages,
 }
 
 /// What the next byte belongs to.
@@ -119,6 +133,8 @@ struct Header {
 struct DataFrame {
     left: u64,
     mask: [u8; 4],
+    /// Whether the message ends with it.
+    is_final: bool,
 }
 
 #[derive(Debug)]
@@ -150,21 +166,25 @@ const RESERVED: u8 = 0x70;
 const MASKED: u8 = 0x80;
 
 impl WebSocket {
-    pub(super) fn new() -> WebSocket {
+    pub(super) fn new(carries: Carries) -> WebSocket {
         WebSocket {
             reading: Reading::Header(Header::default()),
+            carries,
             message: None,
+            is_text: false,
             end: End::Open,
         }
     }
 
+    /// `ended` is told where a message ends, whether it was text, and what `plain` holds then.
     pub(super) fn receive(
         &mut self,
         raw: &[u8],
         plain: &mut Vec<u8>,
         raw_out: &mut Vec<u8>,
+        ended: impl FnMut(bool, &mut Vec<u8>),
     ) -> Result<Received, WebSocketError> {
-        let outcome = self.read(raw, plain, raw_out);
+        let outcome = self.read(raw, plain, raw_out, ended);
         if let Err(error) = outcome {
             self.say_close(&error.close_code().to_be_bytes(), raw_out);
             self.end = End::Over;
@@ -177,11 +197,15 @@ impl WebSocket {
         mut raw: &[u8],
         plain: &mut Vec<u8>,
         raw_out: &mut Vec<u8>,
+        mut ended: impl FnMut(bool, &mut Vec<u8>),
     ) -> Result<Received, WebSocketError> {
         while self.end != End::Over {
             // A frame without payload ends where its header ends, so this comes before the bytes.
             match &self.reading {
                 Reading::Data(frame) if frame.left == 0 => {
+                    if frame.is_final && self.end == End::Open {
+                        ended(self.is_text, plain);
+                    }
                     self.expect_header();
                 }
                 Reading::Control(frame) if frame.payload.len() == frame.length => {
@@ -251,7 +275,14 @@ impl WebSocket {
             }))
         } else {
             self.count_message(first, length)?;
-            Reading::Data(DataFrame { left: length, mask })
+            if first & 0x0f != CONTINUATION {
+                self.is_text = first & 0x0f == TEXT;
+            }
+            Reading::Data(DataFrame {
+                left: length,
+                mask,
+                is_final: first & FINAL != 0,
+            })
         };
         Ok(())
     }
@@ -263,21 +294,25 @@ impl WebSocket {
         match first & 0x0f {
             CONTINUATION if self.message.is_none() => Err(WebSocketError::NothingToContinue),
             TEXT | BINARY if self.message.is_some() => Err(WebSocketError::Unfinished),
-            TEXT => Err(WebSocketError::Text),
+            TEXT if self.carries == Carries::Bytes => Err(WebSocketError::Text),
             CLOSE | PING | PONG if first & FINAL == 0 => Err(WebSocketError::SplitControl),
-            CONTINUATION | BINARY | CLOSE | PING | PONG => Ok(()),
+            CONTINUATION | TEXT | BINARY | CLOSE | PING | PONG => Ok(()),
             opcode => Err(WebSocketError::Opcode(opcode)),
         }
     }
 
     fn count_message(&mut self, first: u8, length: u64) -> Result<(), WebSocketError> {
         let too_long = |part, size, limit| Err(WebSocketError::TooLong { part, size, limit });
-        if length > WEBSOCKET_FRAME {
-            return too_long("frame", length, WEBSOCKET_FRAME);
+        let (frame, message) = match self.carries {
+            Carries::Bytes => (WEBSOCKET_FRAME, WEBSOCKET_MESSAGE),
+            Carries::Messages => (WEBSOCKET_GATHERED, WEBSOCKET_GATHERED),
+        };
+        if length > frame {
+            return too_long("frame", length, frame);
         }
         let size = self.message.unwrap_or(0) + length;
-        if size > WEBSOCKET_MESSAGE {
-            return too_long("message", size, WEBSOCKET_MESSAGE);
+        if size > message {
+            return too_long("message", size, message);
         }
         self.message = (first & FINAL == 0).then_some(size);
         Ok(())
@@ -307,10 +342,19 @@ impl WebSocket {
 
     /// One binary frame around `plain`.
     pub(super) fn send(&self, plain: &[u8], raw_out: &mut Vec<u8>) -> Result<(), LayerError> {
+        self.put(BINARY, plain, raw_out)
+    }
+
+    /// One text frame.
+    pub(super) fn send_text(&self, text: &str, raw_out: &mut Vec<u8>) -> Result<(), LayerError> {
+        self.put(TEXT, text.as_bytes(), raw_out)
+    }
+
+    fn put(&self, opcode: u8, plain: &[u8], raw_out: &mut Vec<u8>) -> Result<(), LayerError> {
         if self.end != End::Open {
             return Err(LayerError::Closed);
         }
-        put_frame(BINARY, plain, raw_out);
+        put_frame(opcode, plain, raw_out);
         Ok(())
     }
 

@@ -3,8 +3,8 @@
 use std::io::{self, Cursor, Read, Write};
 
 use safeport_net::{
-    Certificates, Layer, LayerError, PrivateCa, Received, RecordSize, TlsProfile, TlsService,
-    WebSocketError, limits,
+    Certificates, Layer, LayerError, Message as Gathered, Messages, PrivateCa, Received,
+    RecordSize, TlsProfile, TlsService, WebSocketError, limits,
 };
 use tungstenite::Message;
 use tungstenite::protocol::frame::coding::CloseCode;
@@ -477,4 +477,94 @@ fn a_websocket_inside_tls_starts_with_bytes_already_decrypted_and_ends_with_both
     ));
     assert_eq!(client.read(&out).unwrap(), close(1003));
     assert!(client.0.process_new_packets().unwrap().peer_has_closed());
+}
+
+/// What was gathered, whether it was text; what goes back; how it ended.
+type Gathering = (
+    Vec<(bool, Vec<u8>)>,
+    Vec<u8>,
+    Result<Received, WebSocketError>,
+);
+
+/// The messages in `raw`, fed in pieces of `step` bytes.
+fn gathered(raw: &[u8], step: usize) -> Gathering {
+    let mut messages = Messages::default();
+    let (mut all, mut out) = (Vec::new(), Vec::new());
+    let mut outcome = Ok(Received::Open);
+    for piece in raw.chunks(step) {
+        outcome = messages.receive(piece, &mut out, |message| match message {
+            Gathered::Text(bytes) => all.push((true, bytes.to_vec())),
+            Gathered::Binary(bytes) => all.push((false, bytes.to_vec())),
+        });
+        if outcome != Ok(Received::Open) {
+            break;
+        }
+    }
+    (all, out, outcome)
+}
+
+#[test]
+fn messages_come_out_whole_text_apart_from_bytes_however_they_are_cut() {
+    let long = vec![7; 4000];
+    let mut raw = frame(0x81, b"{\"type\":\"hello\"}");
+    raw.extend(frame(0x82, b""));
+    raw.extend(frame(0x02, b"first"));
+    raw.extend(frame(0x89, b"still there?"));
+    raw.extend(frame(0x80, b" and second"));
+    raw.extend(frame(0x01, b"split "));
+    raw.extend(frame(0x00, b""));
+    raw.extend(frame(0x80, b"text"));
+    raw.extend(frame(0x82, &long));
+    let expected = vec![
+        (true, b"{\"type\":\"hello\"}".to_vec()),
+        (false, Vec::new()),
+        (false, b"first and second".to_vec()),
+        (true, b"split text".to_vec()),
+        (false, long),
+    ];
+    for step in [1, 2, 7, 64, raw.len()] {
+        let (all, out, outcome) = gathered(&raw, step);
+        assert_eq!(all, expected, "in pieces of {step}");
+        assert_eq!(out, [&[0x8a, 12][..], b"still there?"].concat());
+        assert_eq!(outcome, Ok(Received::Open));
+    }
+}
+
+#[test]
+fn a_message_that_would_be_gathered_beyond_the_limit_ends_the_connection_at_its_header() {
+    let limit = limits::WEBSOCKET_GATHERED as usize;
+    let (all, out, _) = gathered(&frame(0x82, &vec![1; limit]), 4096);
+    assert_eq!((all.len(), out.len()), (1, 0));
+    let header = &frame(0x82, &vec![1; limit + 1])[..14];
+    let (all, out, outcome) = gathered(header, 1);
+    assert!(
+        matches!(outcome, Err(WebSocketError::TooLong { .. })),
+        "{outcome:?}"
+    );
+    assert_eq!((all.len(), out), (0, close(1009)));
+    // In many frames as well.
+    let mut raw = frame(0x02, &vec![1; limit]);
+    raw.extend(frame(0x80, b"x"));
+    let (all, out, outcome) = gathered(&raw, 1000);
+    assert!(
+        matches!(outcome, Err(WebSocketError::TooLong { .. })),
+        "{outcome:?}"
+    );
+    assert_eq!((all.len(), out), (0, close(1009)));
+}
+
+#[test]
+fn what_is_sent_as_messages_another_implementation_reads_and_after_a_goodbye_nothing_is_sent() {
+    let mut messages = Messages::default();
+    let mut out = Vec::new();
+    messages.send_text("{}", &mut out).expect("open");
+    messages.send_binary(&[1, 2, 3], &mut out).expect("open");
+    messages.close(&mut out);
+    messages.close(&mut out);
+    let expected = [&[0x81, 2][..], b"{}", &[0x82, 3, 1, 2, 3], &close(1000)].concat();
+    assert_eq!(out, expected);
+    assert!(matches!(
+        messages.send_text("{}", &mut out),
+        Err(LayerError::Closed)
+    ));
 }

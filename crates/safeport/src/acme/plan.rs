@@ -390,14 +390,13 @@ pub fn same_names(one: &[String], other: &[String]) -> bool {
     set(one) == set(other)
 }
 
-/// A moment `at` that was computed at `from`. If `from` lies further in the future than any wait
-/// could have been made for, the clock was moved back, and the moment belongs to another time.
+/// A moment `at` that was computed at `from`. If `from` lies in the future by more than clocks are
+/// corrected by as they run, the clock was moved back, and the moment belongs to another time.
 fn believed(from: u64, at: u64, now: u64) -> u64 {
-    if from > now + LONGEST_RETRY {
-        return now;
+    match from > now + SHORTEST_RETRY {
+        true => now,
+        false => at,
     }
-    // What was decided a little while ahead of now still cannot take longer than it would have.
-    at.min(now + at.saturating_sub(from))
 }
 
 /// A number below `whole`, or 0, that depends on `random` evenly.

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use safeport_doctor::mask;
+use safeport_doctor::watch::Subject;
 use safeport_engine::EngineHandle;
-use safeport_fleet::{Roster, heard};
-use safeport_net::attempt::{Attempt, Witness};
+use safeport_fleet::{Identity, Proof, Roster, Sighting, Source, What, heard};
+use safeport_net::attempt::{Attempt, Departure, Witness};
 use safeport_settings::Settings;
-use safeport_store::{DataFolder, Retention};
+use safeport_store::{DataFolder, Retention, StoreError};
 
 use super::registry_failed;
 use crate::console::Failure;
@@ -15,7 +17,7 @@ use crate::say;
 use crate::serve::access::unix_now;
 use crate::serve::attempts::Attempts;
 use crate::serve::backups::{self, Backups};
-use crate::serve::fleet::{Fleet, FleetError};
+use crate::serve::fleet::{Fleet, FleetError, Onlooker};
 use crate::serve::gate::GateDriver;
 use crate::serve::http::{Devices, Site};
 use crate::serve::upgrades::{OfFleet, StartError, UpgradeSettings, Upgrades};
@@ -127,6 +129,47 @@ impl Witness for Witnesses {
         self.fleet.tried(&attempt);
         self.attempts.saw(attempt);
     }
+
+    fn left(&self, departure: Departure) {
+        self.attempts.left(departure);
+    }
+}
+
+/// Tells of devices that say that they have started.
+pub(super) fn starts(attempts: Arc<Attempts>) -> Onlooker {
+    Arc::new(move |sighting, sighted| {
+        // What the broker had kept is old.
+        if sighting.source == Source::Retained {
+            return;
+        }
+        for event in &sighted.events {
+            let What::Started { reason, .. } = event else {
+                continue;
+            };
+            let Some(subject) = subject(sighting) else {
+                continue;
+            };
+            attempts.started(
+                subject,
+                sighting.peer,
+                sighting.at,
+                reason.as_deref().map(mask),
+            );
+        }
+    })
+}
+
+/// As whom the doctor knows who was sighted.
+fn subject(sighting: &Sighting) -> Option<Subject> {
+    let mut identities = sighting.identities.iter();
+    let client_id = identities.find_map(|identity| match identity {
+        Identity::ClientId(id) => Some(Subject::Client(id.to_string())),
+        _ => None,
+    });
+    client_id.or_else(|| match &sighting.proof {
+        Proof::Login(name) => Some(Subject::User(name.to_string())),
+        Proof::Token(_) | Proof::Claim => None,
+    })
 }
 
 /// Removes what is too old to be kept, for ever: a little at a time, so that nobody waits for it.
@@ -165,5 +208,9 @@ impl Devices for Fleet {
 
     fn change(&self, work: &mut dyn FnMut(&mut Roster)) {
         self.with_mut(|roster| work(roster));
+    }
+
+    fn keep(&self) -> Result<(), StoreError> {
+        Fleet::keep(self)
     }
 }

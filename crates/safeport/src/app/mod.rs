@@ -52,6 +52,7 @@ use crate::serve::http::{Api, Confirm, Confirmed, HttpListeners, Services, Site,
 use crate::serve::metrics::{Metrics, TlsMetrics};
 use crate::serve::ntp::NtpListeners;
 use crate::serve::revocation;
+use crate::serve::voice::Voice;
 use crate::serve::xiaozhi::{self, Xiaozhi};
 use crate::service_manager;
 use crate::tasks::{self, Ends, Tasks};
@@ -304,6 +305,7 @@ impl Server {
         let notes = notes.without_waiting().map_err(registry_failed)?;
         let attempts = Attempts::start(notes, tasks).map_err(threads)?;
         let fleet = devices::fleet(&folder, settings, tasks, texts)?;
+        fleet.listen(devices::starts(attempts.clone()));
         let witness = Arc::new(Witnesses {
             attempts: attempts.clone(),
             fleet: fleet.clone(),
@@ -355,12 +357,14 @@ impl Server {
                 instance_key: *key.expose(),
                 roll: fleet.clone(),
                 offers: household.upgrades.clone(),
+                witness: attempts.clone(),
             },
             settings,
             &read.managed,
             tasks,
         )
         .map_err(threads)?;
+        let voice = Arc::new(Voice::new(texts.language()));
         let stopping = Arc::new(AtomicBool::new(false));
         let ntp = NtpListeners::new(tasks.clone());
         let site = Arc::new(Site::new(
@@ -384,6 +388,7 @@ impl Server {
                 }),
                 challenges,
                 xiaozhi: Some(xiaozhi),
+                voice: Some(voice.clone()),
                 api: Api::new(read.asked.clone(), folder.clone(), attempts.clone())
                     .presenting(presented.certificates().clone())
                     .knowing(fleet.clone())
@@ -456,7 +461,7 @@ impl Server {
         let (follower, handle) = (access, server.engine.handle());
         tasks
             .spawn_thread("registry follower", move || {
-                revocation::follow(registry, version, &follower, &handle);
+                revocation::follow(registry, version, &follower, &handle, &voice);
             })
             .map_err(threads)?;
         tasks.spawn("address gate", gate.run());

@@ -80,7 +80,7 @@ impl AttemptsArgs {
 }
 
 /// A number with s, m, h or d behind it.
-fn time_span(text: &str) -> Result<Duration, String> {
+pub(super) fn time_span(text: &str) -> Result<Duration, String> {
     let help = || "write a number with s, m, h or d behind it, such as 10m".to_owned();
     let unit = text.chars().last().ok_or_else(help)?;
     let seconds = match unit {

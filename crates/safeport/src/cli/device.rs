@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use safeport_fleet::query::Where;
-use safeport_fleet::{Family, Found, MacAddress};
+use safeport_fleet::{Family, Found, MacAddress, Query};
 use serde_json::{Value, json};
 
 use super::Place;
@@ -34,6 +34,8 @@ pub(super) enum DeviceCommand {
     Events(EventsArgs),
     /// Set what a device does not say itself, or says wrongly
     Set(SetArgs),
+    /// Ask a device what it is and runs now
+    Refresh(NameArgs),
     /// Enrol the xiaozhi device that says this code
     Activate(ActivateArgs),
     /// Give a device a new password and print what to enter into it
@@ -51,7 +53,8 @@ pub(super) enum DeviceCommand {
     Compare(CompareArgs),
     /// Give a device its settings of a copy back, or write the copy to a file
     Restore(RestoreArgs),
-    /// Remove a device; its connections and downloads end within a second
+    /// Remove a device; its connections end within a second, and its address for firmware leads
+    /// nowhere any more (a transfer that runs goes to its end, so that no device is left with half)
     Forget(NameArgs),
 }
 
@@ -257,6 +260,7 @@ impl DeviceCommand {
             DeviceCommand::Show(args) => show(args, console, lang),
             DeviceCommand::Events(args) => events(args, console, lang),
             DeviceCommand::Set(args) => set(args, console, lang),
+            DeviceCommand::Refresh(args) => refresh(args, console, lang),
             DeviceCommand::Activate(args) => activate(args, console, lang),
             DeviceCommand::Passwd(args) => passwd(args, console, lang),
             DeviceCommand::Tag(args) => tag(args, console, lang),
@@ -377,15 +381,19 @@ fn text_of(file: &PathBuf, texts: &Texts) -> Result<String, Failure> {
     };
     let limit = API_BULK_BODY_BYTES as u64;
     let mut text = String::new();
+    let more = limit + 1;
     if file.as_os_str() == "-" {
-        std::io::stdin()
-            .lock()
-            .take(limit)
-            .read_to_string(&mut text)
+        std::io::stdin().lock().take(more).read_to_string(&mut text)
     } else {
-        std::fs::File::open(file).and_then(|file| file.take(limit).read_to_string(&mut text))
+        std::fs::File::open(file).and_then(|file| file.take(more).read_to_string(&mut text))
     }
     .map_err(unreadable)?;
+    if text.len() as u64 > limit {
+        // Half of a table would be added as if it were all.
+        let (path, mib) = (file.display(), limit >> 20);
+        let headline = say!(texts, "table-too-long", path = path, mib = mib);
+        return Err(Failure::usage(headline));
+    }
     Ok(text)
 }
 
@@ -435,6 +443,7 @@ fn passwd(args: &PasswdArgs, console: &mut Console, lang: Option<Language>) -> R
 fn list(args: &ListArgs, console: &mut Console, lang: Option<Language>) -> Result<(), Failure> {
     let enrolled_only = !args.seen && args.question.is_none();
     let session = Session::open(&args.place, &args.remote, console, lang)?;
+    let serves = matches!(session, Session::Server(_));
     let rows = match session {
         Session::Server(client) => {
             let mut query = format!("?limit={API_DEVICES}");
@@ -465,14 +474,11 @@ fn list(args: &ListArgs, console: &mut Console, lang: Option<Language>) -> Resul
                 Failure::usage(say!(texts, "query-bad", query = query)).detail(error)
             })?;
             let roster = devices::roster(&open.registry).map_err(|error| failed(texts, &error))?;
-            let mut query = devices::narrowed(question.as_ref());
+            let mut query = question.as_ref().map(Query::narrowed).unwrap_or_default();
             query.enrolled = enrolled_only.then_some(true).or(query.enrolled);
             let now = open.now();
-            let page = roster.select(&query, None, usize::MAX, |member| {
-                question
-                    .as_ref()
-                    .is_none_or(|question| question.matches(&devices::Asked { member, now }))
-            });
+            let all = (None, usize::MAX, usize::MAX);
+            let page = roster.select_where(&query, question.as_ref(), now, all);
             page.members
                 .iter()
                 .map(|member| devices::row(member))
@@ -494,7 +500,11 @@ fn list(args: &ListArgs, console: &mut Console, lang: Option<Language>) -> Resul
         .map(|row| devices::line(row, &console.texts))
         .collect();
     lines.sort();
-    console.data(&lines.join("\n"))
+    console.data(&lines.join("\n"))?;
+    if !serves {
+        console.talk(&say!(console.texts, "device-findings-none"));
+    }
+    Ok(())
 }
 
 fn show(args: &NameArgs, console: &mut Console, lang: Option<Language>) -> Result<(), Failure> {
@@ -595,6 +605,20 @@ fn set(args: &SetArgs, console: &mut Console, lang: Option<Language>) -> Result<
         return console.json(&device);
     }
     console.talk(&say!(console.texts, "device-set", name = args.name));
+    Ok(())
+}
+
+fn refresh(args: &NameArgs, console: &mut Console, lang: Option<Language>) -> Result<(), Failure> {
+    let client = need_server(&args.place, &args.remote, console, lang)?;
+    let done = client.post(&format!("{}/refresh", path(&args.name)), &json!({}))?;
+    if console.json {
+        return console.json(&done);
+    }
+    let name = done["name"].as_str().unwrap_or(&args.name);
+    console.talk(&match done["done"].as_str() {
+        Some("asked") => say!(console.texts, "device-asked", name = name),
+        _ => say!(console.texts, "device-refreshed", name = name),
+    });
     Ok(())
 }
 
@@ -776,7 +800,12 @@ fn restore(
         let mut file = options.open(into).map_err(|error| {
             Failure::usage(say!(texts, "backup-unwritable", path = shown)).detail(error)
         })?;
-        let bytes = client.download(&format!("{place}/bytes"), &mut file)?;
+        let written = client.download(&format!("{place}/bytes"), &mut file);
+        if written.is_err() {
+            // Half a copy is none, and its name is wanted for the next try.
+            let _ = std::fs::remove_file(into);
+        }
+        let bytes = written?;
         let id = &args.backup;
         console.talk(&say!(
             texts,

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::images;
 use crate::console::{Console, Failure};
 use crate::say;
+use crate::shown::wording::Wording;
 use crate::text::{Language, Texts};
 
 #[derive(Debug, Subcommand)]
@@ -69,18 +70,20 @@ fn inspect(path: &Path, console: &Console) -> Result<(), Failure> {
         Err(error) => {
             if console.json {
                 console.json(&json!({
-                    "refused": {"code": error.code(), "text": error.to_string()},
+                    "refused": {"code": error.code(), "text": error.words(texts.language())},
                 }))?;
             }
-            return Err(Failure::new(say!(texts, "firmware-refused", file = file)).detail(error));
+            let headline = say!(texts, "firmware-refused", file = file);
+            return Err(Failure::new(headline).detail(error.words(texts.language())));
         }
     };
+    let language = texts.language();
     let offerable = image.offerable();
     if console.json {
         let refused = offerable.as_ref().err();
-        let refused = refused.map(|why| json!({"code": why.code(), "text": why.to_string()}));
+        let refused = refused.map(|why| json!({"code": why.code(), "text": why.words(language)}));
         let warnings = image.warnings.iter();
-        let texts: Vec<String> = warnings.map(ToString::to_string).collect();
+        let texts: Vec<String> = warnings.map(|warning| warning.words(language)).collect();
         console.json(&json!({"image": image, "warnings": texts, "refused": refused}))?;
     } else {
         console.data(&shown(&image, texts))?;
@@ -110,7 +113,7 @@ fn read(path: &Path) -> io::Result<Result<Image, ImageError>> {
 
 fn refused(why: &Misfit, image: &Image, path: &Path, texts: &Texts) -> Failure {
     let headline = say!(texts, "firmware-not-for-air", file = path.display());
-    let failure = Failure::new(headline).detail(why);
+    let failure = Failure::new(headline).detail(why.words(texts.language()));
     let file = path.display();
     match (why, extract_app(image)) {
         (Misfit::Factory { .. }, Some(part)) => failure.next(say!(
@@ -144,7 +147,11 @@ fn shown(image: &Image, texts: &Texts) -> String {
         text.push_str(&format!("  {part}\n"));
     }
     for warning in &image.warnings {
-        let warning = say!(texts, "firmware-warning", what = warning);
+        let warning = say!(
+            texts,
+            "firmware-warning",
+            what = warning.words(texts.language())
+        );
         text.push_str(&format!("  {warning}\n"));
     }
     text

@@ -285,9 +285,11 @@ pub(super) fn offer(args: &OfferArgs, console: &mut Console, lang: Option<Langua
     let devices = rows(answer.clone(), "devices");
     if !console.json {
         let (count, refused) = (&answer["fine"], &answer["refused"]);
-        console.talk(&match args.preview {
-            true => say!(texts, "offers-would", count = count, refused = refused),
-            false => say!(texts, "offers-made", count = count, refused = refused),
+        console.talk(&match (args.preview, refused.as_u64()) {
+            (true, Some(0)) => say!(texts, "offers-would-all", count = count),
+            (false, Some(0)) => say!(texts, "offers-made-all", count = count),
+            (true, _) => say!(texts, "offers-would", count = count, refused = refused),
+            (false, _) => say!(texts, "offers-made", count = count, refused = refused),
         });
         let lines: Vec<String> = devices
             .iter()

@@ -8,6 +8,7 @@ mod check;
 mod client;
 mod config;
 mod device;
+mod doctor;
 mod firmware;
 mod images;
 mod import;
@@ -34,7 +35,7 @@ use crate::{app, log};
 
 /// Safeport: an MQTT broker and home server for ESP32-class devices.
 ///
-/// Exit codes: 0 done, 1 failed, 64 bad settings or usage. Data goes to stdout, everything else to
+/// Exit codes: 0 done, 1 failed, 10 to 19 findings of the doctor, 64 bad settings or usage. Data goes to stdout, everything else to
 /// stderr.
 #[derive(Debug, Parser)]
 #[command(
@@ -69,6 +70,11 @@ enum Command {
     Ports(ports::PortsArgs),
     /// Who tried to connect, what came of it, and what to do about it
     Attempts(attempts::AttemptsArgs),
+    /// Which layer of a connection broke, why, and what to do about it
+    ///
+    /// Exit codes: 0 nothing wrong; else the broken layer: 10 Wi-Fi, 11 DNS, 12 TCP, 13 clock, 14 TLS,
+    /// 15 certificate, 16 MQTT, 17 WebSocket, 18 HTTP, 19 the device's firmware or memory.
+    Doctor(doctor::DoctorArgs),
     /// Logins of people and programs
     User {
         #[command(subcommand)]
@@ -170,8 +176,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         texts: Texts::new(language),
         json: cli.json,
     };
-    match cli.command.run(&mut console, asked_language) {
-        Ok(()) => ExitCode::from(Exit::Fine as u8),
+    let done = cli.command.run(&mut console, asked_language);
+    match done {
+        Ok(exit) => ExitCode::from(exit),
         Err(failure) => {
             console.fail(&failure);
             ExitCode::from(failure.exit as u8)
@@ -180,8 +187,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 impl Command {
-    fn run(&self, console: &mut Console, lang: Option<Language>) -> Result<(), Failure> {
-        match self {
+    /// Runs, and returns what the process exits with.
+    fn run(&self, console: &mut Console, lang: Option<Language>) -> Result<u8, Failure> {
+        let done = match self {
+            // Its exit code is its answer.
+            Command::Doctor(args) => return args.run(console, lang),
             Command::Serve(args) => {
                 let asked = Asked {
                     open: args.open,
@@ -203,7 +213,8 @@ impl Command {
             Command::Import { command } => command.run(console),
             Command::Simulate { command } => command.run(console),
             Command::Bench { command } => command.run(console),
-        }
+        };
+        done.map(|()| Exit::Fine as u8)
     }
 }
 

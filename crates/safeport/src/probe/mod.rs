@@ -37,7 +37,7 @@ macro_rules! both {
         ::safeport_settings::Said::new(format!($en), format!($zh))
     };
 }
-use both;
+pub(crate) use both;
 
 /// What a probe found, and what it saw on the way.
 #[derive(Debug, Clone, PartialEq)]
@@ -137,7 +137,7 @@ struct Visit<'a> {
 type Step<T> = Result<T, Outcome>;
 
 /// A connection, with or without TLS.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 impl Visit<'_> {
@@ -220,7 +220,7 @@ fn failed(layer: Layer, saw: Said) -> Outcome {
 }
 
 /// What a foreign program called itself, fit to be shown: one line, at most 60 characters.
-fn shown(text: &str) -> impl fmt::Display {
+pub(crate) fn shown(text: &str) -> impl fmt::Display {
     const MOST: usize = 60;
     let mut line: String = text
         .chars()

@@ -11,4 +11,5 @@ pub mod metrics;
 pub mod ntp;
 pub mod revocation;
 pub mod upgrades;
+pub mod voice;
 pub mod xiaozhi;

@@ -9,6 +9,7 @@ use safeport_engine::EngineHandle;
 use safeport_store::{Registry, StoreError, Version};
 
 use super::access::Access;
+use super::voice::Voice;
 use crate::throttle::Throttle;
 
 /// Polls the registry until the engine's server ends. Runs on a thread of its own, because
@@ -18,6 +19,7 @@ pub fn follow(
     mut seen: Version,
     access: &Arc<Access>,
     engine: &EngineHandle,
+    voice: &Voice,
 ) {
     let throttle = Throttle::default();
     loop {
@@ -31,6 +33,7 @@ pub fn follow(
                         "login changed or removed; its connections end"
                     );
                     engine.disconnect_user(&name);
+                    voice.disconnect(&name);
                 }
             }
             // Those who are connected stay, those who were admitted before still are; the next

@@ -72,6 +72,13 @@ pub fn meaning(cause: Cause, texts: &Texts) -> String {
         Cause::TooManyFromAddress => say!(texts, "attempt-too_many_from_address"),
         Cause::TooManyConnections => say!(texts, "attempt-too_many_connections"),
         Cause::NoDescriptors => say!(texts, "attempt-no_descriptors"),
+        Cause::Checked => say!(texts, "attempt-checked"),
+        Cause::NotActivated => say!(texts, "attempt-not_activated"),
+        Cause::CheckRefused => say!(texts, "attempt-check_refused"),
+        Cause::NoVoiceServer => say!(texts, "attempt-no_voice_server"),
+        Cause::Flapping => say!(texts, "attempt-flapping"),
+        Cause::KeepAliveTimeout => say!(texts, "attempt-keep_alive_timeout"),
+        Cause::Restarts => say!(texts, "attempt-restarts"),
     }
 }
 
@@ -137,6 +144,13 @@ pub fn next(cause: Cause, texts: &Texts) -> String {
         Cause::TooManyFromAddress => say!(texts, "attempt-too_many_from_address-next"),
         Cause::TooManyConnections => say!(texts, "attempt-too_many_connections-next"),
         Cause::NoDescriptors => say!(texts, "attempt-no_descriptors-next"),
+        Cause::Checked => say!(texts, "attempt-checked-next"),
+        Cause::NotActivated => say!(texts, "attempt-not_activated-next"),
+        Cause::CheckRefused => say!(texts, "attempt-check_refused-next"),
+        Cause::NoVoiceServer => say!(texts, "attempt-no_voice_server-next"),
+        Cause::Flapping => say!(texts, "attempt-flapping-next"),
+        Cause::KeepAliveTimeout => say!(texts, "attempt-keep_alive_timeout-next"),
+        Cause::Restarts => say!(texts, "attempt-restarts-next"),
     }
 }
 

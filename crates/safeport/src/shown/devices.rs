@@ -1,18 +1,12 @@
 //! A device as `device list`, `device show` and the API show it.
 
-use std::cmp::Ordering;
-
-use safeport_fleet::query::{Field, Subject, Where, natural};
-use safeport_fleet::{
-    Device, Enrolment, Identity, IdentityKind, Installed, Member, Query, Roster, RosterLimits,
-    Slot, Web,
-};
+use safeport_fleet::{Device, Enrolment, Installed, Member, Roster, RosterLimits, Slot, Web};
 use safeport_store::{AttemptQuery, DeviceRecord, Registry, StoreError};
 use serde_json::{Value, json};
 
 use crate::say;
 use crate::serve::access::device as device_of;
-use crate::text::Texts;
+use crate::text::{Language, Texts};
 use crate::time::stamp;
 
 /// What lists show.
@@ -40,6 +34,8 @@ pub fn row(member: &Member) -> Value {
         "tags": member.tags,
         "first_seen": member.first_seen,
         "last_seen": member.last_seen,
+        // Only a server that runs has one.
+        "finding": null,
     })
 }
 
@@ -187,91 +183,6 @@ pub fn enrolment_of(record: DeviceRecord) -> Option<Enrolment> {
     })
 }
 
-/// What of a question the list of devices can answer by itself; the question is to be asked all the
-/// same.
-pub fn narrowed(question: Option<&Where>) -> Query {
-    let mut query = Query::default();
-    for (field, value) in question.into_iter().flat_map(Where::must_be) {
-        match field {
-            Field::Family => query.family = value.parse().ok(),
-            Field::Chip => query.chip = value.parse().ok(),
-            Field::Tag(None) => query.tag = Some(value.into()),
-            Field::Online => query.online = Some(value == "true"),
-            Field::Enrolled => query.enrolled = Some(value == "true"),
-            _ => {}
-        }
-    }
-    query
-}
-
-/// A device in a question.
-pub struct Asked<'a> {
-    /// Which.
-    pub member: &'a Member,
-    /// Seconds since 1970.
-    pub now: u64,
-}
-
-impl Subject for Asked<'_> {
-    fn values(&self, field: &Field, each: &mut dyn FnMut(&str)) {
-        let member = self.member;
-        let truth = |truth: bool| if truth { "true" } else { "false" };
-        let image = |slot| {
-            let image: Option<&Installed> = member.facts.image(slot);
-            image.and_then(|image| image.version.as_deref())
-        };
-        match field {
-            Field::Name => each(&member.name()),
-            Field::Id => each(&member.id.to_string()),
-            Field::Family => member
-                .family()
-                .iter()
-                .for_each(|family| each(family.as_str())),
-            Field::Chip => member.chip().iter().for_each(|chip| each(chip.as_str())),
-            Field::Board => member.board().into_iter().for_each(each),
-            Field::Version => member.facts.version().into_iter().for_each(each),
-            Field::Safeboot => image(Slot::Safeboot).into_iter().for_each(each),
-            Field::Layout => member
-                .layout()
-                .iter()
-                .for_each(|layout| each(layout.as_str())),
-            Field::Topic => of_kind(member, IdentityKind::Topic, each),
-            Field::Mac => of_kind(member, IdentityKind::Mac, each),
-            Field::Online => each(truth(member.is_online())),
-            Field::Enrolled => each(truth(member.enrolment.is_some())),
-            Field::Tag(None) => member.tags.iter().for_each(|tag| each(tag)),
-            Field::Tag(Some(key)) => {
-                for tag in &member.tags {
-                    let rest = tag.strip_prefix(key.as_str());
-                    // Tags of enrolled devices have no sign but the hyphen.
-                    if let Some(value) = rest.and_then(|rest| rest.strip_prefix(['=', '-'])) {
-                        each(value);
-                    }
-                }
-            }
-            Field::Seen => each(&self.now.saturating_sub(member.last_seen).to_string()),
-        }
-    }
-
-    fn compare_versions(&self, one: &str, other: &str) -> Option<Ordering> {
-        let of_family = self
-            .member
-            .family()
-            .and_then(|family| safeport_fleet::version::compare(family, one, other));
-        // Versions that a family has no order for are still ordered for whoever asks.
-        Some(of_family.unwrap_or_else(|| natural(one, other)))
-    }
-}
-
-fn of_kind(member: &Member, kind: IdentityKind, each: &mut dyn FnMut(&str)) {
-    member
-        .identities
-        .iter()
-        .map(|known| &known.identity)
-        .filter(|identity: &&Identity| identity.kind() == kind)
-        .for_each(|identity| each(&identity.value()));
-}
-
 /// A device of a list in one line.
 pub fn line(row: &Value, texts: &Texts) -> String {
     let text = |name: &str| row[name].as_str().unwrap_or("-").to_owned();
@@ -283,7 +194,9 @@ pub fn line(row: &Value, texts: &Texts) -> String {
     };
     let version = row["version"].as_str().map(str::to_owned);
     let seen = (row["enrolled"] == false).then(|| say!(texts, "device-only-seen"));
-    for part in [version, state, seen].into_iter().flatten() {
+    let finding = row["finding"]["cause"].as_str();
+    let finding = finding.map(|cause| say!(texts, "device-finding", cause = cause));
+    for part in [version, state, seen, finding].into_iter().flatten() {
         line.push_str("  ");
         line.push_str(&part);
     }
@@ -339,6 +252,22 @@ pub fn sheet(device: &Value, texts: &Texts) -> String {
                 false => say!(texts, "device-seen-last", at = at),
             },
         ));
+    }
+    if let finding @ Value::Object(_) = &device["finding"] {
+        let said = |what: &str| {
+            let language = match texts.language() {
+                Language::English => "en",
+                Language::Chinese => "zh",
+            };
+            finding[what][language]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let cause = finding["cause"].as_str().unwrap_or_default();
+        let (means, fix) = (said("means"), said("fix"));
+        lines.push(("finding", format!("{cause}: {means}")));
+        lines.push(("do", fix));
     }
     for image in device["images"].as_array().into_iter().flatten() {
         let word = |name: &str| image[name].as_str().unwrap_or_default().to_owned();

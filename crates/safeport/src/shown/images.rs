@@ -4,26 +4,29 @@ use safeport_fleet::image::Image;
 use safeport_store::{ImageRow, ReleaseRow};
 use serde_json::{Value, json};
 
+use crate::shown::wording::Wording;
+use crate::text::Language;
+
 /// What was found in a file.
-pub fn found(image: &Image) -> Value {
+pub fn found(image: &Image, language: Language) -> Value {
     let mut value = serde_json::to_value(image).unwrap_or_default();
     let warnings: Vec<Value> = image
         .warnings
         .iter()
-        .map(|warning| json!({"code": warning.code(), "text": warning.to_string()}))
+        .map(|warning| json!({"code": warning.code(), "text": warning.words(language)}))
         .collect();
     value["warnings"] = json!(warnings);
     let refused = image.offerable().err();
     value["offerable"] = json!(refused.is_none());
-    value["why_not"] = json!(refused.map(|why| why.to_string()));
+    value["why_not"] = json!(refused.map(|why| why.words(language)));
     value
 }
 
 /// An image that is kept.
-pub fn kept(row: &ImageRow) -> Value {
+pub fn kept(row: &ImageRow, language: Language) -> Value {
     let image: Option<Image> = serde_json::from_str(&row.body).ok();
     let mut value = match &image {
-        Some(image) => found(image),
+        Some(image) => found(image, language),
         None => json!({
             "sha256": row.hash.to_string(),
             "size": row.bytes,

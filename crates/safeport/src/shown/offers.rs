@@ -4,12 +4,16 @@ use serde_json::{Value, json};
 
 use crate::say;
 use crate::serve::upgrades::OfferView;
-use crate::text::Texts;
+use crate::shown::wording;
+use crate::text::{Language, Texts};
 use crate::time::stamp;
 
 /// Everything about one, with the four ticks of what counts as healthy.
-pub fn json(view: &OfferView) -> Value {
+pub fn json(view: &OfferView, language: Language) -> Value {
     let mut value = serde_json::to_value(view).unwrap_or_default();
+    if let (Some(_), Some(reason)) = (view.advice, view.reason) {
+        value["advice"] = json!(wording::advice(reason, language).or(view.advice));
+    }
     let ticks = [
         ("build", view.evidence_build),
         ("boot", view.evidence_boot),

@@ -259,3 +259,18 @@ fn long_values_are_cut_and_long_lists_end() {
     assert_eq!(check.info.partitions.len(), crate::limits::MAX_PARTITIONS);
     assert_eq!(check.info.language.as_deref(), Some("en"));
 }
+
+#[test]
+fn nothing_that_a_stranger_says_moves_a_cursor_ends_a_line_or_turns_the_writing() {
+    let body = r#"{"application": {"version": "1.0\u001b]0;t\u0007"},
+        "board": {"type": "\u001b[31mred\r\nonline", "name": "a\u202eb\u0085"}}"#;
+    let headers = Headers {
+        language: Some("zh\tCN"),
+        ..headers()
+    };
+    let check = CheckRequest::read(&headers, body.as_bytes()).unwrap();
+    assert_eq!(check.board, "[31mred  online");
+    assert_eq!(check.version_text.as_deref(), Some("1.0 ]0;t"));
+    assert_eq!(check.info.board_name.as_deref(), Some("a b"));
+    assert_eq!(check.language.as_deref(), Some("zh CN"));
+}

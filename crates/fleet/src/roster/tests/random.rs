@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::query::Where;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -58,10 +59,23 @@ fn sighting() -> impl Strategy<Value = Sighting> {
     ];
     let peer = proptest::option::of((0..3_u8).prop_map(|n| IpAddr::from([10, 0, 0, n])));
     let identities = proptest::collection::vec(identity(), 0..4);
-    (0..5_000_u64, source, proof, identities, peer, chip, 0..3_u8).prop_map(
-        |(at, source, proof, identities, peer, chip, number)| {
+    let label = prop_oneof![
+        3 => Just(None),
+        1 => proptest::sample::select(&LABELS[..]).prop_map(Some)
+    ];
+    let rest = (chip, label, 0..3_u8);
+    (0..5_000_u64, source, proof, identities, peer, rest).prop_map(
+        |(at, source, proof, identities, peer, (chip, label, number))| {
             let mut facts = version(["14.0.0", "15.0.1", "15.1.0"][usize::from(number)]);
+            if number > 0 {
+                let safeboot = ["13.0.0", "15.0.1"][usize::from(number - 1)];
+                let safeboot = (Slot::Safeboot, Installed::reported(safeboot, 0));
+                facts.images.push(safeboot);
+                facts.layout = Some(crate::Layout::Safeboot);
+            }
             facts.chip = chip;
+            facts.online = [None, Some(true), Some(false)][usize::from(number)];
+            facts.label = label.map(Into::into);
             Sighting {
                 at,
                 source,
@@ -72,6 +86,70 @@ fn sighting() -> impl Strategy<Value = Sighting> {
             }
         },
     )
+}
+
+const LABELS: [&str; 5] = ["Küche", "KÜCHE", "Plug", "plug-2", "厨房"];
+const TAGS: [&str; 3] = ["kitchen", "room-hall", "room=Attic"];
+
+/// A comparison; many find somebody.
+fn comparison() -> impl Strategy<Value = &'static str> {
+    proptest::sample::select(
+        &[
+            "name==plug",
+            "name==PLUG",
+            "name==küche",
+            "name==plug*",
+            "name==*U*G*",
+            "name==厨*",
+            "name==uuid-1",
+            "name==02:*",
+            "name==dev_b",
+            "name=in=(plug,lamp)",
+            "name!=plug",
+            "id==dev_c",
+            "id==DEV_D",
+            "family==tasmota",
+            "family!=Tasmota",
+            "chip==ESP32",
+            "version==15.0.1",
+            "version=lt=15.1",
+            "tag==Kitchen",
+            "tag.room==hall",
+            "tag.room==attic",
+            "tag.room==*a*",
+            "topic==door",
+            "mac==02-00-00-00-00-01",
+            "mac==020000*",
+            "online==true",
+            "enrolled==false",
+            "seen<100",
+            "seen<=2000",
+            "seen>3000",
+            "seen>=3000",
+            "seen>=0",
+            "seen<0",
+            "seen==007",
+            "seen>99999999999999999999",
+            "seen>x",
+            "seen!=5",
+            "safeboot=lt=13.5",
+            "safeboot==13.0.0",
+            "layout==safeboot",
+        ][..],
+    )
+}
+
+fn question() -> impl Strategy<Value = Where> {
+    let joined = (comparison(), comparison(), 0..5_u8).prop_map(|(one, other, how)| {
+        let text = match how {
+            0 => one.into(),
+            1 => format!("{one},{other}"),
+            2 => format!("{one};({other},{one})"),
+            _ => format!("{one};{other}"),
+        };
+        Where::parse(&text).expect("a question")
+    });
+    joined.boxed()
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -102,6 +180,10 @@ fn apply(roster: &mut Roster, step: &Step) {
         }
         Step::Enrol(number, hardware) => {
             let mut enrolment = enrolment(device(*number).as_str());
+            enrolment.tags = TAGS[..usize::from(*number % 4)]
+                .iter()
+                .map(|tag| (*tag).into())
+                .collect();
             enrolment.mac = hardware.map(address).filter(|mac| mac.is_of_one_device());
             roster.enrol(&enrolment, 1);
         }
@@ -163,6 +245,21 @@ fn check(roster: &Roster) {
     assert_eq!(enrolled, roster.enrolled());
     assert_eq!(members.len() - enrolled, roster.seen.len(), "who may go");
     assert!(members.len() - enrolled <= 6 + 4, "bounded");
+    let mut versions = BTreeMap::new();
+    let safeboot = |member: &'_ Member| -> Option<Text> {
+        let image = member.facts.image(Slot::Safeboot)?;
+        image.version.clone()
+    };
+    let safeboots: Vec<Text> = members.iter().filter_map(safeboot).collect();
+    let main = members.iter().filter_map(|member| member.facts.version());
+    for version in main.chain(safeboots.iter().map(|text| &**text)) {
+        *versions.entry(version).or_insert(0_u32) += 1;
+    }
+    assert_eq!(
+        roster.table.versions().counted(),
+        versions,
+        "each text once"
+    );
     for conflict in roster.quarantine() {
         assert!(roster.get(conflict.holder).is_some());
     }
@@ -179,6 +276,39 @@ proptest! {
         for step in &steps {
             apply(&mut roster, step);
             check(&roster);
+        }
+    }
+
+    #[test]
+    fn a_question_narrowed_down_finds_all_whom_it_means_and_nobody_else(
+        steps in proptest::collection::vec(step(), 1..60),
+        questions in proptest::collection::vec(question(), 1..8)
+    ) {
+        let mut roster = small();
+        for step in &steps {
+            apply(&mut roster, step);
+            for question in &questions {
+                let meant = |member: &Member| question.matches(&Asked { member, now: 5_000 });
+                let all = everything(&roster);
+                let expected: Vec<MemberId> =
+                    all.iter().filter(|member| meant(member)).map(|m| m.id).collect();
+                let query = Query::narrowed(question);
+                let page = roster.select(&query, None, 99, meant);
+                let found: Vec<MemberId> = page.members.iter().map(|m| m.id).collect();
+                prop_assert_eq!(&found, &expected, "{:?}", question);
+                // The same in short looks.
+                let (mut after, mut same) = (None, Vec::new());
+                loop {
+                    let look = (after, 2, 3);
+                    let page = roster.select_where(&query, Some(question), 5_000, look);
+                    same.extend(page.members.iter().map(|m| m.id));
+                    after = page.next;
+                    if after.is_none() {
+                        break;
+                    }
+                }
+                prop_assert_eq!(&same, &expected, "{:?}", question);
+            }
         }
     }
 

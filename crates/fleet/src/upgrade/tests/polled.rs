@@ -183,16 +183,70 @@ fn idf() -> Rig {
 fn an_idf_device_that_reads_the_head_again_and_puts_it_down_has_the_image() {
     let mut rig = idf();
     rig.fetched(1_000_000);
-    rig.handle(Event::Fetched {
-        step: 0,
-        minimal: false,
-        bytes: 1_024,
-        total: 1_000_000,
-        ended: true,
-    });
+    rig.fetched_in_part(1_024);
     assert_eq!(rig.state(), State::Soaking);
     rig.pass(601);
     assert_eq!(rig.state(), State::Succeeded);
+}
+
+/// A range of a device that fetches in parts: no end of anything.
+fn range_to(rig: &mut Rig, bytes: u64) {
+    rig.handle(Event::Fetched {
+        step: 0,
+        minimal: false,
+        bytes,
+        total: 1_000_000,
+        ended: false,
+    });
+}
+
+#[test]
+fn an_idf_device_that_fetches_in_ranges_has_the_image_when_it_leaves_it_at_the_first_one() {
+    let mut rig = idf();
+    for bytes in [16_384, 32_768, 600_000] {
+        range_to(&mut rig, bytes);
+        assert_eq!(rig.state(), State::Downloading);
+    }
+    rig.fetched(1_000_000);
+    assert_eq!(rig.state(), State::Installing);
+    // It looks more often than we wait.
+    for _ in 0..6 {
+        range_to(&mut rig, 16_384);
+        rig.pass(9);
+    }
+    assert_eq!(rig.state(), State::Soaking);
+}
+
+#[test]
+fn an_idf_device_that_runs_the_version_already_puts_the_file_down_three_times_and_is_left_alone() {
+    for in_ranges in [false, true] {
+        let mut rig = idf();
+        for looks in 1..=3 {
+            if in_ranges {
+                range_to(&mut rig, 16_384);
+                rig.pass(60);
+            } else {
+                rig.fetched_in_part(200_000);
+            }
+            let state = if looks < 3 {
+                State::Offered
+            } else {
+                State::Skipped
+            };
+            assert_eq!(rig.state(), state, "{looks}");
+        }
+    }
+}
+
+#[test]
+fn an_idf_device_whose_transfers_break_off_late_is_offered_it_again() {
+    let mut rig = idf();
+    for _ in 0..4 {
+        rig.fetched_in_part(800_000);
+        assert_eq!(rig.state(), State::Waiting(Cause::Retry));
+    }
+    rig.fetched(1_000_000);
+    assert_eq!(rig.state(), State::Installing);
 }
 
 #[test]

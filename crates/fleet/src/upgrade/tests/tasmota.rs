@@ -280,6 +280,18 @@ fn lost_messages_are_sent_again_and_lost_answers_do_no_harm() {
 }
 
 #[test]
+fn with_less_patience_a_device_is_told_again_sooner() {
+    for (patience, seconds) in [(60, 30), (5, 2), (600, 300)] {
+        let mut rig = Rig::new(Plan {
+            patience,
+            ..two_images()
+        });
+        rig.effects();
+        assert_eq!(rig.upgrade.poll_timeout(), Some(START + seconds));
+    }
+}
+
+#[test]
 fn an_order_that_is_never_followed_is_given_again_later_and_in_the_end_given_up() {
     let mut rig = prepared(plan(
         Adapter::TasmotaDirect,
@@ -639,4 +651,100 @@ fn evidence_that_does_not_come_by_itself_is_asked_for_and_its_absence_is_no_succ
     assert!(has(&effects, &command("Status", "0")), "{effects:?}");
     rig.saw(status("15.0.0", &url(0), 8));
     assert_eq!(rig.state(), State::Soaking);
+}
+
+#[test]
+fn a_restart_of_ours_does_not_stand_for_time_in_which_the_device_was_watched() {
+    let mut rig = with_new_safeboot();
+    ordered(&mut rig, 1);
+    to_the_soak(&mut rig);
+    assert_eq!(rig.state(), State::Soaking);
+    // We are away until long after the soak would have been over.
+    rig.now += 3_600;
+    let effects = rig.restart();
+    assert!(has(&effects, &command("Status", "0")), "{effects:?}");
+    // It is not here: then it has not stayed healthy either.
+    rig.pass(400);
+    assert_eq!(rig.state(), State::Unreachable);
+    // Another one is here, and is watched for the whole time.
+    let mut rig = with_new_safeboot();
+    ordered(&mut rig, 1);
+    to_the_soak(&mut rig);
+    rig.result(&format!(r#"{{"OtaUrl":"{OWN}"}}"#));
+    rig.now += 3_600;
+    rig.restart();
+    rig.saw(status("15.0.0", OWN, 10));
+    rig.pass(590);
+    assert_eq!(rig.state(), State::Soaking);
+    rig.pass(20);
+    assert_eq!(rig.state(), State::Succeeded);
+}
+
+#[test]
+fn a_safeboot_is_not_blamed_for_the_time_that_we_were_away() {
+    let mut rig = prepared(two_images());
+    ordered(&mut rig, 0);
+    rig.result(r#"{"Upgrade":"Safeboot"}"#);
+    rig.fetched(1_000_000);
+    rig.saw(main_boot("14.0.0", 8));
+    assert_eq!(rig.state(), State::Proving);
+    rig.saw(gone());
+    rig.now += 3_600;
+    rig.restart();
+    rig.pass(100);
+    assert_eq!(rig.state(), State::Proving, "{}", rig.upgrade.detail());
+    rig.saw(safeboot_boot(true));
+    rig.saw(main_boot("14.0.0", 10));
+    assert_eq!(rig.upgrade.step(), 1);
+}
+
+#[test]
+fn a_clock_that_is_set_ends_nothing_and_lengthens_nothing() {
+    for by in [8 * 3_600_i64, -8 * 3_600] {
+        let mut rig = with_new_safeboot();
+        ordered(&mut rig, 1);
+        to_the_soak(&mut rig);
+        rig.result(&format!(r#"{{"OtaUrl":"{OWN}"}}"#));
+        rig.pass(300);
+        rig.now = rig.now.saturating_add_signed(by);
+        rig.upgrade.clock_was_set(by);
+        rig.pass(290);
+        assert_eq!(rig.state(), State::Soaking);
+        rig.pass(20);
+        assert_eq!(rig.state(), State::Succeeded);
+    }
+    // Nor the offer, where the clock was years behind when it was made.
+    let mut rig = Rig::new(plan(
+        Adapter::TasmotaSafeboot,
+        vec![step(Part::Main, "15.0.0")],
+    ));
+    rig.saw(gone());
+    rig.pass(1_000);
+    let years = 20 * 365 * 86_400;
+    rig.now += years;
+    rig.upgrade.clock_was_set(years as i64);
+    rig.pass(86_400);
+    assert!(!rig.state().is_final(), "{:?}", rig.state());
+}
+
+#[test]
+fn what_is_kept_of_an_offer_stays_small_whatever_a_device_says() {
+    let mut rig = prepared(plan(
+        Adapter::TasmotaDirect,
+        vec![step(Part::Main, "15.0.0")],
+    ));
+    let long = r#"\u0007\""#.repeat(3_000);
+    for _ in 0..200 {
+        if rig.state().is_final() {
+            break;
+        }
+        rig.url(0);
+        rig.result(&format!(r#"{{"OtaUrl":"{}"}}"#, url(0)));
+        rig.result(&format!(r#"{{"Upgrade":"Failed connection lost {long}"}}"#));
+        rig.pass(300);
+        rig.saw(status("14.0.0", OWN, 7));
+    }
+    let kept = serde_json::to_string(&rig.upgrade).expect("JSON");
+    assert!(kept.len() < 60_000, "{} bytes", kept.len());
+    assert!(rig.upgrade.detail().contains("connection lost"));
 }

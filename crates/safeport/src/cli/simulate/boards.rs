@@ -266,6 +266,9 @@ pub(in crate::cli) struct IdfArgs {
     /// Seconds between two tries
     #[arg(long, default_value_t = 60.0, value_parser = pause)]
     every: f64,
+    /// Install whatever is there, without comparing its version with the own one
+    #[arg(long)]
+    blindly: bool,
 }
 
 /// Bytes of a key. A type of its own, since a list would be one value for each byte.
@@ -455,6 +458,7 @@ impl IdfArgs {
             _ => Mode::Plain,
         };
         board.every = Duration::from_secs_f64(self.every);
+        board.compares = !self.blindly;
         board.tls = self.trust.tls();
         board.chip = self.chip;
         board.flash_folder = args.flash_dir.clone();

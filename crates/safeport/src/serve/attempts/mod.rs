@@ -15,11 +15,13 @@ mod telling;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use safeport_net::attempt::{Attempt, Cause, Witness, judge};
+use safeport_doctor::watch::{Came, Contact, Parting, Service, Subject, Told, Watch};
+use safeport_net::attempt::{Attempt, Cause, Certainty, Departed, Departure, Witness, judge};
 use safeport_store::Registry;
 
 use self::gather::Gathered;
@@ -28,8 +30,12 @@ use self::known::Known;
 pub use self::metrics::AttemptMetrics;
 pub use self::seen::{Hello, Seen};
 use self::telling::Telling;
-use crate::limits::{ATTEMPTS_FLUSH, ATTEMPTS_PAUSE, ATTEMPTS_RECENT, ATTEMPTS_WAITING};
+use crate::doctor::Sighted;
+use crate::limits::{
+    ATTEMPTS_FLUSH, ATTEMPTS_PAUSE, ATTEMPTS_RECENT, ATTEMPTS_WAITING, WATCH_SWEEP,
+};
 use crate::probe::proof;
+use crate::serve::access::{shown, unix_now};
 use crate::tasks::Tasks;
 use crate::throttle::Throttle;
 
@@ -39,6 +45,8 @@ pub struct Attempts {
     arrived: Condvar,
     recent: Mutex<VecDeque<Arc<Seen>>>,
     counts: Mutex<BTreeMap<(Arc<str>, Cause), u64>>,
+    /// Who fails right now.
+    watch: Mutex<Watch>,
     dropped: AtomicU64,
     trusted_since: AtomicU64,
 }
@@ -46,6 +54,8 @@ pub struct Attempts {
 #[derive(Default)]
 struct Inbox {
     waiting: Vec<Attempt>,
+    /// Connections that are over; beyond the same limit they are forgotten.
+    gone: Vec<Departure>,
     /// Their thread waits for the next one.
     idle: bool,
     stopping: bool,
@@ -76,6 +86,14 @@ impl Witness for Attempts {
             self.arrived.notify_all();
         }
     }
+
+    /// They matter only beside the next connection of the same client, so nobody is woken.
+    fn left(&self, departure: Departure) {
+        let mut inbox = lock(&self.inbox);
+        if inbox.gone.len() < ATTEMPTS_WAITING {
+            inbox.gone.push(departure);
+        }
+    }
 }
 
 impl Attempts {
@@ -96,6 +114,7 @@ impl Attempts {
             arrived: Condvar::new(),
             recent: Mutex::default(),
             counts: Mutex::default(),
+            watch: Mutex::default(),
             dropped: AtomicU64::new(0),
             trusted_since: AtomicU64::new(0),
         }
@@ -110,6 +129,22 @@ impl Attempts {
     /// The newest ones, newest first; at most 4,096.
     pub fn recent(&self) -> Vec<Arc<Seen>> {
         lock(&self.recent).iter().rev().cloned().collect()
+    }
+
+    /// Lets `work` look at who fails right now.
+    pub fn watched<T>(&self, work: impl FnOnce(&Watch) -> T) -> T {
+        work(&lock(&self.watch))
+    }
+
+    /// A device said that it has started; a message that says so does not tell from where it came.
+    pub fn started(&self, subject: Subject, peer: Option<IpAddr>, at: u64, reason: Option<String>) {
+        lock(&self.watch).saw(Contact {
+            at: Duration::from_secs(at),
+            subject,
+            address: peer.unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
+            service: Service::Mqtt,
+            came: Came::Started { reason },
+        });
     }
 
     /// How many there were since the start, by listener and cause.
@@ -145,14 +180,19 @@ impl Attempts {
 
     fn work(&self, registry: Registry) {
         let mut desk = Desk::new(registry);
-        let mut batch = Vec::new();
+        let (mut batch, mut gone) = (Vec::new(), Vec::new());
         loop {
-            let stopping = self.wait(&mut batch, desk.due(Instant::now()));
+            let stopping = self.wait(&mut batch, &mut gone, desk.due(Instant::now()));
+            self.let_go(&mut gone);
             for attempt in batch.drain(..) {
                 desk.take(&attempt, self);
             }
+            // Some came and went since the last turn.
+            self.let_go(&mut gone);
+            gone.clear();
             desk.flush(Instant::now(), stopping, &self.dropped);
             desk.telling.sweep(Instant::now());
+            desk.sweep(Instant::now(), self);
             if stopping {
                 lock(&self.inbox).stopped = true;
                 self.arrived.notify_all();
@@ -164,7 +204,12 @@ impl Attempts {
 
     /// Takes all that wait into `batch`; blocks until one comes, `due` is over, or the server
     /// stops, which it says.
-    fn wait(&self, batch: &mut Vec<Attempt>, due: Option<Duration>) -> bool {
+    fn wait(
+        &self,
+        batch: &mut Vec<Attempt>,
+        gone: &mut Vec<Departure>,
+        due: Option<Duration>,
+    ) -> bool {
         let mut inbox = lock(&self.inbox);
         let patience = Instant::now() + due.unwrap_or(Duration::from_secs(3600));
         while inbox.waiting.is_empty() && !inbox.stopping {
@@ -181,10 +226,60 @@ impl Attempts {
         }
         inbox.idle = false;
         std::mem::swap(&mut inbox.waiting, batch);
+        std::mem::swap(&mut inbox.gone, gone);
         inbox.stopping
     }
 
+    /// Notes how connections ended; what is left is of clients that are not known yet.
+    fn let_go(&self, gone: &mut Vec<Departure>) {
+        if gone.is_empty() {
+            return;
+        }
+        let mut watch = lock(&self.watch);
+        gone.retain(|departure| {
+            let at = departure.at.duration_since(UNIX_EPOCH).unwrap_or_default();
+            !watch.left(&shown(&departure.client_id), at, parting(departure.how))
+        });
+    }
+
+    /// What a connection that went well is the last of too many of.
+    fn unrest(&self, seen: &Seen) -> Option<Seen> {
+        if !matches!(seen.cause, Cause::Healthy | Cause::Checked) || seen.client_id.is_none() {
+            return None;
+        }
+        let subject = subject(seen);
+        let watch = lock(&self.watch);
+        if !watch.is_troubled(std::slice::from_ref(&subject), seen.at) {
+            return None;
+        }
+        let evidence = watch.unrest(&[subject], seen.at);
+        drop(watch);
+        let clue = evidence.clues.into_iter().next()?;
+        let cause = match clue.cause {
+            safeport_doctor::Cause::KeepAliveTimeout => Cause::KeepAliveTimeout,
+            safeport_doctor::Cause::Restarts => Cause::Restarts,
+            safeport_doctor::Cause::ConnectionLost | safeport_doctor::Cause::ProtocolError => {
+                Cause::Flapping
+            }
+            // Those who throw each other out are counted where that is noticed.
+            _ => return None,
+        };
+        Some(Seen {
+            cause,
+            why: clue.quote.en,
+            certainty: match cause {
+                Cause::Flapping => Certainty::Possible,
+                _ => Certainty::Likely,
+            },
+            hello: None,
+            ..seen.clone()
+        })
+    }
+
     fn keep(&self, seen: Arc<Seen>) {
+        if let Some(contact) = contact(&seen).filter(|_| !seen.cause.is_unrest()) {
+            lock(&self.watch).saw(contact);
+        }
         let key = (seen.listener.clone(), seen.cause);
         *lock(&self.counts).entry(key).or_default() += 1;
         let mut recent = lock(&self.recent);
@@ -203,6 +298,7 @@ struct Desk {
     gathered: Gathered,
     telling: Telling,
     flushed: Option<Instant>,
+    swept: Instant,
     trouble: Throttle,
 }
 
@@ -215,6 +311,7 @@ impl Desk {
             gathered: Gathered::default(),
             telling: Telling::default(),
             flushed: None,
+            swept: Instant::now(),
             trouble: Throttle::default(),
         }
     }
@@ -232,11 +329,26 @@ impl Desk {
                 .circumstances(attempt, hello.as_ref(), since, &self.registry, now);
         let seen = Arc::new(Seen::new(attempt, hello, judge(attempt, &circumstances)));
         self.known.learn(&seen);
+        self.note(seen.clone(), attempts, now);
+        if let Some(unrest) = attempts.unrest(&seen) {
+            self.note(Arc::new(unrest), attempts, now);
+        }
+    }
+
+    fn note(&mut self, seen: Arc<Seen>, attempts: &Attempts, now: Instant) {
         self.telling.tell(&seen, now);
         if !self.gathered.add(&seen) {
             attempts.dropped.fetch_add(1, Ordering::Relaxed);
         }
         attempts.keep(seen);
+    }
+
+    /// Has failures forgotten that are too old to matter.
+    fn sweep(&mut self, now: Instant, attempts: &Attempts) {
+        if now.saturating_duration_since(self.swept) >= WATCH_SWEEP {
+            self.swept = now;
+            lock(&attempts.watch).sweep(Duration::from_secs(unix_now()));
+        }
     }
 
     /// When there is something to do although no attempt comes.
@@ -269,6 +381,55 @@ impl Desk {
                 );
             }
         }
+    }
+}
+
+/// What the watch is told of an attempt; nothing of a monitor that only looks at the port.
+fn contact(seen: &Seen) -> Option<Contact> {
+    let sighted = Sighted::of_seen(seen);
+    let came = match seen.cause {
+        Cause::Healthy => Came::Connected(sighted.connected()),
+        Cause::Checked => Came::Checked {
+            said: sighted.connected(),
+            told: sighted.told().map(|address| Told {
+                address: address.to_owned(),
+                // Firmware opens a WebSocket when somebody speaks, and MQTT at once.
+                comes_here: address.starts_with("mqtt"),
+            }),
+            starts: true,
+        },
+        // It counts by itself how many are too many.
+        Cause::TakenOver | Cause::DuplicateClientId => Came::TakenOver,
+        _ => {
+            let (clue, facts) = sighted.clue()?;
+            Came::Failed { clue, facts }
+        }
+    };
+    Some(Contact {
+        at: seen.at,
+        subject: subject(seen),
+        address: seen.address(),
+        service: sighted.service(),
+        came,
+    })
+}
+
+fn subject(seen: &Seen) -> Subject {
+    Subject::of(
+        seen.client_id.as_deref(),
+        seen.user.as_deref(),
+        seen.address(),
+    )
+}
+
+fn parting(how: Departed) -> Parting {
+    match how {
+        Departed::KeepAlive => Parting::KeepAlive,
+        Departed::Lost => Parting::Lost,
+        Departed::Goodbye => Parting::Goodbye,
+        Departed::TakenOver => Parting::TakenOver,
+        Departed::Protocol => Parting::Protocol,
+        Departed::Server => Parting::Server,
     }
 }
 

@@ -52,6 +52,7 @@ pub(super) fn in_words(attempt: &Attempt) -> String {
             }
             Limit::NoDescriptors => "not accepted: no file descriptor is left".to_owned(),
         },
+        Ending::Noted { why, .. } => why.clone(),
         Ending::TakenOver => "ended by a newer connection with the same client id".to_owned(),
     };
     printable(&text, ATTEMPT_WHY_BYTES)
@@ -80,39 +81,8 @@ fn stage_words(stage: Stage) -> &'static str {
 
 /// A TLS alert with its name (RFC 8446 §6, RFC 5246 §7.2).
 pub(crate) fn alert_name(alert: u8) -> String {
-    let name = match alert {
-        0 => "close_notify",
-        10 => "unexpected_message",
-        20 => "bad_record_mac",
-        21 => "decryption_failed",
-        22 => "record_overflow",
-        30 => "decompression_failure",
-        40 => "handshake_failure",
-        41 => "no_certificate",
-        42 => "bad_certificate",
-        43 => "unsupported_certificate",
-        44 => "certificate_revoked",
-        45 => "certificate_expired",
-        46 => "certificate_unknown",
-        47 => "illegal_parameter",
-        48 => "unknown_ca",
-        49 => "access_denied",
-        50 => "decode_error",
-        51 => "decrypt_error",
-        70 => "protocol_version",
-        71 => "insufficient_security",
-        80 => "internal_error",
-        86 => "inappropriate_fallback",
-        90 => "user_canceled",
-        100 => "no_renegotiation",
-        109 => "missing_extension",
-        110 => "unsupported_extension",
-        112 => "unrecognized_name",
-        113 => "bad_certificate_status_response",
-        115 => "unknown_psk_identity",
-        116 => "certificate_required",
-        120 => "no_application_protocol",
-        _ => return alert.to_string(),
-    };
-    format!("{alert} {name}")
+    match safeport_doctor::tls::names::known_alert(alert) {
+        Some(name) => format!("{alert} {name}"),
+        None => alert.to_string(),
+    }
 }

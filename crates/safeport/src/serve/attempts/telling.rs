@@ -154,13 +154,19 @@ impl Telling {
 /// How often the table of what was said is gone through.
 const SWEEP: Duration = Duration::from_secs(30);
 
-/// Logins that are refused, and descriptors that ran out, are told where that is noticed; a connection that
-/// worked and broke is everyday life.
+/// Logins that are refused, checks without a code or voice server, and descriptors that ran out are told where that
+/// is noticed; connections that worked and broke are everyday life, also many of a device that sleeps.
 fn is_worth_a_line(cause: Cause) -> bool {
     cause.is_failure()
         && !matches!(
             cause,
-            Cause::AuthFailed | Cause::RateLimited | Cause::ConnectionLost | Cause::NoDescriptors
+            Cause::AuthFailed
+                | Cause::RateLimited
+                | Cause::ConnectionLost
+                | Cause::NoDescriptors
+                | Cause::NotActivated
+                | Cause::NoVoiceServer
+                | Cause::Flapping
         )
 }
 

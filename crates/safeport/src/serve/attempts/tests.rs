@@ -99,7 +99,7 @@ fn what_loops_hand_over_is_kept_counted_and_written_down() {
     let recent = attempts.recent();
     assert_eq!(recent.len(), 4, "the server's own probes are no attempts");
     assert_eq!(recent[0].cause, Cause::Healthy);
-    assert_eq!(recent[0].client_id.as_ref().map(String::len), Some(67));
+    assert_eq!(recent[0].client_id.as_ref().map(String::len), Some(131));
     assert_eq!(recent[3].address().to_string(), "192.168.1.40");
     assert_eq!(recent[3].server_name.as_deref(), Some("hub.lan\u{fffd}"));
     let counts: u64 = attempts.counts().iter().map(|(.., count)| count).sum();

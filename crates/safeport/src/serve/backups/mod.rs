@@ -124,6 +124,18 @@ impl Backups {
         self.take(&member, why, who, 0)
     }
 
+    /// Asks a device's own pages what it is and runs, for whoever wants to know it now.
+    ///
+    /// # Errors
+    /// The device is not known or cannot be asked.
+    pub fn refresh(&self, member: MemberId) -> Result<(), BackupError> {
+        let member = self.member(member)?;
+        let password = self.password(member.id)?;
+        let sighting = self.met.pages(&member, password.as_ref())?.look()?;
+        self.devices.sight(sighting);
+        Ok(())
+    }
+
     /// Compares a backup with another one, or with the one before it.
     ///
     /// # Errors

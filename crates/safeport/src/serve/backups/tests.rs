@@ -27,9 +27,14 @@ impl Devices for Fleet {
         self.0.lock().expect("a roster").sight(&sighting);
     }
     fn installed(&self, _: MemberId, _: Slot, _: Installed) {}
+    fn is_contested(&self, _: MemberId) -> bool {
+        false
+    }
     fn note(&self, id: MemberId, text: &str) {
         self.0.lock().expect("a roster").note(id, text, 5);
     }
+    fn pin(&self, _: MemberId) {}
+    fn unpin(&self, _: MemberId) {}
 }
 
 struct House {

@@ -1,6 +1,6 @@
 //! Which login is which device's, as the registry says.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use safeport_fleet::{Device, DeviceName, Enrolment, Grant, Text};
 use safeport_mqtt::TopicFilter;
@@ -8,10 +8,11 @@ use safeport_store::DeviceRecord;
 
 use crate::serve::access;
 
-/// Logins of devices, by user name.
+/// Logins of devices, by user name, and who else has a login.
 #[derive(Debug, Default)]
 pub(super) struct Logins {
     by_user: HashMap<String, Own>,
+    people: HashSet<String>,
 }
 
 /// What a device's login may speak of.
@@ -32,6 +33,11 @@ impl Logins {
     pub(super) fn device(&self, user: &str) -> Option<&Own> {
         self.by_user.get(user)
     }
+
+    /// Whether nobody has this login, as far as we know: its device may be new.
+    pub(super) fn lack(&self, user: &str) -> bool {
+        !self.by_user.contains_key(user) && !self.people.contains(user)
+    }
 }
 
 impl Own {
@@ -46,8 +52,11 @@ impl Own {
 
 impl Enrolled {
     /// Rows that cannot be understood are left out: the gate says so.
-    pub(super) fn of(records: Vec<DeviceRecord>) -> Enrolled {
-        let mut logins = Logins::default();
+    pub(super) fn of(records: Vec<DeviceRecord>, people: impl Iterator<Item = String>) -> Enrolled {
+        let mut logins = Logins {
+            people: people.collect(),
+            ..Logins::default()
+        };
         let mut enrolments = BTreeMap::new();
         for record in records {
             let tags: Vec<Text> = record.tags.iter().map(|tag| tag.as_str().into()).collect();

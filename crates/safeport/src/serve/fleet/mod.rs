@@ -7,6 +7,7 @@
 //! second thread follows the registry's enrolments and writes changed members down once a second.
 
 mod accounts;
+mod held;
 mod metrics;
 mod notes;
 #[cfg(test)]
@@ -17,7 +18,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use safeport_broker::Observed;
@@ -28,10 +29,11 @@ use safeport_settings::Settings;
 use safeport_store::{Registry, StoreError};
 
 use self::accounts::Logins;
+use self::held::{Held, Looks};
 pub use self::metrics::FleetMetrics;
 use self::notes::Notes;
 use self::watch::Seen;
-use crate::limits::FLEET_WAITING;
+use crate::limits::{FLEET_FOLLOW, FLEET_WAITING};
 use crate::serve::access::unix_now;
 use crate::tasks::Tasks;
 
@@ -46,6 +48,10 @@ pub type Reader = Arc<dyn Fn(safeport_fleet::MemberId, &str, &[u8]) + Send + Syn
 pub struct Fleet {
     roster: Mutex<Roster>,
     logins: RwLock<Arc<Logins>>,
+    /// At the registry, for those logins.
+    looks: Looks,
+    /// Who writes down and follows; held while somebody does. None in a roster of a test.
+    notes: OnceLock<Mutex<Notes>>,
     inbox: Mutex<Inbox>,
     arrived: Condvar,
     onlookers: RwLock<Vec<Onlooker>>,
@@ -93,9 +99,10 @@ impl Fleet {
         let fleet = Arc::new(Fleet::of(roster));
         let mut notes = Notes::new(registry);
         notes.follow(&fleet)?;
+        let _ = fleet.notes.set(Mutex::new(notes));
         let writing = fleet.clone();
         tasks
-            .spawn_thread("fleet notes", move || notes.work(&writing))
+            .spawn_thread("fleet notes", move || notes::work(&writing))
             .map_err(FleetError::System)?;
         let watching = fleet.clone();
         tasks
@@ -108,6 +115,8 @@ impl Fleet {
         Fleet {
             roster: Mutex::new(roster),
             logins: RwLock::default(),
+            looks: Looks::default(),
+            notes: OnceLock::new(),
             inbox: Mutex::default(),
             arrived: Condvar::new(),
             onlookers: RwLock::default(),
@@ -143,6 +152,17 @@ impl Fleet {
     /// Changes something.
     pub fn with_mut<T>(&self, change: impl FnOnce(&mut Roster) -> T) -> T {
         change(&mut lock(&self.roster))
+    }
+
+    /// Writes down what has changed and waits until it is on the disk: for changes that somebody is
+    /// told of as done.
+    ///
+    /// # Errors
+    /// The registry cannot be written. The change holds, and is written when it can be.
+    pub fn keep(&self) -> Result<(), StoreError> {
+        self.notes
+            .get()
+            .map_or(Ok(()), |notes| lock(notes).keep(self))
     }
 
     /// From now on `onlooker` is told of sightings.
@@ -222,19 +242,33 @@ impl Fleet {
     /// Reads what is handed over, for ever.
     fn work(&self) {
         let mut batch = VecDeque::new();
+        let mut held = Held::default();
         loop {
-            self.wait(&mut batch);
+            self.wait(&mut batch, !held.is_empty());
+            // In this order: the logins are those of this look, or of a later one.
+            let done = self.looks.done();
             let logins = self.logins();
-            for seen in batch.drain(..) {
+            for seen in held.release(&logins, done) {
                 self.take(seen, &logins);
+            }
+            for seen in batch.drain(..) {
+                if let Some(seen) = held.pass(seen, &logins, &self.looks) {
+                    self.take(seen, &logins);
+                }
             }
         }
     }
 
-    fn wait(&self, batch: &mut VecDeque<Seen>) {
+    /// For something to read; if something is `held`, at most until the registry was followed.
+    fn wait(&self, batch: &mut VecDeque<Seen>, held: bool) {
         let mut inbox = lock(&self.inbox);
         while inbox.waiting.is_empty() {
             inbox.idle = true;
+            if held {
+                let waited = self.arrived.wait_timeout(inbox, FLEET_FOLLOW);
+                inbox = waited.unwrap_or_else(PoisonError::into_inner).0;
+                break;
+            }
             inbox = self
                 .arrived
                 .wait(inbox)

@@ -1,6 +1,7 @@
 //! What of the roster is written down, and what of the registry is followed.
 
 use std::collections::BTreeMap;
+use std::mem::take;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -61,39 +62,22 @@ impl Notes {
         }
     }
 
-    pub(super) fn work(&mut self, fleet: &Fleet) {
-        let mut flushed = Instant::now();
-        let mut expired = Instant::now();
-        loop {
-            let stopping = pause(fleet, FLEET_FOLLOW);
-            if let Err(error) = self.follow(fleet) {
-                self.complain("enrolled devices cannot be read", &error);
-            }
-            if expired.elapsed() >= FLEET_EXPIRE {
-                expired = Instant::now();
-                fleet.with_mut(|roster| roster.expire(unix_now(), FLEET_EXPIRE_AT_ONCE));
-            }
-            if stopping || flushed.elapsed() >= FLEET_FLUSH {
-                flushed = Instant::now();
-                self.flush(fleet);
-            }
-            if stopping {
-                lock(&fleet.stopping).done = true;
-                fleet.stopped.notify_all();
-                return park();
-            }
-        }
-    }
-
     /// Links enrolments that are new or changed to their devices, and releases those that are gone.
     pub(super) fn follow(&mut self, fleet: &Fleet) -> Result<(), StoreError> {
+        let look = fleet.looks.begin();
         let version = self.registry.version()?;
-        if self.seen == Some(version) {
-            return Ok(());
+        if self.seen != Some(version) {
+            self.take_over(fleet)?;
         }
+        fleet.looks.end(look);
+        Ok(())
+    }
+
+    fn take_over(&mut self, fleet: &Fleet) -> Result<(), StoreError> {
         let snapshot = self.registry.load()?;
         let now = unix_now();
-        let enrolled = Enrolled::of(snapshot.devices);
+        let people = snapshot.users.into_iter().map(|user| user.name);
+        let enrolled = Enrolled::of(snapshot.devices, people);
         let new = enrolled.enrolments;
         // Not one lock for all: others may have to wait for it.
         let released: Vec<String> = fleet.with(|roster| {
@@ -128,48 +112,54 @@ impl Notes {
         Ok(())
     }
 
-    /// Writes down everything that is new, in parts that are short to write.
-    fn flush(&mut self, fleet: &Fleet) {
+    /// Writes down everything that is new, and waits until it is on the disk.
+    pub(super) fn keep(&mut self, fleet: &Fleet) -> Result<(), StoreError> {
+        self.flush(fleet)?;
+        // Also what was written down before and not waited for.
+        self.registry.sync()
+    }
+
+    /// Writes down everything that is new, in parts that are short to write. What cannot be
+    /// written down is kept for the next time.
+    fn flush(&mut self, fleet: &Fleet) -> Result<(), StoreError> {
         loop {
-            let (dirty, left) = fleet.with_mut(|roster| {
+            let (mut dirty, left) = fleet.with_mut(|roster| {
                 let dirty = roster.take_dirty(FLEET_AT_ONCE);
                 (dirty, roster.dirty())
             });
             fleet.unwritten.store(left as u64, Ordering::Relaxed);
             if dirty.is_empty() {
-                return;
+                return Ok(());
             }
-            if let Err(error) = self.write(&dirty) {
-                self.complain("what is known of devices cannot be written down", &error);
-                // Events are lost; all else is written when it can be.
-                fleet.with_mut(|roster| {
-                    for member in &dirty.members {
-                        roster.mark_dirty(member.id);
-                    }
-                    roster.mark_removed(dirty.removed);
-                });
-                return;
+            if let Err(error) = self.write(&mut dirty) {
+                fleet.with_mut(|roster| roster.put_back(dirty));
+                return Err(error);
             }
             if left == 0 {
-                return;
+                return Ok(());
             }
         }
     }
 
-    fn write(&mut self, dirty: &Dirty) -> Result<(), StoreError> {
+    /// What is written is taken out of `dirty`.
+    fn write(&mut self, dirty: &mut Dirty) -> Result<(), StoreError> {
         let removed: Vec<u64> = dirty.removed.iter().map(|id| id.0).collect();
         self.registry.remove_members(&removed)?;
+        let gone = take(&mut dirty.removed);
+        dirty.events.retain(|(id, _)| !gone.contains(id));
         let rows: Vec<MemberRow> = dirty.members.iter().filter_map(member_row).collect();
         self.registry.write_members(&rows)?;
+        dirty.members.clear();
         let events: Vec<MemberEventRow> = dirty
             .events
             .iter()
-            .filter(|(id, _)| !dirty.removed.contains(id))
             .filter_map(|(id, event)| event_row(*id, event))
             .collect();
         self.registry.add_member_events(&events)?;
+        dirty.events.clear();
         let settled: Vec<String> = dirty.settled.iter().map(ConflictId::to_string).collect();
         self.registry.remove_quarantine(&settled)?;
+        dirty.settled.clear();
         let conflicts: Vec<QuarantineRow> =
             dirty.conflicts.iter().filter_map(conflict_row).collect();
         self.registry.write_quarantine(&conflicts)
@@ -182,6 +172,36 @@ impl Notes {
                 left_out,
                 "{what}; it is tried again: {error}"
             );
+        }
+    }
+}
+
+/// Follows the registry and writes down what is new, for ever.
+pub(super) fn work(fleet: &Fleet) {
+    let mut flushed = Instant::now();
+    let mut expired = Instant::now();
+    loop {
+        let stopping = pause(fleet, FLEET_FOLLOW);
+        if expired.elapsed() >= FLEET_EXPIRE {
+            expired = Instant::now();
+            fleet.with_mut(|roster| roster.expire(unix_now(), FLEET_EXPIRE_AT_ONCE));
+        }
+        if let Some(notes) = fleet.notes.get() {
+            let mut notes = lock(notes);
+            if let Err(error) = notes.follow(fleet) {
+                notes.complain("enrolled devices cannot be read", &error);
+            }
+            if stopping || flushed.elapsed() >= FLEET_FLUSH {
+                flushed = Instant::now();
+                if let Err(error) = notes.flush(fleet) {
+                    notes.complain("what is known of devices cannot be written down", &error);
+                }
+            }
+        }
+        if stopping {
+            lock(&fleet.stopping).done = true;
+            fleet.stopped.notify_all();
+            return park();
         }
     }
 }

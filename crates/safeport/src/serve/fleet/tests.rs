@@ -140,6 +140,71 @@ fn what_an_enrolled_device_publishes_in_its_own_topics_is_its_own_word_and_outli
 }
 
 #[test]
+fn what_a_device_says_as_soon_as_it_was_added_is_its_own_word() {
+    let house = House::new();
+    for number in 1..=5 {
+        let name = format!("plug-{number}");
+        house.add(&name);
+        let own = DISCOVERY.replace("plug-1", &name);
+        let own = own.replace("A0B1C23D5E26", &format!("A0B1C23D5E0{number}"));
+        let topic = format!("tasmota/discovery/A0B1C23D5E0{number}/config");
+        house
+            .fleet
+            .tried(&attempt(&name, Some(&name), Ending::Connected));
+        house.publish(Some(&name), &topic, &own);
+        house.publish(Some(&name), &format!("tele/{name}/LWT"), "Online");
+        house.member(&name, |member| {
+            member.is_online().then_some(())?;
+            assert!(member.identities.iter().all(|known| known.proved));
+            assert_eq!(member.mac().map(|mac| mac.0[5]), Some(number));
+            assert!(member.came_from.is_some_and(|from| from.proved));
+            Some(())
+        });
+    }
+    assert_eq!(house.fleet.with(Roster::len), 5, "nobody else was seen");
+}
+
+#[test]
+fn who_is_nobody_and_who_is_a_person_are_heard_without_end_and_in_their_order() {
+    let house = House::new();
+    let known = DISCOVERY.replace("15.0.1", "15.0.2");
+    for round in [DISCOVERY, &known] {
+        house.publish(Some("nobody"), DISCOVERY_TOPIC, round);
+    }
+    let seen = |roster: &Roster| roster.by_mac(mac())?.facts.version().map(str::to_owned);
+    house.until("the last word", |roster| {
+        seen(roster).filter(|version| version == "15.0.2")
+    });
+    // More than may wait.
+    for _ in 0..3_000 {
+        house.publish(Some("nobody"), DISCOVERY_TOPIC, DISCOVERY);
+    }
+    house.publish(
+        Some("nobody"),
+        DISCOVERY_TOPIC,
+        &known.replace("15.0.2", "15.0.3"),
+    );
+    house.until("the very last word", |roster| {
+        seen(roster).filter(|version| version == "15.0.3")
+    });
+}
+
+#[test]
+fn what_is_kept_is_in_the_registry_before_anybody_is_told_so() {
+    let house = House::new();
+    house.add("plug-1");
+    let id = house.member("plug-1", |member| Some(member.id));
+    for round in 0..3 {
+        let note = format!("round {round}");
+        house.fleet.with_mut(|roster| roster.note(id, &note, 5));
+        house.fleet.keep().expect("kept");
+        let events = house.registry().member_events(id.0, None, 1);
+        let newest = events.expect("events").remove(0);
+        assert!(newest.body.contains(&note), "{newest:?}");
+    }
+}
+
+#[test]
 fn a_device_speaks_for_itself_only_in_its_own_topics_however_far_its_rights_go() {
     let house = House::new();
     house.add("plug-1");

@@ -31,6 +31,15 @@ pub(super) struct Tried {
 }
 
 impl Seen {
+    /// Under which login.
+    pub(super) fn user(&self) -> Option<&str> {
+        match self {
+            Seen::Message(observed, _) => observed.publisher.as_ref()?.user.as_deref(),
+            // Who was not let in has proved no login.
+            Seen::Attempt(tried) => tried.user.as_deref().filter(|_| tried.connected),
+        }
+    }
+
     /// None for attempts that name nobody, and for our own probes.
     pub(super) fn of_attempt(attempt: &Attempt) -> Option<Seen> {
         let client_id = attempt.client_id.as_deref().filter(|id| !id.is_empty())?;

@@ -2,10 +2,12 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::task::{Context, Poll, ready};
 
 use axum::Router;
 use axum::body::Body;
@@ -17,7 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use safeport_net::attempt::{Ending, Limit, Stage, Witness};
 use safeport_net::{FirstBytes, Handshakes, Layer, TlsService, Turn, holder};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -91,7 +93,7 @@ pub(super) struct Accepted {
     pub(super) stream: TcpStream,
     pub(super) peer: SocketAddr,
     pub(super) place: Place,
-    pub(super) visit: Visit,
+    pub(super) visit: Arc<Visit>,
 }
 
 /// Serves a connection until it ends or `end` changes.
@@ -112,17 +114,19 @@ pub(super) async fn serve(answers: &Answers, accepted: Accepted, mut end: watch:
         listener,
         transport: Transport::Plain,
         place: Arc::new(place),
-        visit: Arc::new(visit),
+        visit,
     };
-    let greeting = Greeting {
-        answers,
-        live: answers.live(),
-        caller: &caller,
-        takes_both,
-    };
-    let begun = tokio::select! {
-        begun = greeting.begin(stream) => begun,
-        _ = end.changed() => return,
+    let begun = {
+        let greeting = Greeting {
+            answers,
+            live: answers.live(),
+            caller: &caller,
+            takes_both,
+        };
+        tokio::select! {
+            begun = greeting.begin(stream) => begun,
+            _ = end.changed() => return,
+        }
     };
     match begun {
         Ok(Begun::Plain(stream)) => {
@@ -219,11 +223,11 @@ impl Greeting<'_> {
             (Opening::Http(_), Transport::Tls) if self.takes_clear() => Ok(Begun::Plain(stream)),
             (Opening::Http(FirstBytes::Http), Transport::Tls) => Ok(Begun::WrongPort(stream)),
             (Opening::Tls, Transport::Tls) => match handshake {
-                Some(handshake) => self.shake_hands(stream, handshake).await,
-                None => self.shake_hands(stream, self.enter()?).await,
+                Some(handshake) => self.shake_hands_aside(stream, handshake).await,
+                None => self.shake_hands_aside(stream, self.enter()?).await,
             },
             (Opening::Tls, Transport::Plain) if self.takes_both => {
-                self.shake_hands(stream, self.enter()?).await
+                self.shake_hands_aside(stream, self.enter()?).await
             }
             (Opening::Tls, Transport::Plain) => {
                 Err(Over::wrong_protocol(stream, NO_TLS_HERE.into()))
@@ -249,21 +253,34 @@ impl Greeting<'_> {
     /// meanwhile.
     /// Says with it whether it may want a file.
     async fn opening(&self, stream: &TcpStream, stage: &mut Stage) -> io::Result<(Opening, bool)> {
-        // On the heap, or every connection would be as large for good.
-        let mut bytes = vec![0; HTTP_STRANGER_BYTES];
         let mut pause = FIRST_BYTES_PAUSE;
         loop {
-            let count = stream.peek(&mut bytes).await?;
-            if count == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
+            let seen = poll_fn(|context| self.glance(stream, context)).await?;
             *stage = Stage::Hello;
-            if let Some(opening) = Opening::of(&bytes[..count], || self.where_to()) {
-                return Ok((opening, download::wants_file(&bytes[..count])));
+            if let Some(seen) = seen {
+                return Ok(seen);
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(FIRST_BYTES_PAUSE_MOST);
         }
+    }
+
+    /// `None` while too little is there. Its buffer is gone whenever it waits: many connections may.
+    fn glance(
+        &self,
+        stream: &TcpStream,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<Option<(Opening, bool)>>> {
+        let mut bytes = [0; HTTP_STRANGER_BYTES];
+        let mut seen = ReadBuf::new(&mut bytes);
+        if ready!(stream.poll_peek(context, &mut seen))? == 0 {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        let seen = seen.filled();
+        let opening = Opening::of(seen, || self.where_to());
+        Poll::Ready(Ok(
+            opening.map(|opening| (opening, download::wants_file(seen)))
+        ))
     }
 
     fn where_to(&self) -> String {
@@ -283,6 +300,15 @@ impl Greeting<'_> {
             pushed_out,
             deadline: Instant::now() + handshakes.limits().timeout,
         })
+    }
+
+    /// In a box of its own: connections in the clear have no room for it.
+    async fn shake_hands_aside(
+        &self,
+        stream: TcpStream,
+        handshake: Handshake,
+    ) -> Result<Begun, Over> {
+        Box::pin(self.shake_hands(stream, handshake)).await
     }
 
     async fn shake_hands(&self, stream: TcpStream, handshake: Handshake) -> Result<Begun, Over> {

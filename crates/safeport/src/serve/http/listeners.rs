@@ -293,7 +293,7 @@ impl Shared {
             stream,
             peer,
             place,
-            visit,
+            visit: Arc::new(visit),
         };
         tokio::spawn(async move {
             connection::serve(&answers, accepted, end).await;

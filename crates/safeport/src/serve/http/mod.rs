@@ -20,6 +20,7 @@ mod tls_socket;
 mod transport;
 mod vantage;
 mod visit;
+mod voice;
 mod websocket;
 mod xiaozhi;
 

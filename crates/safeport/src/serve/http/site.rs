@@ -14,6 +14,7 @@ use super::vantage::Questions;
 use crate::acme::Challenges;
 use crate::probe::Proofs;
 use crate::serve::metrics::Metrics;
+use crate::serve::voice::Voice;
 use crate::serve::xiaozhi::Xiaozhi;
 
 /// The settings that pages and upgrades heed; each request takes those of its moment.
@@ -48,6 +49,8 @@ pub struct Services {
     pub api: Api,
     /// Who answers xiaozhi devices; `None`: nobody.
     pub xiaozhi: Option<Arc<Xiaozhi>>,
+    /// Who talks with them; `None`: nobody.
+    pub voice: Option<Arc<Voice>>,
 }
 
 /// Knows which addresses there are and learns which of them reached us.
@@ -98,6 +101,7 @@ pub struct Site {
     shelf: RwLock<Arc<dyn Shelf>>,
     pub(super) pace: Pace,
     pub(super) xiaozhi: Option<Arc<Xiaozhi>>,
+    pub(super) voice: Option<Arc<Voice>>,
 }
 
 impl Site {
@@ -116,6 +120,7 @@ impl Site {
             challenges: services.challenges,
             api: services.api,
             xiaozhi: services.xiaozhi,
+            voice: services.voice,
             shelf: RwLock::new(Arc::new(EmptyShelf)),
             pace: Pace::new(0, 0, usize::MAX),
         }

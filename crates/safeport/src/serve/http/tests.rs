@@ -197,6 +197,7 @@ impl Hub {
                 seen: ears.clone(),
                 confirm: ears.clone(),
                 xiaozhi: None,
+                voice: None,
                 challenges: crate::acme::Challenges::new(),
                 api: Api::new(
                     Asked::default(),

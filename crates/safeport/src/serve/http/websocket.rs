@@ -9,7 +9,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use hyper::upgrade::Upgraded;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use safeport_engine::EngineHandle;
 use safeport_net::Layer;
@@ -54,32 +54,10 @@ pub(super) async fn open(
                     network, or give clients a login and switch access.anonymous off\n";
         return (StatusCode::FORBIDDEN, text).into_response();
     }
-    let headers = request
-        .headers()
-        .iter()
-        .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-    let accepted = match upgrade::answer(request.method().as_str(), headers, MQTT_SUBPROTOCOLS) {
-        Ok(accepted) => accepted,
-        Err(refused) => {
-            let status = StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::BAD_REQUEST);
-            let mut response = (status, format!("{refused}\n")).into_response();
-            add_headers(response.headers_mut(), refused.headers());
-            return response;
-        }
+    let response = match answer(&site, &request, MQTT_SUBPROTOCOLS) {
+        Ok(response) => response,
+        Err(refusal) => return *refusal,
     };
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    add_headers(response.headers_mut(), accepted.headers());
-    let proof = request
-        .headers()
-        .get(proof::NONCE_HEADER)
-        .and_then(|nonce| site.proofs.answer(nonce.to_str().ok()?));
-    if let Some(proof) = proof {
-        add_headers(
-            response.headers_mut(),
-            [(proof::PROOF_HEADER, proof.as_str())],
-        );
-    }
     let after = match (question, nonce) {
         (Some(address), Some(nonce)) => {
             site.seen.seen(&address, caller.peer.ip());
@@ -98,6 +76,52 @@ pub(super) async fn open(
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(proceed(upgrade, caller, untold, after));
     response
+}
+
+/// Answers with 101 to a request that opens a WebSocket, and proves to one of our own probes that it
+/// has arrived.
+///
+/// # Errors
+/// The answer to one that does not.
+pub(super) fn answer(
+    site: &Site,
+    request: &Request,
+    subprotocols: &'static [&'static str],
+) -> Result<Response, Box<Response>> {
+    let headers = request.headers();
+    let named = headers
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+    let accepted = upgrade::answer(request.method().as_str(), named, subprotocols);
+    let accepted = accepted.map_err(|refused| {
+        let status = StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::BAD_REQUEST);
+        let mut response = (status, format!("{refused}\n")).into_response();
+        add_headers(response.headers_mut(), refused.headers());
+        Box::new(response)
+    })?;
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    add_headers(response.headers_mut(), accepted.headers());
+    let nonce = headers.get(proof::NONCE_HEADER);
+    if let Some(proof) = nonce.and_then(|nonce| site.proofs.answer(nonce.to_str().ok()?)) {
+        let header = [(proof::PROOF_HEADER, proof.as_str())];
+        add_headers(response.headers_mut(), header);
+    }
+    Ok(response)
+}
+
+/// The connection once the 101 has been sent.
+///
+/// # Errors
+/// How it ended before that.
+pub(super) async fn upgraded(upgrade: OnUpgrade) -> Result<Upgraded, Ending> {
+    upgrade.await.map_err(|error| {
+        tracing::debug!(target: "safeport::http", "upgrade failed: {error}");
+        Ending::Closed {
+            stage: Stage::Established,
+            reset: false,
+        }
+    })
 }
 
 /// Whether a page of strange origin asks, at a server that would let it in without a login.
@@ -132,26 +156,15 @@ enum After {
 
 /// What comes of the connection is told by the engine, to which it brings what is known of its
 /// TLS; `untold` is for those that never get there.
-async fn proceed(
-    upgrade: hyper::upgrade::OnUpgrade,
-    caller: Caller,
-    untold: Option<Untold>,
-    after: After,
-) {
+async fn proceed(upgrade: OnUpgrade, caller: Caller, untold: Option<Untold>, after: After) {
     let tell = |ending| {
         if let Some(untold) = untold {
             untold.tell(ending);
         }
     };
-    let upgraded = match upgrade.await {
+    let upgraded = match upgraded(upgrade).await {
         Ok(upgraded) => upgraded,
-        Err(error) => {
-            tracing::debug!(target: "safeport::http", "upgrade failed: {error}");
-            return tell(Ending::Closed {
-                stage: Stage::Established,
-                reset: false,
-            });
-        }
+        Err(ending) => return tell(ending),
     };
     match after {
         After::HandOver(engine) => {

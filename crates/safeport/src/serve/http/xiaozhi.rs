@@ -18,8 +18,8 @@ use safeport_xiaozhi::{CheckRequest, Headers};
 
 use super::Site;
 use super::caller::Caller;
-use super::origin;
 use super::page::{Page, escaped, texts, wants_html};
+use super::{origin, voice};
 use crate::lan;
 use crate::limits::{XIAOZHI_BODY_BYTES, XIAOZHI_BODY_PATIENCE};
 use crate::serve::xiaozhi::{Asker, Mode, Polled, Refused, Standing, Xiaozhi};
@@ -32,14 +32,18 @@ pub(super) const PATH: &str = "/xiaozhi/ota/";
 /// The paths of xiaozhi devices.
 pub(super) fn routes() -> Router<Arc<Site>> {
     let ota = get(page).post(check).options(preflight);
+    let ota = ota.fallback(async || wrong_method("checks are made with POST; GET shows a page"));
     let activate = post(activate).options(preflight);
+    let activate = activate.fallback(async || {
+        wrong_method("a device asks here with POST whether somebody has entered its code")
+    });
     Router::new()
         .route("/xiaozhi/ota", ota.clone())
         .route("/xiaozhi/ota/", ota)
         .route("/xiaozhi/ota/activate", activate.clone())
         .route("/xiaozhi/ota/activate/", activate)
-        .route("/xiaozhi/v1", any(voice))
-        .route("/xiaozhi/v1/", any(voice))
+        .route("/xiaozhi/v1", any(voice::open))
+        .route("/xiaozhi/v1/", any(voice::open))
 }
 
 async fn check(
@@ -51,24 +55,26 @@ async fn check(
     let Some(xiaozhi) = &site.xiaozhi else {
         return words(StatusCode::NOT_FOUND, &Refused::Disabled);
     };
+    let asker = Asker {
+        peer: caller.peer,
+        local: caller.local,
+        listener: caller.listener.listener(),
+    };
     let mut response = match read(&parts.headers, body).await {
-        Ok(check) => {
-            let asker = Asker {
-                peer: caller.peer,
-                local: caller.local,
-            };
-            match xiaozhi.check(&check, asker).await {
-                Ok(json) => {
-                    let headers = [
-                        (header::CONTENT_TYPE, JSON),
-                        (header::CACHE_CONTROL, NO_STORE),
-                    ];
-                    (headers, json).into_response()
-                }
-                Err(refused) => words(status(&refused), &refused),
+        Ok(check) => match xiaozhi.check(&check, asker).await {
+            Ok(json) => {
+                let headers = [
+                    (header::CONTENT_TYPE, JSON),
+                    (header::CACHE_CONTROL, NO_STORE),
+                ];
+                (headers, json).into_response()
             }
+            Err(refused) => words(status(&refused), &refused),
+        },
+        Err((refusal, why)) => {
+            xiaozhi.unreadable(asker, &why);
+            refusal
         }
-        Err(refusal) => refusal,
     };
     allow_pages(&parts.headers, xiaozhi, &mut response);
     response
@@ -97,13 +103,6 @@ async fn activate(State(site): State<Arc<Site>>, request: Request) -> Response {
     };
     allow_pages(&parts.headers, xiaozhi, &mut response);
     response
-}
-
-/// The voice server of our own does not exist yet; devices hear that before any upgrade.
-async fn voice() -> Response {
-    let text = "this server speaks no voice protocol of its own; set xiaozhi.websocket_url to the \
-                address of a voice server, and devices are told that\n";
-    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
 /// A browser asks whether a page may check.
@@ -143,11 +142,14 @@ fn allow_pages(request: &HeaderMap, xiaozhi: &Xiaozhi, response: &mut Response) 
     }
 }
 
-/// A check, or the answer to what is none.
-async fn read(headers: &HeaderMap, body: Body) -> Result<CheckRequest, Response> {
-    let body = bytes(headers, body).await?;
+/// A check, or the answer to what is none, and why it is none.
+async fn read(headers: &HeaderMap, body: Body) -> Result<CheckRequest, (Response, String)> {
+    let body = bytes(headers, body).await.map_err(|refusal| {
+        let why = format!("its body did not come as it should ({})", refusal.status());
+        (refusal, why)
+    })?;
     CheckRequest::read(&checks(headers), &body)
-        .map_err(|error| words(StatusCode::BAD_REQUEST, &error))
+        .map_err(|error| (words(StatusCode::BAD_REQUEST, &error), error.to_string()))
 }
 
 /// The body, if it is not too long: then it is not read at all.
@@ -171,6 +173,10 @@ async fn bytes(headers: &HeaderMap, body: Body) -> Result<Bytes, Response> {
             &"the body did not come within ten seconds; look at the network in between",
         )),
     }
+}
+
+fn wrong_method(why: &str) -> Response {
+    words(StatusCode::METHOD_NOT_ALLOWED, &why)
 }
 
 fn too_long() -> Response {

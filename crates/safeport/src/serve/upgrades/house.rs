@@ -1,7 +1,6 @@
 //! Offers in this house: with the fleet, the gate, the engine and the settings of a running server.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use safeport_engine::EngineHandle;
 use safeport_fleet::release::Safeboot;
@@ -74,7 +73,8 @@ impl UpgradeSettings {
             },
             backup_before: firmware.backup_before,
             token_lifetime: firmware.token_lifetime,
-            soak: Duration::from_secs(600),
+            soak: firmware.soak,
+            patience: firmware.patience,
         }
     }
 }
@@ -116,8 +116,20 @@ impl Devices for OfFleet {
             .with_mut(|roster| roster.installed(id, slot, image, unix_now()));
     }
 
+    fn is_contested(&self, id: MemberId) -> bool {
+        self.0.with(|roster| roster.is_contested(id))
+    }
+
     fn note(&self, id: MemberId, text: &str) {
         self.0.with_mut(|roster| roster.note(id, text, unix_now()));
+    }
+
+    fn pin(&self, id: MemberId) {
+        self.0.with_mut(|roster| roster.pin(id));
+    }
+
+    fn unpin(&self, id: MemberId) {
+        self.0.with_mut(|roster| roster.unpin(id));
     }
 }
 

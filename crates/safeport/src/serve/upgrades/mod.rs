@@ -50,6 +50,12 @@ pub trait Devices: Send + Sync + 'static {
     fn installed(&self, id: MemberId, slot: Slot, image: Installed);
     /// Something to remember of a device.
     fn note(&self, id: MemberId, text: &str);
+    /// Whether another board has shown up under its login, and nobody has said yet which one it is.
+    fn is_contested(&self, id: MemberId) -> bool;
+    /// We count on it: it must not be forgotten.
+    fn pin(&self, id: MemberId);
+    /// We do so no more; once for each [`Devices::pin`].
+    fn unpin(&self, id: MemberId);
 }
 
 /// Where commands go.
@@ -96,6 +102,8 @@ pub struct UpgradeSettings {
     pub token_lifetime: Duration,
     /// How long a device has to stay healthy: `firmware.soak`.
     pub soak: Duration,
+    /// How long a device is waited for until it is told again: `firmware.patience`.
+    pub patience: Duration,
 }
 
 impl Default for UpgradeSettings {
@@ -105,6 +113,7 @@ impl Default for UpgradeSettings {
             backup_before: true,
             token_lifetime: Duration::from_secs(7 * 86_400),
             soak: Duration::from_secs(600),
+            patience: Duration::from_secs(60),
         }
     }
 }
@@ -161,6 +170,12 @@ pub enum OfferError {
     /// An earlier offer is open.
     #[error("the device has an open offer, {0}: cancel it first, or wait until it is over")]
     Open(OfferId),
+    /// Two boards use one login: what is known is of one, and orders reach the other.
+    #[error(
+        "another board uses the login of this device, so it is not known which one would be written \
+         to: see `safeport device quarantine`, and settle it with --keep or --pass"
+    )]
+    Contested,
     /// No such firmware.
     #[error("{0}")]
     NoFirmware(String),
@@ -176,6 +191,7 @@ impl OfferError {
             OfferError::NoMember(_) => "no-device",
             OfferError::Refused(refusal) => refusal.code(),
             OfferError::Open(_) => "offer-open",
+            OfferError::Contested => "contested",
             OfferError::NoFirmware(_) => "no-firmware",
             OfferError::Store(_) => "store",
         }
@@ -212,6 +228,9 @@ pub struct OffersOf {
 /// All offers of this server.
 pub struct Upgrades {
     machines: Mutex<Machines>,
+    /// Held from looking at what is to be written until it is written, so that nothing older
+    /// comes after it. Taken before `machines`.
+    pen: Mutex<()>,
     changed: Condvar,
     /// So that most sightings cost one load.
     open: AtomicUsize,
@@ -277,6 +296,7 @@ impl Upgrades {
     fn new(parts: Parts) -> Result<Upgrades, StoreError> {
         let upgrades = Upgrades {
             machines: Mutex::default(),
+            pen: Mutex::default(),
             changed: Condvar::new(),
             open: AtomicUsize::new(0),
             registry: Mutex::new(parts.registry),
@@ -352,8 +372,11 @@ impl Upgrades {
         who: &str,
     ) -> Result<Offered, OfferError> {
         let member = self.devices.member(id).ok_or(OfferError::NoMember(id))?;
-        if let Some(open) = lock(&self.machines).of_member.get(&id) {
-            return Err(OfferError::Open(*open));
+        if let Some(open) = self.open_offer(id) {
+            return Err(OfferError::Open(open));
+        }
+        if self.devices.is_contested(id) {
+            return Err(OfferError::Contested);
         }
         let settings = lock(&self.settings).clone();
         let now = unix_now();
@@ -365,6 +388,7 @@ impl Upgrades {
             safeboot: wanted.safeboot.unwrap_or(settings.safeboot),
             backup: settings.backup_before,
             soak: wanted.soak.unwrap_or(settings.soak).as_secs(),
+            patience: settings.patience.as_secs(),
             lifetime: settings.token_lifetime.as_secs(),
             base_length: (self.base)().ok().map(|base| base.len()),
             own_ota_url: self.own_ota_url(id)?,
@@ -405,20 +429,21 @@ impl Upgrades {
             state: view::state_word(body.upgrade.state()),
             body: stored(&body),
         };
-        let row = {
-            let number = self.write_offer(&offer, By { who, at: now })?;
-            OfferRow {
-                id: number,
-                member: offer.member,
-                release: offer.release,
-                image: offer.image,
-                state: offer.state,
-                open: true,
-                body: String::new(),
-                who: who.to_owned(),
-                created: now,
-                updated: now,
-            }
+        // The offer goes with the device, so that must not go while we are at it.
+        self.devices.pin(id);
+        let written = self.write_offer(&offer, By { who, at: now });
+        let number = written.inspect_err(|_| self.devices.unpin(id))?;
+        let row = OfferRow {
+            id: number,
+            member: offer.member,
+            release: offer.release,
+            image: offer.image,
+            state: offer.state,
+            open: true,
+            body: String::new(),
+            who: who.to_owned(),
+            created: now,
+            updated: now,
         };
         let view = OfferView::new(&row, &body);
         tracing::info!(
@@ -433,6 +458,26 @@ impl Upgrades {
             .note(id, &format!("offered {} ({})", body.what, view.id));
         self.insert(row, body, true);
         Ok(Offered::Made(Box::new(view)))
+    }
+
+    /// The open offer of a device. One that is over and not written down yet is waited for, so that
+    /// whoever has seen its end can make the next one.
+    fn open_offer(&self, member: MemberId) -> Option<OfferId> {
+        let until = Instant::now() + Duration::from_secs(5);
+        loop {
+            {
+                let machines = lock(&self.machines);
+                let id = *machines.of_member.get(&member)?;
+                let ending = machines
+                    .open
+                    .get(&id)
+                    .is_some_and(|open| open.body.upgrade.state().is_final());
+                if !ending || Instant::now() >= until {
+                    return Some(id);
+                }
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// A device that was first seen a moment ago is not written down yet: the fleet does that once
@@ -456,16 +501,27 @@ impl Upgrades {
     }
 
     /// Ends an offer, at once where that harms nothing, else after the step that the device is in.
+    /// On return that is written down.
     ///
     /// # Errors
-    /// If there is none, or it is over.
+    /// If there is none, or it is over; if it could not be written down, in which case it ends
+    /// nevertheless unless the server does so first.
     pub fn cancel(&self, id: OfferId, who: &str) -> Result<OfferView, CancelError> {
-        if !self.handle(id, Event::Cancel) {
+        let pen = lock(&self.pen);
+        if self.handle(id, Event::Cancel) {
+            let change = {
+                let mut machines = lock(&self.machines);
+                let open = machines.open.get_mut(&id);
+                open.map(|open| open.change(id, unix_now()))
+            };
+            lock(&self.registry).write_offers(change.as_slice())?;
+        } else {
             let row = lock(&self.registry)
                 .offer(id.0)?
                 .ok_or(CancelError::Unknown(id))?;
             return Err(CancelError::Ended(id, row.state));
         }
+        drop(pen);
         tracing::info!(target: "safeport::firmware", offer = %id, who, "offer cancelled");
         self.get(id)?.ok_or(CancelError::Unknown(id))
     }
@@ -513,7 +569,9 @@ impl Upgrades {
 
     /// The fleet has seen something. Costs one load for a fleet without open offers.
     pub fn sighted(&self, sighting: &Sighting, sighted: &Sighted) {
-        if self.open.load(Ordering::Relaxed) == 0 || !house::is_live(sighting) {
+        // What a stranger says of a device is no evidence, and moves no offer.
+        if self.open.load(Ordering::Relaxed) == 0 || !house::is_live(sighting) || !sighted.is_itself
+        {
             return;
         }
         let Some(member) = sighted.member else {
@@ -687,6 +745,7 @@ impl Upgrades {
         true
     }
 
+    /// Of a device that is pinned.
     fn insert(&self, row: OfferRow, body: Body, dirty: bool) {
         let id = OfferId(row.id);
         let mut machines = lock(&self.machines);

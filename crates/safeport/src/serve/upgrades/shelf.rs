@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use safeport_fleet::{
     Confidence, Facts, Family, Identity, Installed, MacAddress, MemberId, Proof, Sighting, Slot,
@@ -12,9 +13,22 @@ use safeport_fleet::{
 };
 use safeport_store::{BlobHash, DownloadUse};
 
+use super::Upgrades;
 use super::view::OfferId;
 use crate::serve::access::unix_now;
 use crate::serve::http::download::{Asked, Content, End, NotServed, Sent, Served, Ticket};
+
+/// From so many downloads on, those that were asked for and never begun are looked for.
+const TICKETS: usize = 1024;
+/// A download begins sooner than this, or not at all (its turn came too late, its range began
+/// behind the end, its client went).
+const NEVER_BEGUN: Duration = Duration::from_secs(60);
+
+/// Bytes of a version that is believed; Tasmota's has about 30.
+const VERSION_BYTES: usize = 100;
+
+/// So many ranges of one file are remembered whose predecessor is not known to have arrived.
+const AHEAD: usize = 64;
 
 /// A folder of one step.
 #[derive(Debug, Clone)]
@@ -60,6 +74,45 @@ struct Going {
     /// How far the file is known to be over there, over all ranges.
     reach: u64,
     counted: u64,
+    /// When it was asked for.
+    asked: Instant,
+    /// Whether any of it was sent: of what is refused afterwards nobody hears again.
+    begun: bool,
+}
+
+/// How much of a file is over there without a gap.
+#[derive(Debug, Default)]
+struct Reach {
+    bytes: u64,
+    /// Ranges behind a gap: each may come over a connection of its own, and the ends of those are
+    /// told in any order.
+    ahead: Vec<(Ticket, u64, u64)>,
+}
+
+impl Reach {
+    /// From the beginning: what was there before does not count any more.
+    fn begin(&mut self, ticket: Ticket) {
+        self.bytes = 0;
+        self.ahead.retain(|(each, ..)| each.0 > ticket.0);
+    }
+
+    fn add(&mut self, ticket: Ticket, start: u64, end: u64) {
+        if start > self.bytes {
+            self.ahead.retain(|(each, ..)| *each != ticket);
+            if self.ahead.len() < AHEAD {
+                self.ahead.push((ticket, start, end));
+            }
+            return;
+        }
+        self.bytes = self.bytes.max(end);
+        while let Some(at) = self
+            .ahead
+            .iter()
+            .position(|(_, start, _)| *start <= self.bytes)
+        {
+            self.bytes = self.bytes.max(self.ahead.swap_remove(at).2);
+        }
+    }
 }
 
 /// News of a download.
@@ -82,7 +135,7 @@ pub(super) struct Folders {
     device_folders: RwLock<HashMap<String, DeviceFolder>>,
     going: Mutex<HashMap<Ticket, Going>>,
     /// How far ranges of one file below one token have come, since each range is a download.
-    reached: Mutex<HashMap<(String, String), u64>>,
+    reached: Mutex<HashMap<(String, String), Reach>>,
     next_ticket: AtomicU64,
     uses: Mutex<Vec<DownloadUse>>,
 }
@@ -146,6 +199,20 @@ impl Folders {
             folder.offer = None;
             keep
         });
+    }
+
+    /// The device is not enrolled any more: nothing lies at its address, and whoever has its name
+    /// next gets another one.
+    pub(super) fn forget_device(&self, device: &str) {
+        write(&self.devices).retain(|_, name| name != device);
+        write(&self.device_folders).remove(device);
+    }
+
+    /// The device has another token from now on; what lies in its folder stays.
+    pub(super) fn renew_device(&self, device: &str, token: Option<String>) {
+        let mut devices = write(&self.devices);
+        devices.retain(|_, name| name != device);
+        devices.extend(token.map(|token| (token, device.to_owned())));
     }
 
     /// Use of tokens since the last call, for the registry.
@@ -260,7 +327,12 @@ impl Folders {
         if asked.is_head {
             return ticket;
         }
-        lock(&self.going).insert(
+        let now = Instant::now();
+        let mut going = lock(&self.going);
+        if going.len() >= TICKETS {
+            going.retain(|_, going| going.begun || now.duration_since(going.asked) < NEVER_BEGUN);
+        }
+        going.insert(
             ticket,
             Going {
                 token: asked.token.to_owned(),
@@ -271,27 +343,38 @@ impl Folders {
                 length: shelved.length,
                 reach: 0,
                 counted: 0,
+                asked: now,
+                begun: false,
             },
         );
         ticket
+    }
+
+    /// A download below a token that was taken away meanwhile leaves nothing behind.
+    fn forget_reach(&self, download: &Going) {
+        let is_known = match download.token.starts_with('d') {
+            true => read(&self.devices).contains_key(&download.token),
+            false => read(&self.attempts).contains_key(&download.token),
+        };
+        if !is_known {
+            lock(&self.reached).retain(|(token, _), _| *token != download.token);
+        }
     }
 
     /// How far a download is; what of it an offer has to know.
     pub(super) fn progress(&self, ticket: Ticket, sent: Sent) -> Option<Progress> {
         let mut going = lock(&self.going);
         let download = going.get_mut(&ticket)?;
+        download.begun = true;
         let place = (download.token.clone(), download.file.clone());
         let mut reached = lock(&self.reached);
-        let reach = reached.entry(place).or_insert(0);
+        let reach = reached.entry(place).or_default();
         if sent.start == 0 && download.reach == 0 {
-            // From the beginning: what was there before does not count any more.
-            *reach = 0;
+            reach.begin(ticket);
         }
-        if sent.start <= *reach {
-            *reach = (*reach).max(sent.start + sent.bytes);
-        }
-        download.reach = (*reach).max(1);
-        let mut bytes = *reach;
+        reach.add(ticket, sent.start, sent.start + sent.bytes);
+        download.reach = reach.bytes.max(1);
+        let mut bytes = reach.bytes;
         drop(reached);
         let ended = sent.ended.is_some();
         let whole_answer = sent.start == 0 && sent.of == download.length;
@@ -312,6 +395,7 @@ impl Folders {
         });
         download.counted = sent.bytes;
         if ended && let Some(download) = going.remove(&ticket) {
+            self.forget_reach(&download);
             lock(&self.uses).push(DownloadUse {
                 token: download.token,
                 file: download.file,
@@ -321,6 +405,20 @@ impl Folders {
             });
         }
         news
+    }
+}
+
+impl Upgrades {
+    /// The device was given another token.
+    pub fn device_renewed(&self, device: &str) {
+        let known = lock(&self.registry).device_token(device);
+        let token = known.ok().flatten().map(|known| known.token);
+        self.folders.renew_device(device, token);
+    }
+
+    /// The device is not enrolled any more.
+    pub fn device_forgotten(&self, device: &str) {
+        self.folders.forget_device(device);
     }
 }
 
@@ -350,7 +448,7 @@ fn sighting(asked: &Asked<'_>, member: MemberId) -> Option<Sighting> {
         sighting = sighting.with(Identity::Mac(mac));
     }
     let mut facts = Facts::default();
-    if let Some(said) = header("version") {
+    if let Some(said) = header("version").filter(|said| said.len() <= VERSION_BYTES) {
         // `14.3.0(release-safeboot)`
         let (version, tag) = match said.split_once('(') {
             Some((version, tag)) => (version, Some(tag.trim_end_matches(')'))),
@@ -470,6 +568,14 @@ mod tests {
     }
 
     #[test]
+    fn a_version_that_is_a_novel_is_not_remembered() {
+        let headers = [("x-ESP32-version".to_owned(), "1".repeat(8000))];
+        let found = folders().find(&asked("tasmota32-safeboot.bin", &headers), |_, _| true);
+        let seen = found.expect("a file").1.expect("a sighting");
+        assert!(seen.facts.images.is_empty());
+    }
+
+    #[test]
     fn other_names_and_files_whose_turn_it_is_not_are_refused_with_words() {
         let folders = folders();
         let wrong = folders.find(&asked("tasmota32.bin", &[]), |_, _| true);
@@ -531,6 +637,92 @@ mod tests {
             .progress(three, sent(600, 400, 400, Some(End::Complete)))
             .expect("news");
         assert_eq!((news.bytes, news.ended), (1000, true));
+    }
+
+    #[test]
+    fn ranges_whose_ends_are_told_out_of_order_add_up() {
+        let folders = folders();
+        let parts = [0, 250, 500, 750].map(|start| (ticket(&folders), start));
+        let mut last = None;
+        for index in [1, 0, 3, 2] {
+            let (ticket, start) = parts[index];
+            last = folders.progress(ticket, sent(start, 250, 250, Some(End::Complete)));
+        }
+        let news = last.expect("news");
+        assert_eq!((news.bytes, news.ended), (1000, true));
+        // What an earlier round left behind a gap is not taken for the next one's.
+        let (old, new) = (ticket(&folders), ticket(&folders));
+        folders.progress(old, sent(2000, 250, 250, Some(End::Complete)));
+        let news = folders.progress(new, sent(0, 250, 250, Some(End::Complete)));
+        assert_eq!(news.expect("news").bytes, 250);
+        assert!(
+            lock(&folders.reached)
+                .values()
+                .all(|reach| reach.ahead.is_empty())
+        );
+    }
+
+    #[test]
+    fn downloads_that_never_begin_are_forgotten() {
+        let folders = folders();
+        let begun = ticket(&folders);
+        folders.progress(begun, sent(0, 1, 1000, None));
+        for _ in 0..3 * TICKETS {
+            let lost = ticket(&folders);
+            let mut going = lock(&folders.going);
+            let going = going.get_mut(&lost).expect("known");
+            going.asked -= NEVER_BEGUN;
+        }
+        assert!(lock(&folders.going).len() <= TICKETS + 1);
+        let news = folders.progress(begun, sent(0, 2, 1000, None));
+        assert_eq!(news.expect("it goes on").bytes, 2);
+    }
+
+    #[test]
+    fn a_download_that_outlives_its_token_leaves_nothing_behind() {
+        let folders = folders();
+        let one = ticket(&folders);
+        folders.progress(one, sent(0, 1, 1000, None));
+        folders.take(OfferId(1), None);
+        folders.progress(one, sent(0, 1000, 1000, Some(End::Complete)));
+        assert!(lock(&folders.reached).is_empty() && lock(&folders.going).is_empty());
+    }
+
+    #[test]
+    fn the_address_of_a_forgotten_device_and_the_former_one_of_a_renewed_are_nobodys() {
+        let folders = folders();
+        let token = "dbcdefghijklmnopqrst";
+        folders.add_device(token.to_owned(), "plug".to_owned());
+        let image = read(&folders.attempts)[TOKEN].files["tasmota32-safeboot.bin"].clone();
+        folders.put_for_device(
+            "plug".to_owned(),
+            DeviceFolder {
+                offer: Some(OfferId(1)),
+                member: MemberId(2),
+                family: Family::Plain,
+                step: 0,
+                image,
+                manifest: None,
+            },
+        );
+        let own = Asked {
+            token,
+            ..asked("firmware.bin", &[])
+        };
+        assert!(folders.find(&own, |_, _| true).is_ok());
+        let new = "dzzzefghijklmnopqrst";
+        folders.renew_device("plug", Some(new.to_owned()));
+        assert!(folders.find(&own, |_, _| true).is_err(), "the old one");
+        let own = Asked { token: new, ..own };
+        assert!(folders.find(&own, |_, _| true).is_ok());
+        folders.forget_device("plug");
+        let refused = folders.find(&own, |_, _| true).expect_err("nobody's");
+        assert!(refused.why.contains("no device has this address"));
+        assert_eq!(
+            folders.device_token("plug"),
+            None,
+            "the next one gets another"
+        );
     }
 
     #[test]

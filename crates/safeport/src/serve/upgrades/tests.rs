@@ -38,8 +38,20 @@ impl Devices for OneDevice {
         lock(&self.roster).installed(id, slot, image, unix_now());
     }
 
+    fn is_contested(&self, id: MemberId) -> bool {
+        lock(&self.roster).is_contested(id)
+    }
+
     fn note(&self, _: MemberId, text: &str) {
         lock(&self.heard).push(text.to_owned());
+    }
+
+    fn pin(&self, id: MemberId) {
+        lock(&self.roster).pin(id);
+    }
+
+    fn unpin(&self, id: MemberId) {
+        lock(&self.roster).unpin(id);
     }
 }
 
@@ -162,6 +174,7 @@ fn start(folder: &std::path::Path, devices: &Arc<OneDevice>, wire: &Arc<Wire>) -
         settings: UpgradeSettings {
             backup_before: false,
             soak: Duration::from_secs(1),
+            patience: Duration::from_secs(60),
             ..UpgradeSettings::default()
         },
     };
@@ -404,6 +417,30 @@ fn a_device_has_one_open_offer_and_a_cancelled_one_makes_room() {
 }
 
 #[test]
+fn a_device_is_counted_on_from_its_offer_to_the_end_of_it_over_a_restart_too() {
+    let mut house = house(Family::Tasmota);
+    let is_pinned = |house: &House| lock(&house.devices.roster).is_pinned(house.member);
+    assert!(!is_pinned(&house));
+    let image = house.add_image(Family::Tasmota, "15.0.0");
+    let view = house.offer(image).expect("offered");
+    house.offer(image).expect_err("one is open");
+    assert!(is_pinned(&house));
+    house.upgrades.finish(Duration::from_secs(5));
+    // As a roster that was just loaded.
+    lock(&house.devices.roster).unpin(house.member);
+    assert!(!is_pinned(&house));
+    house.upgrades = start(&house.folder, &house.devices, &house.wire);
+    assert!(is_pinned(&house));
+    let id = view.id.parse().expect("a number");
+    house.upgrades.cancel(id, "test").expect("cancelled");
+    let until = Instant::now() + Duration::from_secs(10);
+    while is_pinned(&house) {
+        assert!(Instant::now() < until, "still counted on");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
 fn a_restart_of_ours_finds_the_offer_and_its_folder_where_they_were() {
     let mut house = house(Family::Tasmota);
     let image = house.add_image(Family::Tasmota, "15.0.0");
@@ -522,4 +559,75 @@ fn whoever_has_no_page_file_or_token_reads_why() {
     assert_eq!(refused.status, 404);
     assert!(refused.why.contains("offer"), "{refused:?}");
     assert!(File::open(&house.folder).is_ok());
+}
+
+#[test]
+fn what_a_stranger_says_of_a_device_moves_no_offer() {
+    let house = house(Family::Tasmota);
+    let image = house.add_image(Family::Tasmota, "15.0.0");
+    let view = house.offer(image).expect("offered");
+    house.until(&view.id, "preparing");
+    let mut lie =
+        Sighting::new(unix_now(), Source::Message, Proof::Claim).with(Identity::topic("plug-1"));
+    lie.facts = Facts {
+        running: Some(Slot::Main),
+        images: vec![(Slot::Main, Installed::reported("15.0.0", 1))],
+        boot_count: Some(99),
+        ota_url: Some("http://10.0.0.66/evil.bin".into()),
+        ..Facts::default()
+    };
+    let sighted = lock(&house.devices.roster).sight(&lie);
+    assert_eq!(
+        sighted.member,
+        Some(house.member),
+        "it is known by its topic"
+    );
+    house.upgrades.sighted(&lie, &sighted);
+    std::thread::sleep(Duration::from_millis(300));
+    let id = view.id.parse().expect("a number");
+    let view = house.upgrades.get(id).expect("read").expect("there");
+    assert_eq!(view.state, "preparing", "{view:?}");
+    assert_eq!(
+        lock(&house.upgrades.machines).open[&id]
+            .body
+            .upgrade
+            .own_ota_url(),
+        None
+    );
+}
+
+#[test]
+fn a_login_that_two_boards_use_gets_no_firmware_until_a_person_has_decided() {
+    let house = house(Family::Tasmota);
+    let image = house.add_image(Family::Tasmota, "15.0.0");
+    let name = "plug-1".parse().expect("a name");
+    let other = MacAddress([0xa0, 0xb1, 0xc2, 0, 0, 0x40]);
+    let board =
+        Sighting::new(unix_now(), Source::Message, Proof::Login(name)).with(Identity::Mac(other));
+    let conflict = lock(&house.devices.roster)
+        .sight(&board)
+        .conflict
+        .expect("shown");
+    assert_eq!(house.offer(image).expect_err("refused").code(), "contested");
+    lock(&house.devices.roster)
+        .settle(conflict, safeport_fleet::Settle::Keep, unix_now())
+        .expect("settled");
+    house.offer(image).expect("offered");
+}
+
+#[test]
+fn a_cancelled_offer_is_written_down_before_anybody_is_told() {
+    let house = house(Family::Tasmota);
+    let image = house.add_image(Family::Tasmota, "15.0.0");
+    let view = house.offer(image).expect("offered");
+    let id: OfferId = view.id.parse().expect("a number");
+    house.upgrades.cancel(id, "test").expect("cancelled");
+    let data = DataFolder::open(&house.folder).expect("a data folder");
+    let row = data
+        .registry()
+        .expect("a registry")
+        .offer(id.0)
+        .expect("read")
+        .expect("there");
+    assert!(!row.open, "{}", row.state);
 }

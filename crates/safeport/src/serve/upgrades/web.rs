@@ -5,9 +5,11 @@ use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use safeport_engine::Publication;
 use safeport_fleet::upgrade::{BackupAnswer, Event, WebAnswer, WebRequest};
-use safeport_fleet::{MemberId, Sighting};
+use safeport_fleet::{Family, MemberId, Sighting};
 
+use super::Upgrades;
 use super::sight::saw;
 use super::view::OfferId;
 use crate::tasks::Tasks;
@@ -230,6 +232,25 @@ fn run(web: &dyn DeviceWeb, answers: &dyn Answers, errand: Errand) {
             };
             answers.event(offer, Event::Backup(answer));
         }
+    }
+}
+
+impl Upgrades {
+    /// Asks a Tasmota that is connected for all that it says of itself; the answers come as
+    /// sightings. False if it is none, or cannot be asked this way now.
+    pub fn ask(&self, id: MemberId) -> bool {
+        let member = self.devices.member(id);
+        let Some(member) =
+            member.filter(|member| member.family() == Some(Family::Tasmota) && member.is_online())
+        else {
+            return false;
+        };
+        let Some(topic) = member.command_topic() else {
+            return false;
+        };
+        self.publish
+            .publish(Publication::new(format!("{topic}Status"), "0"));
+        true
     }
 }
 

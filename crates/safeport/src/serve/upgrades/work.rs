@@ -25,6 +25,8 @@ const GATHER: Duration = Duration::from_millis(100);
 const GATE_AGAIN: Duration = Duration::from_secs(3);
 /// How often mere progress is written down.
 const PROGRESS: Duration = Duration::from_secs(10);
+/// More than a clock that is kept right is ever moved by at once: then it was wrong before.
+const CLOCK_SET: i64 = 30;
 /// How long a device may take to answer what has to be known before it is offered anything.
 const ASK: Duration = Duration::from_secs(4);
 
@@ -66,6 +68,7 @@ impl Upgrades {
                 }
             }
             row.body.clear();
+            self.devices.pin(MemberId(row.member));
             self.insert(row, body, false);
         }
         registry.write_offers(&unreadable)?;
@@ -114,19 +117,22 @@ impl Upgrades {
         let throttle = Throttle::default();
         let mut gate_at = Instant::now();
         let mut progress_at = Instant::now();
+        let mut clock = Clock::new();
         loop {
             let mut machines = lock(&self.machines);
             loop {
                 if machines.stopping {
                     // What is not written is written: the next start goes on from it.
-                    let (changes, _) = machines.take(true);
                     drop(machines);
+                    let pen = lock(&self.pen);
+                    let (changes, _) = lock(&self.machines).take(true);
                     if let Err(error) = lock(&self.registry).write_offers(&changes) {
                         tracing::error!(
                             target: "safeport::firmware",
                             "the last changes to offers could not be written down: {error}"
                         );
                     }
+                    drop(pen);
                     lock(&self.machines).stopped = true;
                     self.changed.notify_all();
                     // The end of a thread stops the server, and this one has nothing left to do.
@@ -152,6 +158,12 @@ impl Upgrades {
                     .unwrap_or_else(std::sync::PoisonError::into_inner)
                     .0;
             }
+            drop(machines);
+            let pen = lock(&self.pen);
+            let mut machines = lock(&self.machines);
+            if let Some(by) = clock.was_set() {
+                machines.clock_was_set(by);
+            }
             machines.time_passes(unix_now());
             if gate_at.elapsed() >= GATE_AGAIN {
                 gate_at = Instant::now();
@@ -173,9 +185,11 @@ impl Upgrades {
                     );
                 }
                 self.put_back(dues, &changes);
+                drop(pen);
                 thread::sleep(Duration::from_secs(1));
                 continue;
             }
+            drop(pen);
             for due in dues {
                 self.carry_out(due);
             }
@@ -236,7 +250,7 @@ impl Upgrades {
         let Some(topic) = self
             .devices
             .member(member)
-            .and_then(|member| command_topic(&member))
+            .and_then(|member| member.command_topic())
         else {
             let why = "no command topic of the device is known: it has to be seen on MQTT first";
             self.handle(offer, Event::CannotCommand { why: why.into() });
@@ -255,7 +269,7 @@ impl Upgrades {
 
     fn install(&self, offer: OfferId, member: MemberId) {
         let topic = self.devices.member(member).and_then(|member| {
-            match member.facts.update_topic.as_deref() {
+            match member.update_topic() {
                 Some(topic) => Some(topic.to_owned()),
                 // The entity as `device add esphome` writes it, for a device whose announcements
                 // to Home Assistant are off.
@@ -545,6 +559,7 @@ impl Upgrades {
         }
         for (id, open) in ended {
             self.tell_end(id, &open);
+            self.devices.unpin(MemberId(open.row.member));
         }
     }
 
@@ -603,7 +618,7 @@ impl Upgrades {
                 else {
                     return false;
                 };
-                let Some(topic) = command_topic(&member) else {
+                let Some(topic) = member.command_topic() else {
                     return false;
                 };
                 self.publish
@@ -629,7 +644,50 @@ fn is_unknown(member: &Member) -> bool {
         && (member.chip().is_none() || member.facts.tls.is_none() || member.flash_size().is_none())
 }
 
+/// The clock that offers are judged by, beside one that nobody sets.
+struct Clock {
+    steady: Instant,
+    wall: u64,
+}
+
+impl Clock {
+    fn new() -> Clock {
+        Clock {
+            steady: Instant::now(),
+            wall: unix_now(),
+        }
+    }
+
+    /// By how many seconds it was set since the last look: a machine without a clock of its own
+    /// starts years behind, until it is told the time.
+    fn was_set(&mut self) -> Option<i64> {
+        let now = Clock::new();
+        let passed = now.steady.duration_since(self.steady).as_secs();
+        let expected = self.wall.saturating_add(passed);
+        let by = now.wall.checked_signed_diff(expected).unwrap_or(i64::MAX);
+        *self = now;
+        (by.abs() >= CLOCK_SET).then_some(by)
+    }
+}
+
 impl Machines {
+    /// Nothing is over, and nothing lasts longer, because a clock was set.
+    fn clock_was_set(&mut self, by: i64) {
+        if !self.open.is_empty() {
+            tracing::info!(
+                target: "safeport::firmware",
+                "the clock was set by {by} s: the times of open offers move with it"
+            );
+        }
+        let ids: Vec<OfferId> = self.open.keys().copied().collect();
+        for id in ids {
+            if let Some(open) = self.open.get_mut(&id) {
+                open.body.upgrade.clock_was_set(by);
+            }
+            self.touched(id);
+        }
+    }
+
     fn time_passes(&mut self, now: u64) {
         while let Some((at, id)) = self.timeouts.first().copied() {
             if at > now {
@@ -695,15 +753,7 @@ impl Machines {
             if is_news || eagerly {
                 log_progress(open, state);
                 open.written = (state, history);
-                open.row.updated = now;
-                open.row.state = state_word(state);
-                changes.push(OfferChange {
-                    id: id.0,
-                    state: open.row.state.clone(),
-                    open: !state.is_final(),
-                    body: stored(&open.body),
-                    updated: now,
-                });
+                changes.push(open.change(id, now));
             } else {
                 self.lazily.insert(id);
             }
@@ -734,6 +784,22 @@ impl Machines {
     }
 }
 
+impl Open {
+    /// All of it, as it is written down.
+    pub(super) fn change(&mut self, id: OfferId, now: u64) -> OfferChange {
+        let state = self.body.upgrade.state();
+        self.row.updated = now;
+        self.row.state = state_word(state);
+        OfferChange {
+            id: id.0,
+            state: self.row.state.clone(),
+            open: !state.is_final(),
+            body: stored(&self.body),
+            updated: now,
+        }
+    }
+}
+
 fn log_progress(open: &Open, state: State) {
     if open.written.0 == state || state.is_final() {
         return;
@@ -752,19 +818,6 @@ fn log_progress(open: &Open, state: State) {
         open.body.device,
         upgrade.detail()
     );
-}
-
-/// Where this Tasmota takes commands, with the closing `/`.
-fn command_topic(member: &Member) -> Option<String> {
-    let facts = &member.facts;
-    if let Some(topic) = facts
-        .command_topic
-        .as_ref()
-        .or(facts.fallback_topic.as_ref())
-    {
-        return Some(topic.to_string());
-    }
-    Some(format!("cmnd/{}/", member.topic()?))
 }
 
 /// ESPHome's manifest, with a name relative to it.

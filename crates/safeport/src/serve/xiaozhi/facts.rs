@@ -51,6 +51,9 @@ fn facts(check: &CheckRequest, now: u64) -> Facts {
         room: room.map(|room| (Slot::Main, room)).into_iter().collect(),
         images: vec![(Slot::Main, installed)],
         rssi: info.rssi.and_then(|rssi| rssi.try_into().ok()),
+        free_heap: info
+            .minimum_free_heap
+            .and_then(|bytes| bytes.try_into().ok()),
         language: text(&check.language),
         ..Facts::default()
     }

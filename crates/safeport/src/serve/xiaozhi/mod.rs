@@ -15,6 +15,7 @@ mod clock;
 mod codes;
 mod enrol;
 mod facts;
+mod guest;
 mod roll;
 mod ways;
 
@@ -25,11 +26,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use safeport_fleet::{MacAddress, MemberId, Proof, Sighting};
+use safeport_net::attempt::{Attempt, Cause, Ending, Witness};
 use safeport_settings::{Settings, XiaozhiActivation, XiaozhiTransport};
 use safeport_store::{ManagedRow, Registry, StoreError};
 use safeport_xiaozhi::{
-    ActivateRequest, Activation, CheckReply, CheckRequest, Client, ClientId, Firmware, FirmwareUrl,
-    Mqtt, Quirks, ServerTime, Text, Username, Version, Way, WebSocket, mqtt_password,
+    ActivateRequest, Activation, CheckReply, CheckRequest, Client, ClientId, Endpoint, Firmware,
+    FirmwareUrl, Mqtt, Quirks, ServerTime, Text, Username, Version, Way, WebSocket, mqtt_password,
     websocket_token,
 };
 
@@ -37,12 +39,14 @@ use audience::Audience;
 use clock::Clock;
 use codes::{Codes, Issued, NoCode, Shown};
 pub use enrol::{ActivateError, Activated, activate};
+pub use guest::{Guest, Introduction, NoGuest};
 pub use ways::Standing;
 use ways::{Chosen, Traveller, Ways};
 
 use super::access::recent::Recent;
 use super::access::{Access, XiaozhiDevice, shown, unix_now};
 use super::gate::GateDriver;
+use crate::doctor::TOLD;
 use crate::limits::{XIAOZHI_DRAWS, XIAOZHI_KEEPALIVE, XIAOZHI_TOLD};
 use crate::program;
 use crate::tasks::Tasks;
@@ -79,6 +83,9 @@ pub trait Roll: Send + Sync {
 
     /// Whether the device with this address was seen with this very build before this check.
     fn knows_build(&self, check: &CheckRequest) -> bool;
+
+    /// The version that the device with this address reported last.
+    fn version(&self, mac: MacAddress) -> Option<String>;
 }
 
 /// Nobody learns of checks: for tests, and until the fleet is there.
@@ -92,6 +99,10 @@ impl Roll for NoRoll {
 
     fn knows_build(&self, _: &CheckRequest) -> bool {
         false
+    }
+
+    fn version(&self, _: MacAddress) -> Option<String> {
+        None
     }
 }
 
@@ -109,6 +120,8 @@ pub struct Parts {
     pub roll: Arc<dyn Roll>,
     /// Who offers firmware.
     pub offers: Arc<dyn Offers>,
+    /// Who is told what came of checks.
+    pub witness: Arc<dyn Witness>,
 }
 
 /// What settings say, and what follows from them.
@@ -133,6 +146,7 @@ pub struct Xiaozhi {
     registry: Arc<Mutex<Registry>>,
     roll: Arc<dyn Roll>,
     offers: Arc<dyn Offers>,
+    witness: Arc<dyn Witness>,
     told: Mutex<Recent<MacAddress, Told>>,
 }
 
@@ -151,6 +165,8 @@ pub struct Asker {
     pub peer: SocketAddr,
     /// Our end: the address by which the device reached us is one that works for it.
     pub local: Option<SocketAddr>,
+    /// The listener that it came to, by its name.
+    pub listener: &'static str,
 }
 
 /// Why a check or an activation call gets no good answer.
@@ -229,6 +245,7 @@ impl Xiaozhi {
             registry: Arc::new(Mutex::new(parts.registry)),
             roll: parts.roll,
             offers: parts.offers,
+            witness: parts.witness,
             told: Mutex::new(Recent::new(XIAOZHI_TOLD)),
         };
         service.set_settings(settings, managed);
@@ -275,17 +292,64 @@ impl Xiaozhi {
     /// # Errors
     /// Why there is none. Another status than 200 makes the device ask again, later each time.
     pub async fn check(&self, check: &CheckRequest, asker: Asker) -> Result<String, Refused> {
+        let came = SystemTime::now();
+        let id = ClientId::new(&check.board, check.mac, &check.client_id);
+        let answered = self.answer(check, &id, asker).await;
+        let (cause, why) = match &answered {
+            Ok((_, noted)) => noted.clone(),
+            Err(refused) => (
+                Cause::CheckRefused,
+                format!("its check was refused: {refused}"),
+            ),
+        };
+        // A page in a browser checks whenever somebody clicks, and all have one Client-Id.
+        if check.client != Client::Browser {
+            let user = self.admitted(&id).map(|device| device.name.clone());
+            self.note(came, asker, Some((id.to_string(), user)), cause, why);
+        }
+        answered.map(|(reply, _)| reply.to_json())
+    }
+
+    /// A check was refused before it was known whose it is.
+    pub fn unreadable(&self, asker: Asker, why: &dyn std::fmt::Display) {
+        let why = format!("its check was refused: {why}");
+        self.note(SystemTime::now(), asker, None, Cause::CheckRefused, why);
+    }
+
+    fn note(
+        &self,
+        came: SystemTime,
+        asker: Asker,
+        who: Option<(String, Option<String>)>,
+        cause: Cause,
+        why: String,
+    ) {
+        let ending = Ending::Noted { cause, why };
+        let (client_id, user) = who.unzip();
+        self.witness.saw(Attempt {
+            client_id,
+            user: user.flatten(),
+            ..Attempt::new(came, asker.listener.into(), asker.peer, ending)
+        });
+    }
+
+    /// The answer, and what it means.
+    async fn answer(
+        &self,
+        check: &CheckRequest,
+        id: &ClientId,
+        asker: Asker,
+    ) -> Result<(CheckReply, (Cause, String)), Refused> {
         let rules = self.rules();
         if !rules.enabled {
             return Err(Refused::Disabled);
         }
         let now = unix_now();
-        let id = ClientId::new(&check.board, check.mac, &check.client_id);
-        let mut device = self.admitted(&id);
+        let mut device = self.admitted(id);
         if device.is_none() && rules.open {
-            device = self.take_in(check, &id, asker, now).await?;
+            device = self.take_in(check, id, asker, now).await?;
         }
-        let reply = match device {
+        match device {
             Some(device) => {
                 let wish = rules.audience.wish(&device);
                 let traveller = Traveller {
@@ -296,11 +360,26 @@ impl Xiaozhi {
                     came_to: asker.local.map(|local| local.ip().to_canonical()),
                 };
                 let chosen = self.ways.choose(&traveller).await;
-                self.known(check, &id, &device, asker, &rules, chosen)
+                let noted = match &chosen {
+                    Chosen::WebSocket(url) => (Cause::Checked, format!("{TOLD}{url}")),
+                    Chosen::Mqtt(at) if at.port() == Endpoint::TLS_PORT => {
+                        (Cause::Checked, format!("{TOLD}mqtts://{at}:{}", at.port()))
+                    }
+                    Chosen::Mqtt(at) => (Cause::Checked, format!("{TOLD}mqtt://{at}")),
+                    Chosen::None(why) => {
+                        let why = format!("it was told no voice server: {why}");
+                        (Cause::NoVoiceServer, why)
+                    }
+                };
+                let reply = self.known(check, id, &device, asker, &rules, chosen);
+                Ok((reply, noted))
             }
-            None => self.stranger(check, asker, &rules, now).await?,
-        };
-        Ok(reply.to_json())
+            None => {
+                let reply = self.stranger(check, asker, &rules, now).await?;
+                let why = "it is not taken in, and was shown a code".to_owned();
+                Ok((reply, (Cause::NotActivated, why)))
+            }
+        }
     }
 
     /// Answers `POST <ota>/activate`.

@@ -1,6 +1,6 @@
 //! Checks and the fleet.
 
-use safeport_fleet::{Identity, MemberId, Sighting, Slot};
+use safeport_fleet::{Identity, MacAddress, MemberId, Sighting, Slot};
 use safeport_xiaozhi::{CheckRequest, Client};
 
 use super::Roll;
@@ -28,6 +28,14 @@ impl Roll for Fleet {
             known.version.is_some()
                 && known.version.as_deref() == check.version_text.as_deref()
                 && known.built.as_deref() == check.info.compile_time.as_deref()
+        })
+    }
+
+    fn version(&self, mac: MacAddress) -> Option<String> {
+        let mac = Identity::mac(mac)?;
+        self.with(|roster| {
+            let image = roster.by_identity(&mac)?.facts.image(Slot::Main)?;
+            image.version.as_deref().map(str::to_owned)
         })
     }
 }

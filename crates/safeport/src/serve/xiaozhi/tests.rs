@@ -27,11 +27,28 @@ impl Offers for Always {
     }
 }
 
+/// What was noted of checks.
+#[derive(Default)]
+struct Noted(Mutex<Vec<Attempt>>);
+
+impl Witness for Noted {
+    fn saw(&self, attempt: Attempt) {
+        self.0.lock().expect("not poisoned").push(attempt);
+    }
+}
+
+impl Noted {
+    fn last(&self) -> Option<Attempt> {
+        self.0.lock().expect("not poisoned").last().cloned()
+    }
+}
+
 struct Home {
     _folder: tempfile::TempDir,
     data: DataFolder,
     access: Arc<Access>,
     offers: Arc<Always>,
+    noted: Arc<Noted>,
     xiaozhi: Xiaozhi,
 }
 
@@ -63,6 +80,7 @@ impl Home {
         let trust = Trust::new(ca.ca_pem()).expect("trust");
         let gate = Arc::new(GateDriver::new(&settings, proofs, trust, &registry, || {}));
         let offers = Arc::new(Always::default());
+        let noted = Arc::new(Noted::default());
         let parts = Parts {
             registry,
             access: access.clone(),
@@ -70,6 +88,7 @@ impl Home {
             instance_key: [7; 32],
             roll: Arc::new(NoRoll),
             offers: offers.clone(),
+            witness: noted.clone(),
         };
         let long_ago = Instant::now()
             .checked_sub(Duration::from_secs(60))
@@ -80,6 +99,7 @@ impl Home {
             data,
             access,
             offers,
+            noted,
         }
     }
 
@@ -104,6 +124,7 @@ fn asker() -> Asker {
     Asker {
         peer: SocketAddr::from(([192, 168, 1, 20], 50_000)),
         local: Some(SocketAddr::from(([192, 168, 1, 10], 8002))),
+        listener: "http",
     }
 }
 
@@ -202,4 +223,32 @@ async fn a_call_without_a_code_has_nothing_to_wait_for() {
     assert_eq!(off.xiaozhi.mode(), Mode::Off);
     let answer = off.xiaozhi.check(&device, asker()).await;
     assert_eq!(answer, Err(Refused::Disabled));
+}
+
+#[tokio::test]
+async fn what_comes_of_checks_is_noted_for_the_doctor() {
+    let home = Home::new("xiaozhi.websocket_url = 'ws://192.168.1.30:8000/xiaozhi/v1/'");
+    let device = check("2.4.2", "aa");
+    let noted = || {
+        let last = home.noted.last().expect("noted");
+        let Ending::Noted { cause, why } = last.ending else {
+            panic!("an ending of a connection");
+        };
+        (cause, why, last.client_id, last.user)
+    };
+    let waits = home.check(&device).await;
+    let (cause, _, client_id, user) = noted();
+    assert_eq!((cause, user), (Cause::NotActivated, None));
+    let id = ClientId::new(&device.board, device.mac, &device.client_id);
+    assert_eq!(client_id, Some(id.to_string()));
+    home.take_in(waits["activation"]["code"].as_str().expect("a code"));
+    // The voice server is not proved.
+    home.check(&device).await;
+    let (cause, why, _, user) = noted();
+    assert_eq!(cause, Cause::NoVoiceServer);
+    assert!(user.is_some() && why.starts_with("it was told no voice server"));
+    home.xiaozhi.unreadable(asker(), &"no Device-Id");
+    let (cause, why, client_id, _) = noted();
+    assert_eq!((cause, client_id), (Cause::CheckRefused, None));
+    assert!(why.ends_with("no Device-Id"), "{why}");
 }

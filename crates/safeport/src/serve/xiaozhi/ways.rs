@@ -9,7 +9,7 @@ use std::time::Instant;
 use safeport_settings::{
     AdvertisedAddress, Listener, Outcome, Said, Scheme, Settings, XiaozhiTransport,
 };
-use safeport_xiaozhi::{Client, Endpoint, Network, Quirks, WebSocketUrl};
+use safeport_xiaozhi::{Client, Endpoint, Misses, Network, Quirks, WebSocketUrl};
 use tokio::sync::Notify;
 
 use crate::limits::{
@@ -44,9 +44,13 @@ struct Known {
     mqtt: Vec<Mqtt>,
     /// Why there is none.
     no_mqtt: Option<Said>,
+    /// Proved addresses of this server's own conversations, the best first.
+    own: Vec<Own>,
+    /// Why there is none.
+    no_own: Option<Said>,
     /// Whether the first looks are over: what is not usable now may still become so otherwise.
     settled: bool,
-    /// Endpoints with TLS whose certificate was looked at, and those of them that stock firmware
+    /// Addresses with TLS whose certificate was looked at, and those of them that stock firmware
     /// trusts.
     examined: Vec<String>,
     public: Vec<String>,
@@ -70,6 +74,20 @@ enum Voice {
 #[derive(Debug, Clone, PartialEq)]
 struct Mqtt {
     endpoint: Endpoint,
+    place: Place,
+}
+
+/// An address at which this server talks itself.
+#[derive(Debug, Clone, PartialEq)]
+struct Own {
+    url: WebSocketUrl,
+    place: Place,
+}
+
+/// Where an address of ours is.
+#[derive(Debug, Clone, PartialEq)]
+struct Place {
+    address: String,
     host: String,
     ip: Option<IpAddr>,
     is_public: bool,
@@ -213,11 +231,12 @@ impl Ways {
 
     /// Proved addresses at which devices would speak TLS.
     fn with_tls(&self) -> Vec<AdvertisedAddress> {
-        let proved = self.gate.usable(Listener::Mqtts, Scheme::Mqtts);
-        let addresses = proved.unwrap_or_default().into_iter();
+        let mqtts = self.gate.usable(Listener::Mqtts, Scheme::Mqtts);
+        let mut addresses = mqtts.unwrap_or_default();
+        addresses.retain(|address| address.port() == Endpoint::TLS_PORT);
+        let wss = self.gate.usable(Listener::Https, Scheme::Wss);
+        addresses.extend(wss.unwrap_or_default());
         addresses
-            .filter(|address| address.port() == Endpoint::TLS_PORT)
-            .collect()
     }
 
     /// What a device is told. While nothing is known yet (the server has just started, or the voice
@@ -275,42 +294,35 @@ impl Ways {
     /// Takes over what the gate knows.
     fn look(&self) {
         let wanted = self.wanted().websocket;
-        let mut mqtt = Vec::new();
-        let mut no_mqtt = None;
-        for (listener, scheme) in [
-            (Listener::Mqtt, Scheme::Mqtt),
-            (Listener::Mqtts, Scheme::Mqtts),
-        ] {
-            let addresses = match self.gate.usable(listener, scheme) {
-                Ok(addresses) => addresses,
-                Err(why) => {
-                    no_mqtt.get_or_insert(why);
-                    continue;
-                }
-            };
-            for address in addresses {
-                let host = address.host().to_string();
-                match Endpoint::new(&host, address.port(), scheme.is_tls()) {
-                    Ok(endpoint) => mqtt.push(Mqtt {
-                        endpoint,
-                        host,
-                        ip: address.host().ip(),
-                        is_public: false,
-                    }),
-                    Err(error) => {
-                        no_mqtt.get_or_insert(Said::new(
-                            format!("{address}: {error}"),
-                            format!("{address}：{error}"),
-                        ));
-                    }
-                }
-            }
-        }
+        let (mqtt, no_mqtt) = self.proved(
+            [
+                (Listener::Mqtt, Scheme::Mqtt),
+                (Listener::Mqtts, Scheme::Mqtts),
+            ],
+            |address, place| {
+                Endpoint::new(&place.host, address.port(), address.scheme().is_tls())
+                    .map(|endpoint| Mqtt { endpoint, place })
+            },
+        );
+        let (own, no_own) = self.proved(
+            [(Listener::Http, Scheme::Ws), (Listener::Https, Scheme::Wss)],
+            |address, place| {
+                WebSocketUrl::parse(&address.url(OWN_PATH)).map(|url| Own { url, place })
+            },
+        );
         let with_tls = texts(&self.with_tls());
-        let is_settled = self.gate.is_settled(&[Listener::Mqtt, Listener::Mqtts]);
+        let of_own = [
+            Listener::Mqtt,
+            Listener::Mqtts,
+            Listener::Http,
+            Listener::Https,
+        ];
+        let is_settled = self.gate.is_settled(&of_own);
         self.update(|known| {
             known.no_mqtt = if mqtt.is_empty() { no_mqtt } else { None };
             known.mqtt = mqtt;
+            known.no_own = if own.is_empty() { no_own } else { None };
+            known.own = own;
             known.mark_public();
             known.settled = is_settled && with_tls.iter().all(|one| known.examined.contains(one));
             let of = known.websocket.url();
@@ -318,6 +330,43 @@ impl Ways {
                 known.websocket = wanted.map_or(Voice::Unset, Voice::Probing);
             }
         });
+    }
+
+    /// What devices can be told of these listeners' proved addresses, or why nothing.
+    fn proved<T, E: fmt::Display>(
+        &self,
+        listeners: [(Listener, Scheme); 2],
+        told: impl Fn(&AdvertisedAddress, Place) -> Result<T, E>,
+    ) -> (Vec<T>, Option<Said>) {
+        let mut all = Vec::new();
+        let mut why_not = None;
+        for (listener, scheme) in listeners {
+            let addresses = match self.gate.usable(listener, scheme) {
+                Ok(addresses) => addresses,
+                Err(why) => {
+                    why_not.get_or_insert(why);
+                    continue;
+                }
+            };
+            for address in addresses {
+                let place = Place {
+                    address: address.to_string(),
+                    host: address.host().to_string(),
+                    ip: address.host().ip(),
+                    is_public: false,
+                };
+                match told(&address, place) {
+                    Ok(one) => all.push(one),
+                    Err(error) => {
+                        why_not.get_or_insert(Said::new(
+                            format!("{address}: {error}"),
+                            format!("{address}：{error}"),
+                        ));
+                    }
+                }
+            }
+        }
+        (all, why_not)
     }
 
     /// Looks at what the gate does not: an external voice server, and whether stock firmware
@@ -414,18 +463,18 @@ impl Voice {
 
 impl Known {
     fn mark_public(&mut self) {
-        for one in &mut self.mqtt {
-            one.is_public = self.public.contains(&one.endpoint.to_string());
+        let mqtt = self.mqtt.iter_mut().map(|one| &mut one.place);
+        for place in mqtt.chain(self.own.iter_mut().map(|one| &mut one.place)) {
+            place.is_public = self.public.contains(&place.address);
         }
     }
 
     fn choose(&self, traveller: &Traveller) -> Chosen {
-        let websocket = || self.websocket(&traveller.quirks);
+        let websocket = || self.websocket(traveller);
         let first = match traveller.transport {
             XiaozhiTransport::WebSocket => websocket(),
             XiaozhiTransport::Mqtt => self.mqtt(traveller, Some(false)),
             XiaozhiTransport::Mqtts => self.mqtt(traveller, Some(true)),
-            XiaozhiTransport::Auto if self.websocket == Voice::Unset => self.mqtt(traveller, None),
             XiaozhiTransport::Auto => websocket().or_else(|why| {
                 self.mqtt(traveller, None)
                     .map_err(|also| format!("{why}; {also}"))
@@ -434,48 +483,55 @@ impl Known {
         first.unwrap_or_else(Chosen::None)
     }
 
-    fn websocket(&self, quirks: &Quirks) -> Result<Chosen, String> {
+    fn websocket(&self, traveller: &Traveller) -> Result<Chosen, String> {
         match &self.websocket {
-            Voice::Proved { url, is_public } => quirks
+            Voice::Proved { url, is_public } => traveller
+                .quirks
                 .websocket(url.is_tls(), url.port(), *is_public)
                 .map(|()| Chosen::WebSocket(url.clone()))
                 .map_err(|misses| misses.to_string()),
-            Voice::Unset => Err(
-                "no voice server is set; write its address into xiaozhi.websocket_url".to_owned(),
-            ),
+            Voice::Unset => self.own(traveller),
             Voice::Probing(url) => Err(format!("{url} has not been tried yet")),
             Voice::Broken { why, .. } => Err(why.en.clone()),
         }
     }
 
+    /// This server's own conversations; without TLS where that works.
+    fn own(&self, traveller: &Traveller) -> Result<Chosen, String> {
+        let quirks = &traveller.quirks;
+        let ways = self.own.iter().map(|one| (one, &one.place));
+        let best = best(traveller, ways, |one| {
+            quirks.websocket(one.url.is_tls(), one.url.port(), one.place.is_public)
+        });
+        match (best, &self.no_own) {
+            (Ok(Some(one)), _) => Ok(Chosen::WebSocket(one.url.clone())),
+            (Err(misses), _) => Err(misses.to_string()),
+            (Ok(None), Some(why)) => Err(why.en.clone()),
+            (Ok(None), None) => Err(
+                "no address is proved at which this server could talk with devices; `ports` shows \
+                 why"
+                .to_owned(),
+            ),
+        }
+    }
+
     /// `tls`: only with it or without it; `None`: without it where that works.
     fn mqtt(&self, traveller: &Traveller, tls: Option<bool>) -> Result<Chosen, String> {
-        let mut misses = None;
-        let mut best: Option<(u8, &Mqtt)> = None;
-        for one in &self.mqtt {
-            let port = one.endpoint.port();
-            if tls.is_some_and(|tls| tls != (port == Endpoint::TLS_PORT)) {
-                continue;
-            }
-            let quirks = &traveller.quirks;
-            if let Err(miss) = quirks.mqtt(traveller.client, port, one.is_public) {
-                misses.get_or_insert(miss);
-                continue;
-            }
-            // The address by which the device came here is one that it can reach; one that
-            // somebody named for it goes before that.
-            let came_there = one.ip.is_some() && one.ip == traveller.came_to;
-            let is_named = traveller.host.as_ref() == Some(&one.host);
-            let worth = u8::from(came_there) + 2 * u8::from(is_named);
-            if best.is_none_or(|(most, _)| worth > most) {
-                best = Some((worth, one));
-            }
-        }
-        match (best, misses, &self.no_mqtt) {
-            (Some((_, one)), ..) => Ok(Chosen::Mqtt(one.endpoint.clone())),
-            (None, Some(misses), _) => Err(misses.to_string()),
-            (None, None, Some(why)) => Err(why.en.clone()),
-            (None, None, None) => Err(
+        let has_tls = |one: &&Mqtt| one.endpoint.port() == Endpoint::TLS_PORT;
+        let ways = self
+            .mqtt
+            .iter()
+            .filter(|one| tls.is_none_or(|tls| tls == has_tls(one)))
+            .map(|one| (one, &one.place));
+        let best = best(traveller, ways, |one| {
+            let (port, is_public) = (one.endpoint.port(), one.place.is_public);
+            traveller.quirks.mqtt(traveller.client, port, is_public)
+        });
+        match (best, &self.no_mqtt) {
+            (Ok(Some(one)), _) => Ok(Chosen::Mqtt(one.endpoint.clone())),
+            (Err(misses), _) => Err(misses.to_string()),
+            (Ok(None), Some(why)) => Err(why.en.clone()),
+            (Ok(None), None) => Err(
                 "no address of MQTT is proved that xiaozhi firmware could use; `ports` shows why"
                     .to_owned(),
             ),
@@ -483,12 +539,42 @@ impl Known {
     }
 }
 
-/// As these addresses are told.
-fn texts(addresses: &[AdvertisedAddress]) -> Vec<String> {
-    let endpoint = |address: &AdvertisedAddress| {
-        let host = address.host().to_string();
-        Endpoint::new(&host, address.port(), address.scheme().is_tls()).ok()
-    };
-    let endpoints = addresses.iter().filter_map(endpoint);
-    endpoints.map(|endpoint| endpoint.to_string()).collect()
+/// The best of these ways that the traveller can go, the first of those that are alike.
+///
+/// # Errors
+/// Why it can go none, if there are some.
+fn best<'a, T>(
+    traveller: &Traveller,
+    ways: impl Iterator<Item = (&'a T, &'a Place)>,
+    goes: impl Fn(&T) -> Result<(), Misses>,
+) -> Result<Option<&'a T>, Misses> {
+    let mut misses = None;
+    let mut best: Option<(u8, &T)> = None;
+    for (way, place) in ways {
+        if let Err(miss) = goes(way) {
+            misses.get_or_insert(miss);
+            continue;
+        }
+        // The address by which the device came here is one that it can reach; one that somebody
+        // named for it goes before that.
+        let came_there = place.ip.is_some() && place.ip == traveller.came_to;
+        let is_named = traveller.host.as_ref() == Some(&place.host);
+        let worth = u8::from(came_there) + 2 * u8::from(is_named);
+        if best.is_none_or(|(most, _)| worth > most) {
+            best = Some((worth, way));
+        }
+    }
+    match (best, misses) {
+        (Some((_, way)), _) => Ok(Some(way)),
+        (None, Some(misses)) => Err(misses),
+        (None, None) => Ok(None),
+    }
 }
+
+/// As these addresses are written.
+fn texts(addresses: &[AdvertisedAddress]) -> Vec<String> {
+    addresses.iter().map(AdvertisedAddress::to_string).collect()
+}
+
+/// Where this server talks itself.
+const OWN_PATH: &str = "/xiaozhi/v1/";

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use safeport_store::{Registry, ScopeLevel, Scopes, Token, TokenHash};
+use safeport_store::{Registry, ScopeArea, ScopeLevel, Scopes, Token, TokenHash};
 
 use super::super::caller::Caller;
 use super::answer::Refusal;
@@ -116,6 +116,16 @@ impl Seen {
 }
 
 impl Known {
+    /// Who asks, where there is nothing to look up and nothing to write down: no thread has to wait
+    /// for the disk then.
+    pub(super) fn at_once(self, now: u64) -> Result<Bearer, Known> {
+        match self {
+            Known::Local => Ok(Bearer::Local),
+            Known::Admitted(token) if !token.use_is_news(now) => Ok(Bearer::Token(token)),
+            known => Err(known),
+        }
+    }
+
     /// The token, after a look at the registry where that is needed; writes down that it is used.
     pub(super) fn settle(
         self,
@@ -208,6 +218,16 @@ impl Bearer {
         Err(Refusal::new(StatusCode::FORBIDDEN, code, what, next)
             .with("scope", scope.into())
             .with("held", held.into()))
+    }
+
+    /// Whether nothing is refused.
+    pub(super) fn may_do_everything(&self) -> bool {
+        match self {
+            Bearer::Token(token) => ScopeArea::ALL
+                .into_iter()
+                .all(|area| token.scopes.allows(area, ScopeLevel::Write)),
+            Bearer::Local => true,
+        }
     }
 
     /// Who asks, for the audit. The command line says which person it works for.

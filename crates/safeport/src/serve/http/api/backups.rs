@@ -106,6 +106,19 @@ impl Desk<'_> {
         Ok(Answer::ok(json!({"id": id.to_string(), "done": "removed"})))
     }
 
+    /// Asks it what it is and runs now.
+    pub(super) fn refresh_device(&mut self) -> Result<Answer, Refusal> {
+        let member = self.named_device()?;
+        let name = member.name();
+        let upgrades = self.api.upgrades.as_ref();
+        if upgrades.is_some_and(|upgrades| upgrades.ask(member.id)) {
+            return Ok(Answer::ok(json!({"name": name, "done": "asked"})));
+        }
+        let seen = self.backups()?.refresh(member.id);
+        seen.map_err(|error| refusal(&error, self.texts))?;
+        Ok(Answer::ok(json!({"name": name, "done": "seen"})))
+    }
+
     /// The password of the device's own pages, for what is asked of them.
     pub(super) fn set_web_password(&mut self) -> Result<Answer, Refusal> {
         let wanted: WebPassword = self.body()?;

@@ -1,7 +1,7 @@
 //! What requests are answered from, and one request at a time that may be.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Bytes;
 use safeport_net::Certificates;
@@ -14,7 +14,7 @@ use super::answer::Refusal;
 use super::devices::Devices;
 use super::endpoint::Given;
 use super::local::Local;
-use crate::limits::{API_REQUESTS, API_UPLOADS};
+use crate::limits::{API_PROBES, API_REQUESTS, API_UPLOADS};
 use crate::reading::Asked;
 use crate::serve::attempts::Attempts;
 use crate::serve::backups::Backups;
@@ -36,8 +36,13 @@ pub struct Api {
     pub(super) backups: Option<Arc<Backups>>,
     /// Where the bytes of images lie, once somebody wanted them.
     blobs: Mutex<Option<BlobStore>>,
+    /// Held while an image gets its bytes and its row, or loses them: of two requests about the
+    /// same bytes, one would remove what the other relies on.
+    shelving: Mutex<()>,
     /// One for each file that is being taken.
     pub(super) uploads: Arc<Semaphore>,
+    /// One for each address that is being probed.
+    pub(super) probes: Arc<Semaphore>,
     /// Open and unused.
     registries: Mutex<Vec<Registry>>,
     pub(super) admission: Admission,
@@ -60,7 +65,9 @@ impl Api {
             upgrades: None,
             backups: None,
             blobs: Mutex::default(),
+            shelving: Mutex::default(),
             uploads: Arc::new(Semaphore::new(API_UPLOADS)),
+            probes: Arc::new(Semaphore::new(API_PROBES)),
             registries: Mutex::default(),
             admission: Admission::default(),
             places: Arc::new(Semaphore::new(API_REQUESTS)),
@@ -110,6 +117,11 @@ impl Api {
         Ok(blobs.insert(opened).clone())
     }
 
+    /// Nobody else adds or removes an image while this is held.
+    pub(super) fn shelving(&self) -> MutexGuard<'_, ()> {
+        self.shelving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Says where requests are answered, for programs on this machine.
     pub(in super::super) fn listening(&self, transport: Transport, addresses: &[SocketAddr]) {
         if let Some(local) = &self.local {
@@ -149,8 +161,12 @@ pub(super) struct Desk<'a> {
     pub(super) texts: &'a Texts,
     /// `api:` and the token's name, or the person at the command line.
     pub(super) who: String,
+    /// Whether nothing is refused to who asks.
+    pub(super) everything: bool,
     pub(super) given: Given,
     pub(super) body: Bytes,
+    /// Ends when nobody waits for the answer any more.
+    pub(super) gone: tokio::sync::oneshot::Receiver<()>,
 }
 
 impl Desk<'_> {

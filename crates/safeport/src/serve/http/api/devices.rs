@@ -5,7 +5,7 @@ use safeport_fleet::query::Where;
 use safeport_fleet::{
     Conflict, ConflictId, Found, Member, MemberId, Query, Roster, Set, Settle, SettleError,
 };
-use safeport_store::By;
+use safeport_store::{By, StoreError};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -14,14 +14,19 @@ use super::desk::Desk;
 use crate::limits::{API_DEVICES, DEVICES_LOOKED_AT};
 use crate::say;
 use crate::serve::access::unix_now;
-use crate::shown::devices::{Asked, enrolment_of, full, narrowed, roster, row};
+use crate::shown::devices::{enrolment_of, full, roster, row};
 
 /// Whoever holds the one list of all devices in memory.
 pub trait Devices: Send + Sync {
     /// Lets `work` look at it.
     fn look(&self, work: &mut dyn FnMut(&Roster));
-    /// Lets `work` change it; what changed is written down.
+    /// Lets `work` change it; what changed is written down within a second.
     fn change(&self, work: &mut dyn FnMut(&mut Roster));
+    /// Waits until what was changed is on the disk.
+    ///
+    /// # Errors
+    /// It cannot be written; that is tried again.
+    fn keep(&self) -> Result<(), StoreError>;
 }
 
 /// `POST /quarantine/{conflict}`.
@@ -50,10 +55,11 @@ impl Desk<'_> {
                 return Err(Refusal::bad_request(what, texts));
             }
         };
-        let mut query = narrowed(question.as_ref());
+        let mut query = question.as_ref().map(Query::narrowed).unwrap_or_default();
         query.text = self.query("text").map(Into::into);
         query.enrolled = enrolled.or(query.enrolled);
-        let (rows, next) = self.devices_that(&query, question.as_ref(), after, limit, row)?;
+        let (mut rows, next) = self.devices_that(&query, question.as_ref(), after, limit, row)?;
+        self.add_findings(&mut rows);
         let known = self.with_roster(Roster::len)?;
         let next = next.map(|id| id.to_string());
         Ok(Answer::ok(
@@ -75,9 +81,8 @@ impl Desk<'_> {
         loop {
             let left = limit - rows.len();
             let (more, next) = self.with_roster(|roster| {
-                let page = roster.select_within(query, after, left, DEVICES_LOOKED_AT, |member| {
-                    question.is_none_or(|question| question.matches(&Asked { member, now }))
-                });
+                let look = (after, left, DEVICES_LOOKED_AT);
+                let page = roster.select_where(query, question, now, look);
                 let more: Vec<T> = page.members.iter().map(|member| show(member)).collect();
                 (more, page.next)
             })?;
@@ -92,7 +97,8 @@ impl Desk<'_> {
     /// Everything about one.
     pub(super) fn device(&mut self) -> Result<Answer, Refusal> {
         let member = self.named_device()?;
-        let value = self.done(full(self.registry, &member, self.texts))?;
+        let mut value = self.done(full(self.registry, &member, self.texts))?;
+        value["finding"] = self.finding_of(&member)?;
         Ok(Answer::ok(value))
     }
 
@@ -160,6 +166,7 @@ impl Desk<'_> {
                     roster.set(member.id, set);
                 }
             })?;
+            self.keep_roster()?;
         }
         self.device()
     }
@@ -177,15 +184,31 @@ impl Desk<'_> {
                 };
                 let forgotten = self.registry.forget_device(enrolled.as_str(), by);
                 self.done(forgotten)?;
+                if let Some(upgrades) = &self.api.upgrades {
+                    upgrades.device_forgotten(enrolled.as_str());
+                }
                 if self.api.devices.is_some() {
                     self.change_roster(|roster| {
                         roster.release(enrolled.as_str(), unix_now());
                     })?;
                 }
             }
-            None => self.change_roster(|roster| {
-                roster.forget(member.id);
-            })?,
+            None => {
+                let mut is_pinned = false;
+                self.change_roster(|roster| {
+                    is_pinned = roster.is_pinned(member.id);
+                    roster.forget(member.id);
+                })?;
+                if is_pinned {
+                    return Err(Refusal::new(
+                        StatusCode::CONFLICT,
+                        "offer-open",
+                        say!(self.texts, "device-offer-open", name = name),
+                        say!(self.texts, "device-offer-open-next"),
+                    ));
+                }
+                self.keep_roster()?;
+            }
         }
         Ok(Answer::ok(json!({"name": name, "done": "forgotten"})))
     }
@@ -221,6 +244,7 @@ impl Desk<'_> {
         let now = unix_now();
         let mut settled = Err(SettleError::NoConflict);
         self.change_roster(|roster| settled = roster.settle(id, how, now))?;
+        self.keep_roster()?;
         match settled {
             Ok(()) => Ok(Answer::ok(json!({"id": given, "done": wanted.decision}))),
             Err(error) => Err(Refusal::new(
@@ -267,7 +291,7 @@ impl Desk<'_> {
     /// All devices that meet a question.
     pub(super) fn devices_where(&mut self, question: &str) -> Result<Vec<MemberId>, Refusal> {
         let question = self.question(Some(question))?;
-        let query = narrowed(question.as_ref());
+        let query = question.as_ref().map(Query::narrowed).unwrap_or_default();
         let found = self.devices_that(&query, question.as_ref(), None, usize::MAX, |m| m.id)?;
         Ok(found.0)
     }
@@ -410,6 +434,14 @@ impl Desk<'_> {
             }
         });
         Ok(())
+    }
+}
+
+impl Desk<'_> {
+    /// What is answered as done is on the disk.
+    fn keep_roster(&self) -> Result<(), Refusal> {
+        let kept = self.api.devices.as_ref().map(|devices| devices.keep());
+        self.done(kept.unwrap_or(Ok(())))
     }
 }
 

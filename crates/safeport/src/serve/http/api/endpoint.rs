@@ -7,7 +7,7 @@ use safeport_store::{ScopeArea, ScopeLevel};
 
 use super::answer::{Answer, Refusal};
 use super::desk::Desk;
-use crate::limits::{API_BODY_BYTES, API_BULK_BODY_BYTES};
+use crate::limits::{API_BODY_BYTES, API_BULK_BODY_BYTES, API_LOG_BYTES};
 
 /// One method at one address under `/api/v1`.
 pub(super) struct Endpoint {
@@ -67,6 +67,8 @@ pub(super) enum Takes {
     Maybe(&'static str),
     /// JSON with many rows.
     Rows(&'static str),
+    /// Lines of text.
+    Text,
     /// The bytes of a file; the endpoint reads them by itself.
     File,
 }
@@ -139,7 +141,7 @@ impl Takes {
         match self {
             Takes::Json(name) | Takes::Rows(name) => Some((name, true)),
             Takes::Maybe(name) => Some((name, false)),
-            Takes::Nothing | Takes::File => None,
+            Takes::Nothing | Takes::Text | Takes::File => None,
         }
     }
 
@@ -147,6 +149,7 @@ impl Takes {
     pub(super) fn limit(self) -> usize {
         match self {
             Takes::Rows(_) => API_BULK_BODY_BYTES,
+            Takes::Text => API_LOG_BYTES,
             _ => API_BODY_BYTES,
         }
     }

@@ -113,6 +113,9 @@ impl Desk<'_> {
             tls: wanted.tls,
         };
         let enrolled = self.enrolling(|ground| enrol::renew(ground, &name, &way))?;
+        if let Some(upgrades) = &self.api.upgrades {
+            upgrades.device_renewed(&name);
+        }
         Ok(Answer::ok(enrolled.json()))
     }
 

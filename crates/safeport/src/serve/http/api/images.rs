@@ -21,7 +21,9 @@ use crate::limits::{
 };
 use crate::say;
 use crate::serve::access::unix_now;
+use crate::serve::upgrades::OfferId;
 use crate::shown::images;
+use crate::shown::wording::Wording;
 use crate::text::Texts;
 
 /// `POST /releases`.
@@ -195,6 +197,7 @@ fn keep(
         name_version(&mut image, version, texts)?;
     }
     let hash = BlobHash::from(image.sha256);
+    let _alone = api.shelving();
     let blob = taking.writer.finish(Some(&hash)).map_err(failed)?;
     let row = ImageRow {
         hash,
@@ -212,11 +215,14 @@ fn keep(
     api.with_registry(
         |registry| {
             if registry.add_image(&row, by).map_err(failed)? {
-                return Ok(Answer::created(images::kept(&row)));
+                return Ok(Answer::created(images::kept(&row, texts.language())));
             }
             // These bytes are here already, perhaps under another name: that one stays.
             let known = registry.image(&hash).map_err(failed)?;
-            Ok(Answer::ok(images::kept(known.as_ref().unwrap_or(&row))))
+            Ok(Answer::ok(images::kept(
+                known.as_ref().unwrap_or(&row),
+                texts.language(),
+            )))
         },
         texts,
     )
@@ -233,7 +239,8 @@ fn name_version(image: &mut Image, given: String, texts: &Texts) -> Result<(), R
         .map(|family| safeport_fleet::version::check(family, &given));
     if let Some(Err(error)) = checked {
         let what = say!(texts, "image-version-bad", given = given);
-        return Err(Refusal::bad_request(what, texts).with("detail", json!(error.to_string())));
+        let detail = error.words(texts.language());
+        return Err(Refusal::bad_request(what, texts).with("detail", json!(detail)));
     }
     if given.is_empty() || given.len() > 64 || given.chars().any(char::is_control) {
         let what = say!(texts, "image-version-bad", given = format!("{given:?}"));
@@ -259,7 +266,12 @@ fn of_image(error: &ImageError, texts: &Texts) -> Refusal {
         say!(texts, "image-refused-next"),
     )
     .with("why", json!(error.code()))
-    .with("detail", json!(error.to_string()))
+    .with("detail", json!(error.words(texts.language())))
+}
+
+/// Whether a sign makes what stands behind it look like something else: `nib.exe` for `exe.bin`.
+fn turns_text(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// A plain name, which devices find in addresses later.
@@ -268,6 +280,7 @@ fn check_file_name(name: &str, texts: &Texts) -> Result<(), Refusal> {
         && !name.starts_with('.')
         && name.chars().all(|c| {
             !c.is_control()
+                && !turns_text(c)
                 && !matches!(
                     c,
                     '/' | '\\' | '"' | '<' | '>' | '|' | '?' | '*' | '#' | '%' | ':'
@@ -290,13 +303,15 @@ impl Desk<'_> {
     pub(super) fn images(&mut self) -> Result<Answer, Refusal> {
         let limit = self.limit(API_DEVICES, API_DEVICES)? as usize;
         let rows = self.done(self.registry.images())?;
-        let values: Vec<Value> = rows.iter().take(limit).map(images::kept).collect();
+        let language = self.texts.language();
+        let rows_shown = rows.iter().take(limit);
+        let values: Vec<Value> = rows_shown.map(|row| images::kept(row, language)).collect();
         Ok(Answer::ok(json!({"images": values, "known": rows.len()})))
     }
 
     pub(super) fn image(&mut self) -> Result<Answer, Refusal> {
         let row = self.named_image(&self.part("image"))?;
-        Ok(Answer::ok(images::kept(&row)))
+        Ok(Answer::ok(images::kept(&row, self.texts.language())))
     }
 
     pub(super) fn image_bytes(&mut self) -> Result<Answer, Refusal> {
@@ -313,7 +328,11 @@ impl Desk<'_> {
             who: &who,
             at: unix_now(),
         };
+        let _alone = self.api.shelving();
         let removed = self.registry.remove_image(&row.hash, by);
+        if let Err(StoreError::InUse { by, .. }) = &removed {
+            return Err(self.image_in_use(&row, by));
+        }
         self.done(removed)?;
         if !self.done(self.registry.blob_is_used(&row.hash))? {
             let blobs = self.api.blobs(self.texts)?;
@@ -322,6 +341,22 @@ impl Desk<'_> {
         Ok(Answer::ok(
             json!({"name": row.file_name, "id": images::id(&row), "done": "removed"}),
         ))
+    }
+
+    /// Something needs the image: said in the names under which people know both.
+    fn image_in_use(&self, row: &ImageRow, by: &str) -> Refusal {
+        let offer = by.strip_prefix("the open offer ");
+        let offer = offer.and_then(|number| Some(OfferId(number.parse().ok()?).to_string()));
+        let release = by.strip_prefix("the release ").map(str::to_owned);
+        let by = offer.or(release).unwrap_or_else(|| by.to_owned());
+        let texts = self.texts;
+        Refusal::new(
+            StatusCode::CONFLICT,
+            "in-use",
+            say!(texts, "image-in-use", name = row.file_name, by = by),
+            say!(texts, "api-in-use-next"),
+        )
+        .with("by", json!(by))
     }
 
     /// The image that a person means: by its number, its SHA-256 or a beginning of it, or its file
@@ -425,7 +460,7 @@ impl Desk<'_> {
                     say!(texts, "image-refused-next"),
                 )
                 .with("why", json!(why.code()))
-                .with("detail", json!(why.to_string())));
+                .with("detail", json!(why.words(texts.language()))));
             }
             let (class, step) = class(&image);
             if chosen

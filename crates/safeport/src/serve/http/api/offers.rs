@@ -16,6 +16,7 @@ use crate::serve::upgrades::{
     CancelError, OfferId, OfferView, Offered, OffersOf, Upgrades, Wanted, What,
 };
 use crate::shown::offers;
+use crate::shown::wording::Wording;
 
 /// `POST /offers`.
 #[derive(Deserialize)]
@@ -43,6 +44,7 @@ impl Desk<'_> {
     /// Offers, or looks what would come of it.
     pub(super) fn offer(&mut self) -> Result<Answer, Refusal> {
         let texts = self.texts;
+        let language = texts.language();
         let wanted: WantedOffer = self.body()?;
         let upgrades = self.upgrades()?;
         let what = match (&wanted.image, &wanted.release) {
@@ -92,14 +94,15 @@ impl Desk<'_> {
                 match came {
                     Ok(Offered::Made(view)) => {
                         fine += 1;
-                        row["offer"] = offers::json(&view);
+                        row["offer"] = offers::json(&view, language);
                     }
                     Ok(Offered::Would { steps, warnings }) => {
                         fine += 1;
                         row["would"] = json!({"steps": steps, "warnings": warnings});
                     }
                     Err(error) => {
-                        row["refused"] = json!({"code": error.code(), "why": error.to_string()});
+                        row["refused"] =
+                            json!({"code": error.code(), "why": error.words(language)});
                     }
                 }
                 row
@@ -165,25 +168,32 @@ impl Desk<'_> {
             before,
             limit: self.limit(100, API_DEVICES)?,
         };
+        let language = self.texts.language();
         let found = self.upgrades()?.list(&of);
-        let values: Vec<Value> = self.done(found)?.iter().map(offers::json).collect();
+        let values: Vec<Value> = self
+            .done(found)?
+            .iter()
+            .map(|view| offers::json(view, language))
+            .collect();
         Ok(Answer::ok(json!({"offers": values})))
     }
 
     pub(super) fn one_offer(&mut self) -> Result<Answer, Refusal> {
         let id = self.offer_id(&self.part("offer"))?;
+        let language = self.texts.language();
         let found = self.upgrades()?.get(id);
         match self.done(found)? {
-            Some(view) => Ok(Answer::ok(offers::json(&view))),
+            Some(view) => Ok(Answer::ok(offers::json(&view, language))),
             None => Err(self.no_offer(CancelError::Unknown(id))),
         }
     }
 
     pub(super) fn cancel_offer(&mut self) -> Result<Answer, Refusal> {
         let id = self.offer_id(&self.part("offer"))?;
+        let language = self.texts.language();
         let cancelled: Result<OfferView, CancelError> = self.upgrades()?.cancel(id, &self.who);
         match cancelled {
-            Ok(view) => Ok(Answer::ok(offers::json(&view))),
+            Ok(view) => Ok(Answer::ok(offers::json(&view, language))),
             Err(error) => Err(self.no_offer(error)),
         }
     }
@@ -213,6 +223,11 @@ impl Desk<'_> {
         let mut members = Vec::new();
         for called in wanted.device.iter().chain(&wanted.devices) {
             members.push(self.device_called(called)?.id);
+        }
+        if let Some(tag) = wanted.tag.as_ref().filter(|tag| tag.contains(['"', '\\'])) {
+            // In the question that is made of it, it would end its quotes.
+            let what = say!(self.texts, "api-value-bad", name = "tag", value = tag);
+            return Err(Refusal::bad_request(what, self.texts));
         }
         let tagged = wanted.tag.as_ref().map(|tag| format!("tag==\"{tag}\""));
         for question in tagged.iter().chain(&wanted.question) {

@@ -107,6 +107,11 @@ fn operation(endpoint: &Endpoint) -> Value {
             "required": required,
             "content": {"application/json": {"schema": reference(schema)}},
         });
+    } else if matches!(endpoint.takes, Takes::Text) {
+        operation["requestBody"] = json!({
+            "required": true,
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+        });
     } else if matches!(endpoint.takes, Takes::File) {
         operation["requestBody"] = json!({
             "required": true,

@@ -4,27 +4,32 @@
 //! hyper when it does not. Requests are looked at before they are taken out of the socket, so that
 //! nothing has to be carried over.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
+use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Instant, SystemTime};
 
 use rustix::fs::sendfile;
 use socket2::SockRef;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::io::{AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{sleep_until, timeout};
+use tokio::task::yield_now;
+use tokio::time::{sleep, sleep_until, timeout};
 
 use super::super::caller::Caller;
 use super::super::connection::Answers;
 use super::head::{BadHead, Head, end_of, wants_file};
+use super::pace::Turn;
 use super::reply::Reply;
-use super::{Asked, Content, End, NotServed, Pace, Sent, Served, Shelf, Ticket};
+use super::{Asked, Content, End, NotServed, Pace, Sent, Shelf, Ticket};
 use crate::limits::{
-    DOWNLOAD_GOODBYE, DOWNLOAD_HEAD_BYTES, DOWNLOAD_PATIENCE, DOWNLOAD_REPORT,
-    DOWNLOAD_SEND_BUFFER, DOWNLOAD_STALL, FIRST_BYTES_PAUSE, FIRST_BYTES_PAUSE_MOST,
-    HTTP_HEADER_TIMEOUT, SHUTDOWN_GRACE,
+    DOWNLOAD_GOODBYE, DOWNLOAD_HEAD_BYTES, DOWNLOAD_PATIENCE, DOWNLOAD_REPORT, DOWNLOAD_STALL,
+    FIRST_BYTES_PAUSE, FIRST_BYTES_PAUSE_MOST, HTTP_HEADER_TIMEOUT, HTTP_HEADERS, SHUTDOWN_GRACE,
 };
 use safeport_net::attempt::Ending;
 
@@ -44,9 +49,6 @@ pub(in super::super) async fn carry(
     answers: &Answers,
     end: &mut watch::Receiver<()>,
 ) -> Option<TcpStream> {
-    // What the kernel has taken counts as sent: it must not be the whole file. And a thousand slow
-    // clients must not fill its memory.
-    let _ = SockRef::from(&stream).set_send_buffer_size(DOWNLOAD_SEND_BUFFER);
     // Sent, but not known to have arrived.
     let mut last: Option<Delivery> = None;
     loop {
@@ -58,16 +60,11 @@ pub(in super::super) async fn carry(
                 _ => End::Complete,
             });
         }
-        let bytes = match looked {
-            Look::Head(bytes) => bytes,
+        let head = match looked {
+            Look::Head(head) => head,
             Look::Other => return Some(stream),
             Look::Over | Look::Lost => return None,
         };
-        let mut head = vec![0; bytes];
-        if stream.read_exact(&mut head).await.is_err() {
-            return None;
-        }
-        let head = Head::read(&head);
         // Whatever comes of it, the connection did what it came for.
         caller.visit.tell(Ending::Connected);
         let site = &answers.site;
@@ -90,36 +87,24 @@ pub(in super::super) async fn carry(
 
 /// What a connection says next.
 enum Look {
-    /// A request for a file, whose head has so many bytes.
-    Head(usize),
+    /// A request for a file.
+    Head(Result<Head, BadHead>),
     Other,
     Over,
     /// The client went in the middle of something.
     Lost,
 }
 
-/// Waits for the next head, and leaves it in the socket.
+/// Waits for the next head.
 async fn look(stream: &TcpStream, end: &mut watch::Receiver<()>) -> Look {
     let looked = async {
-        let mut bytes = vec![0; DOWNLOAD_HEAD_BYTES];
         let mut pause = FIRST_BYTES_PAUSE;
         loop {
-            let count = match stream.peek(&mut bytes).await {
-                Ok(0) => return Look::Over,
-                Err(_) => return Look::Lost,
-                Ok(count) => count,
-            };
-            if wants_file(&bytes[..count]) == Some(false) {
-                return Look::Other;
+            let looked = poll_fn(|context| glance(stream, context)).await;
+            if let Some(look) = looked {
+                return look;
             }
-            if let Some(head) = end_of(&bytes[..count]) {
-                return Look::Head(head);
-            }
-            if count == bytes.len() {
-                // hyper says what is too long.
-                return Look::Other;
-            }
-            tokio::time::sleep(pause).await;
+            sleep(pause).await;
             pause = (pause * 2).min(FIRST_BYTES_PAUSE_MOST);
         }
     };
@@ -127,6 +112,35 @@ async fn look(stream: &TcpStream, end: &mut watch::Receiver<()>) -> Look {
         looked = timeout(HTTP_HEADER_TIMEOUT, looked) => looked.unwrap_or(Look::Over),
         _ = end.changed() => Look::Over,
     }
+}
+
+/// Takes the head of a request for a file out of the socket; anything else stays there. `None`
+/// while it is not all there.
+///
+/// Its buffer is gone whenever it waits: a thousand connections may.
+fn glance(stream: &TcpStream, context: &mut Context<'_>) -> Poll<Option<Look>> {
+    let mut bytes = [0; DOWNLOAD_HEAD_BYTES];
+    let mut seen = ReadBuf::new(&mut bytes);
+    let peeked = ready!(stream.poll_peek(context, &mut seen));
+    let seen = seen.filled();
+    let (files, length) = (wants_file(seen), end_of(seen));
+    let is_full = seen.len() == DOWNLOAD_HEAD_BYTES;
+    Poll::Ready(match (peeked, length) {
+        (Ok(0), _) => Some(Look::Over),
+        (Err(_), _) => Some(Look::Lost),
+        (Ok(_), _) if files == Some(false) => Some(Look::Other),
+        (Ok(_), Some(length)) => {
+            let head = &mut bytes[..length];
+            // What was seen is there to be read.
+            Some(match stream.try_read(head) {
+                Ok(read) if read == length => Look::Head(Head::read(head)),
+                _ => Look::Lost,
+            })
+        }
+        // hyper says what is too long.
+        (Ok(_), None) if is_full => Some(Look::Other),
+        (Ok(_), None) => None,
+    })
 }
 
 /// One request while it is answered.
@@ -137,8 +151,32 @@ struct Carrying<'a> {
     pace: &'a Pace,
 }
 
+/// An answer that is ready to go.
+struct Outgoing {
+    text: Vec<u8>,
+    content: Content,
+    range: Range<u64>,
+    delivery: Delivery,
+    keep: bool,
+}
+
 impl Carrying<'_> {
     async fn answer(&mut self, head: Head, end: &mut watch::Receiver<()>) -> io::Result<Next> {
+        // What it takes to find the file is gone while it is sent, which is long.
+        let (mut outgoing, turn) = match self.prepare(head).await? {
+            Ok(prepared) => prepared,
+            Err(said) => return Ok(said),
+        };
+        match self.send(&mut outgoing, turn, end).await? {
+            End::Complete if outgoing.keep => return Ok(Next::Stay(Some(outgoing.delivery))),
+            End::Complete => outgoing.delivery.end(self.say_goodbye().await),
+            ended => outgoing.delivery.end(ended),
+        }
+        Ok(Next::Over)
+    }
+
+    /// What is to be sent; the inner error: that was all already.
+    async fn prepare(&mut self, head: Head) -> io::Result<Result<(Outgoing, Turn), Next>> {
         let asked = Asked {
             token: &head.token,
             file: &head.file,
@@ -149,7 +187,10 @@ impl Carrying<'_> {
         };
         let served = match self.shelf.find(&asked) {
             Ok(served) => served,
-            Err(not) => return self.say(&Reply::refusal(&not, head.is_head), &head).await,
+            Err(not) => {
+                let refusal = Reply::refusal(&not, head.is_head);
+                return self.say(&refusal, &head).await.map(Err);
+            }
         };
         let reply = Reply::of(
             &served,
@@ -158,63 +199,63 @@ impl Carrying<'_> {
             head.header("if-range"),
         );
         if reply.range.is_empty() {
-            return self.say(&reply, &head).await;
+            return self.say(&reply, &head).await.map(Err);
         }
         let deadline = Instant::now() + DOWNLOAD_PATIENCE;
         let Some(turn) = self.pace.enter_by(deadline).await else {
-            let busy = super::busy();
-            return self.say(&Reply::refusal(&busy, head.is_head), &head).await;
+            let refusal = Reply::refusal(&super::busy(), head.is_head);
+            return self.say(&refusal, &head).await.map(Err);
         };
-        let (old, keep) = (head.is_old, head.keep_alive);
-        let text = reply.to_bytes(old, keep, SystemTime::now());
-        drop(head);
-        let Served {
-            content, ticket, ..
-        } = served;
-        let mut delivery = Delivery {
-            shelf: self.shelf.clone(),
-            ticket,
-            sent: Sent {
-                start: reply.range.start,
-                bytes: 0,
-                of: reply.range.end - reply.range.start,
-                ended: None,
+        let outgoing = Outgoing {
+            text: reply.to_bytes(head.is_old, head.keep_alive, SystemTime::now()),
+            content: served.content,
+            delivery: Delivery {
+                shelf: self.shelf.clone(),
+                ticket: served.ticket,
+                sent: Sent {
+                    start: reply.range.start,
+                    bytes: 0,
+                    of: reply.range.end - reply.range.start,
+                    ended: None,
+                },
+                reported: Instant::now(),
             },
-            reported: Instant::now(),
+            range: reply.range,
+            keep: head.keep_alive,
         };
-        let range = reply.range;
-        match content {
+        Ok(Ok((outgoing, turn)))
+    }
+
+    async fn send(
+        &mut self,
+        outgoing: &mut Outgoing,
+        turn: Turn,
+        end: &mut watch::Receiver<()>,
+    ) -> io::Result<End> {
+        self.write_more(&outgoing.text).await?;
+        outgoing.text = Vec::new();
+        let range = &outgoing.range;
+        match &outgoing.content {
             Content::File(file) => {
-                self.write_more(&text).await?;
-                drop(text);
                 let mut sending = Sending {
                     stream: self.stream,
-                    file: &file,
+                    file,
                     at: range.start,
                     until: range.end,
                     turn,
                 };
-                let ended = tokio::select! {
-                    ended = sending.run(&mut delivery) => ended,
+                Ok(tokio::select! {
+                    ended = sending.run(&mut outgoing.delivery) => ended,
                     () = stopping(end) => End::Stopping,
-                };
-                if ended != End::Complete {
-                    delivery.end(ended);
-                    return Ok(Next::Over);
-                }
+                })
             }
             Content::Bytes(bytes) => {
                 let part = bytes.slice(range.start as usize..range.end as usize);
-                self.write_more(&text).await?;
                 self.stream.write_all(&part).await?;
-                delivery.sent.bytes = part.len() as u64;
+                outgoing.delivery.sent.bytes = part.len() as u64;
+                Ok(End::Complete)
             }
         }
-        if keep {
-            return Ok(Next::Stay(Some(delivery)));
-        }
-        delivery.end(self.say_goodbye().await);
-        Ok(Next::Over)
     }
 
     async fn refuse(&mut self, bad: BadHead) -> io::Result<Next> {
@@ -222,6 +263,10 @@ impl Carrying<'_> {
             BadHead::Malformed => NotServed {
                 status: 400,
                 why: "this is no request of HTTP/1".to_owned(),
+            },
+            BadHead::Headers => NotServed {
+                status: 431,
+                why: format!("a request has at most {HTTP_HEADERS} header lines"),
             },
             BadHead::Method => super::no_such_method(),
             BadHead::Path => super::no_such_path(),
@@ -266,12 +311,17 @@ impl Carrying<'_> {
         {
             return End::Gone;
         }
-        let mut left = [0; 512];
+        let stream = &*self.stream;
         let read = async {
             loop {
-                match self.stream.read(&mut left).await {
+                if stream.readable().await.is_err() {
+                    return End::Gone;
+                }
+                // Not kept while it waits: there are many of them.
+                match stream.try_read(&mut [0; 512]) {
                     Ok(0) => return End::Complete,
                     Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(_) => return End::Gone,
                 }
             }
@@ -330,45 +380,73 @@ struct Sending<'a> {
     file: &'a std::fs::File,
     at: u64,
     until: u64,
-    turn: super::pace::Turn,
+    turn: Turn,
 }
 
 impl Sending<'_> {
+    /// Leaves it to the kernel how much it takes: little for a client with a small window, a whole
+    /// image for one that is quick, for which fewer and longer calls are half of the cost.
     async fn run(&mut self, delivery: &mut Delivery) -> End {
+        let mut moved = Instant::now();
+        // Set anew when it is due, not with every piece.
+        let mut stall = pin!(sleep(DOWNLOAD_STALL));
         while self.at < self.until {
-            let now = Instant::now();
-            let most = match self.turn.allows(now) {
+            let most = match self.turn.allows(Instant::now()) {
                 Ok(bytes) => bytes.min(self.until - self.at),
                 Err(later) => {
                     sleep_until(later.into()).await;
                     continue;
                 }
             };
-            match timeout(DOWNLOAD_STALL, self.send(most)).await {
-                Ok(Ok(0)) => return End::Gone,
-                Ok(Ok(bytes)) => {
-                    self.at += bytes;
-                    let now = Instant::now();
-                    self.turn.took(bytes, now);
-                    delivery.add(bytes, now);
+            let Ok(bytes) = self.send(most) else {
+                return End::Gone;
+            };
+            if bytes > 0 {
+                moved = Instant::now();
+                self.at += bytes;
+                self.turn.took(bytes, moved);
+                delivery.add(bytes, moved);
+            }
+            if bytes == most {
+                // Others have their turn; a quick client would never let go.
+                yield_now().await;
+                continue;
+            }
+            tokio::select! {
+                biased;
+                room = self.stream.writable() => if room.is_err() {
+                    return End::Gone;
+                },
+                () = &mut stall => {
+                    let due = moved + DOWNLOAD_STALL;
+                    if due <= Instant::now() {
+                        return End::Stalled;
+                    }
+                    stall.as_mut().reset(due.into());
                 }
-                Ok(Err(_)) => return End::Gone,
-                Err(_) => return End::Stalled,
             }
         }
         End::Complete
     }
 
-    /// Sends what fits, at most `most` bytes.
-    async fn send(&self, most: u64) -> io::Result<u64> {
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let sent = self
-            .stream
-            .async_io(Interest::WRITABLE, || {
-                let mut at = self.at;
-                Ok(sendfile(self.stream, self.file, Some(&mut at), most)?)
-            })
-            .await?;
-        Ok(sent as u64)
+    /// Sends what the socket takes now, at most `most` bytes. After less it is full, and says when
+    /// there is room again.
+    fn send(&self, most: u64) -> io::Result<u64> {
+        let length = usize::try_from(most).unwrap_or(usize::MAX);
+        let mut sent = 0;
+        let tried = self.stream.try_io(Interest::WRITABLE, || {
+            let mut at = self.at;
+            sent = sendfile(self.stream, self.file, Some(&mut at), length)?;
+            match sent {
+                // The file has become shorter.
+                0 => Err(io::ErrorKind::UnexpectedEof.into()),
+                sent if sent < length => Err(io::ErrorKind::WouldBlock.into()),
+                _ => Ok(()),
+            }
+        });
+        match tried {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            _ => Ok(sent as u64),
+        }
     }
 }

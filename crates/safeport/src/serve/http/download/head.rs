@@ -22,6 +22,8 @@ pub(super) struct Head {
 pub(super) enum BadHead {
     /// Not HTTP/1.
     Malformed,
+    /// More header lines than are read.
+    Headers,
     /// HTTP, but with a method that files do not have.
     Method,
     /// No token and file, or with characters that none has.
@@ -43,10 +45,16 @@ pub(super) fn wants_file(bytes: &[u8]) -> Option<bool> {
     (!undecided).then_some(false)
 }
 
-/// Where the head ends, behind its empty line.
+/// Where the head ends, behind its empty line; lines may end without a carriage return (RFC 9112
+/// §2.2).
 pub(super) fn end_of(bytes: &[u8]) -> Option<usize> {
-    let found = bytes.windows(4).position(|four| four == b"\r\n\r\n");
-    found.map(|at| at + 4)
+    let ends = |at: usize| match &bytes[at + 1..] {
+        [b'\n', ..] => Some(at + 2),
+        [b'\r', b'\n', ..] => Some(at + 3),
+        _ => None,
+    };
+    let mut lines = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+    lines.find_map(|(at, _)| ends(at))
 }
 
 impl Head {
@@ -56,6 +64,7 @@ impl Head {
         let mut request = httparse::Request::new(&mut headers);
         match request.parse(bytes) {
             Ok(httparse::Status::Complete(_)) => {}
+            Err(httparse::Error::TooManyHeaders) => return Err(BadHead::Headers),
             Ok(httparse::Status::Partial) | Err(_) => return Err(BadHead::Malformed),
         }
         let is_head = match request.method {
@@ -74,16 +83,20 @@ impl Head {
                 (header.name.to_owned(), value)
             })
             .collect();
-        let says = |word: &str| {
-            headers.iter().any(|(name, value)| {
-                name.eq_ignore_ascii_case("connection") && value.eq_ignore_ascii_case(word)
-            })
+        let all = |name: &'static str| {
+            let named = headers
+                .iter()
+                .filter(move |(known, _)| known.eq_ignore_ascii_case(name));
+            named.map(|(_, value)| value.as_str())
         };
-        let keep_alive = match is_old {
-            // Who speaks 1.0 and asks for it would have to be told so; no device does.
-            true => false,
-            false => !says("close"),
-        };
+        let mut options = all("connection").flat_map(|value| value.split(','));
+        let closes = options.any(|option| option.trim().eq_ignore_ascii_case("close"));
+        // A request for a file needs no body. Were the bytes behind this one taken for the next
+        // request, a proxy that keeps connections would give the answer to somebody else.
+        let has_body = all("content-length").any(|length| length.trim() != "0")
+            || all("transfer-encoding").next().is_some();
+        // Who speaks 1.0 and asks to stay would have to be told so; no device does.
+        let keep_alive = !is_old && !closes && !has_body;
         Ok(Head {
             is_head,
             is_old,
@@ -153,6 +166,8 @@ mod tests {
             ("1.1", "", true),
             ("1.1", "Connection: close\r\n", false),
             ("1.1", "Connection: Keep-Alive\r\n", true),
+            ("1.1", "Connection: TE, Close\r\nTE: trailers\r\n", false),
+            ("1.1", "Content-Length: 0\r\n", true),
             ("1.0", "Connection: keep-alive\r\n", false),
         ] {
             let text =
@@ -160,6 +175,34 @@ mod tests {
             let head = Head::read(text.as_bytes()).unwrap();
             assert_eq!(head.keep_alive, kept, "{text}");
             assert!(head.is_head);
+        }
+    }
+
+    #[test]
+    fn what_follows_a_request_with_a_body_is_never_taken_for_another_request() {
+        for body in [
+            "Content-Length: 5",
+            "content-length: 0\r\nContent-Length: 5",
+            "Content-Length: ?",
+            "Transfer-Encoding: chunked",
+            "Transfer-Encoding: identity",
+        ] {
+            let text = format!("GET /ota/{TOKEN}/a.bin HTTP/1.1\r\nHost: h\r\n{body}\r\n\r\n");
+            assert!(!Head::read(text.as_bytes()).unwrap().keep_alive, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_head_ends_with_its_empty_line_however_its_lines_end() {
+        for (text, end) in [
+            ("GET / HTTP/1.1\r\nHost: h\r\n\r\nrest", Some(27)),
+            ("GET / HTTP/1.1\nHost: h\n\nrest", Some(24)),
+            ("GET / HTTP/1.1\nHost: h\n\r\n", Some(25)),
+            ("GET / HTTP/1.1\r\nHost: h\r\n\r", None),
+            ("GET / HTTP/1.1\r\n", None),
+            ("", None),
+        ] {
+            assert_eq!(end_of(text.as_bytes()), end, "{text:?}");
         }
     }
 
@@ -196,6 +239,17 @@ mod tests {
         for other in ["GET /otb/", "POST /ota/", "GET / HTTP/1.1", "HEAD  /ota/"] {
             assert_eq!(wants_file(other.as_bytes()), Some(false), "{other}");
         }
+    }
+
+    #[test]
+    fn more_header_lines_than_are_read_are_told_from_what_is_no_request() {
+        let head = |headers: usize| {
+            let lines = "A: b\r\n".repeat(headers);
+            format!("GET /ota/{TOKEN}/a.bin HTTP/1.1\r\n{lines}\r\n")
+        };
+        assert!(Head::read(head(HTTP_HEADERS).as_bytes()).is_ok());
+        let many = Head::read(head(HTTP_HEADERS + 1).as_bytes());
+        assert_eq!(many, Err(BadHead::Headers));
     }
 
     #[test]

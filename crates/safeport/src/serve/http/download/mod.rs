@@ -37,7 +37,8 @@ pub trait Shelf: Send + Sync + 'static {
     /// In words for who reads a device's log.
     fn find(&self, asked: &Asked<'_>) -> Result<Served, NotServed>;
 
-    /// How far a download has come: about once a second while bytes flow, and once at its end.
+    /// How far a download has come: every [`crate::limits::DOWNLOAD_REPORT`] while bytes flow, and
+    /// once at its end.
     fn progress(&self, ticket: Ticket, sent: Sent);
 }
 

@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 
 /// A share may be taken so much in advance: short pauses cost more than they save.
 const AHEAD: Duration = Duration::from_millis(100);
-/// Bytes that are taken at once where there is no ceiling.
-const UNBOUND: u64 = 1 << 20;
+/// Bytes that are taken at once where there is no ceiling: as many as the kernel takes.
+const UNBOUND: u64 = 4 << 20;
 
 /// Paces all downloads; clones are the same.
 #[derive(Debug, Clone)]

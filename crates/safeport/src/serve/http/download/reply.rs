@@ -58,14 +58,19 @@ impl Reply {
                 (206, bytes)
             }
             Part::Nothing => {
-                headers.push(("Content-Range", format!("bytes */{length}")));
-                headers.push(("Content-Length", "0".to_owned()));
-                return Reply {
-                    status: 416,
-                    headers,
-                    range: 0..0,
-                    words: String::new(),
-                };
+                let mut reply = Reply::refusal(
+                    &NotServed {
+                        status: 416,
+                        why: format!(
+                            "the file has {length} bytes, and the range begins behind them; ask \
+                             for a part of it, or without a range for all"
+                        ),
+                    },
+                    is_head,
+                );
+                let of = ("Content-Range", format!("bytes */{length}"));
+                reply.headers.push(of);
+                return reply;
             }
         };
         headers.push(("Content-Length", (bytes.end - bytes.start).to_string()));
@@ -146,7 +151,10 @@ fn part(range: &str, length: u64) -> Part {
     let Some((first, last)) = set.trim().split_once('-') else {
         return Part::Whole;
     };
-    let number = |text: &str| text.trim().parse::<u64>().ok();
+    let number = |text: &str| {
+        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| text.parse::<u64>().ok()).flatten()
+    };
     match (first.trim(), last.trim()) {
         // The last so many.
         ("", last) => match number(last) {
@@ -238,6 +246,7 @@ mod tests {
             ("bytes=1000-1000", 416, 0..0),
             ("bytes=-0", 416, 0..0),
             ("bytes=5-4", 200, 0..1000),
+            ("bytes=+5-10", 200, 0..1000),
             ("bytes=a-b", 200, 0..1000),
             ("bytes=0-1,5-6", 200, 0..1000),
             ("items=0-1", 200, 0..1000),
@@ -246,6 +255,17 @@ mod tests {
             let reply = Reply::of(&served(1000), false, Some(range), None);
             assert_eq!((reply.status, reply.range), (status, bytes), "{range}");
         }
+    }
+
+    #[test]
+    fn a_range_behind_the_end_is_told_how_long_the_file_is() {
+        let reply = Reply::of(&served(1000), false, Some("bytes=1000-"), None);
+        assert!(reply.words.contains("1000 bytes"), "{}", reply.words);
+        let of = ("Content-Range", "bytes */1000".to_owned());
+        assert!(reply.headers.contains(&of), "{:?}", reply.headers);
+        let head = Reply::of(&served(1000), true, Some("bytes=1000-"), None);
+        assert_eq!(head.headers, reply.headers);
+        assert!(head.words.is_empty());
     }
 
     #[test]
@@ -274,7 +294,11 @@ mod tests {
             let reply = Reply::of(&served(length), false, Some(&range), None);
             prop_assert!(reply.range.end <= length);
             let told = reply.headers.iter().find(|(name, _)| *name == "Content-Length").unwrap();
-            prop_assert_eq!(told.1.parse::<u64>().unwrap(), reply.range.end - reply.range.start);
+            let sent = match reply.status {
+                416 => reply.words.len() as u64,
+                _ => reply.range.end - reply.range.start,
+            };
+            prop_assert_eq!(told.1.parse::<u64>().unwrap(), sent);
         }
     }
 }

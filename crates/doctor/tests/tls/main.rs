@@ -1,0 +1,16 @@
+//! TLS as devices speak it: against the rows of the fault lab, against ClientHellos that were captured
+//! from the real libraries, and against what real servers answered.
+
+mod answers;
+mod chains;
+mod hellos;
+mod lab;
+mod mutations;
+mod targets;
+
+#[path = "../../../../fuzz/src/flight.rs"]
+#[allow(unreachable_pub)]
+mod flight;
+#[path = "../../../../fuzz/src/target.rs"]
+#[allow(unreachable_pub)]
+mod target;

@@ -1,0 +1,4 @@
+//! `cargo +nightly fuzz run xiaozhi_tools`: see `safeport_fuzz::xiaozhi_voice`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| safeport_fuzz::xiaozhi_voice::tools(data));
