@@ -5,15 +5,24 @@
 //! * [`Endpointer`] makes of such scores when somebody began to speak and when they had finished;
 //! * [`Ear`] is these three for one microphone.
 //!
-//! Nothing here owns a socket or a clock: time is what the audio itself lasts.
+//! * [`Recognizer`], [`ChatModel`] and [`Synthesizer`] are who make an answer of it.
+//!
+//! What listens owns no socket and no clock: time is what the audio itself lasts.
 
 mod codec;
+mod dial;
 mod ear;
 mod endpoint;
 pub mod limits;
+mod provider;
 mod vad;
 
 pub use codec::{CodecError, Decoder, Encoder, Rate};
+pub use dial::Dial;
 pub use ear::Ear;
 pub use endpoint::{Change, Endpointer, Patience};
+pub use provider::{
+    ChatMessage, ChatModel, Eye, Failure, FailureKind, Job, Part, Question, Recognizer, Sound,
+    Speech, Stage, Synthesizer, ToolCall, ToolSpec, Toolbox, Transcript,
+};
 pub use vad::{Vad, WINDOW_MS, WINDOW_SAMPLES};
