@@ -414,18 +414,21 @@ impl Inquiry<'_> {
             .filter(|event| event.kind == "started" && event.at >= recent)
             .map(|event| serde_json::from_str(&event.body).unwrap_or_default())
             .collect();
-        let mut known = evidence.clues.iter();
-        if started.len() < RESTARTS || known.any(|clue| clue.cause == Cause::Restarts) {
+        if started.len() < RESTARTS {
             return Ok(());
         }
         let mut reasons = started.iter().filter_map(|body| body["reason"].as_str());
         let reason = reasons.next().map(safeport_doctor::mask);
         let (clue, facts) = restarting(&member.name(), started.len(), reason.as_deref());
-        // Each start brings a new connection: why they do not last is told by that.
-        evidence
-            .clues
-            .retain(|clue| clue.cause != Cause::ConnectionLost);
-        evidence.clues.push(clue);
+        // The server may have written down that it restarts, in words: the reason as a fact is only here.
+        let mut known = evidence.clues.iter();
+        if !known.any(|clue| clue.cause == Cause::Restarts) {
+            // Each start brings a new connection: why they do not last is told by that.
+            evidence
+                .clues
+                .retain(|clue| clue.cause != Cause::ConnectionLost);
+            evidence.clues.push(clue);
+        }
         evidence.join(Evidence {
             facts,
             ..Evidence::default()
