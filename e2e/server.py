@@ -18,7 +18,7 @@ import urllib.error
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-LISTENERS = ("mqtt", "mqtts", "http", "https")
+LISTENERS = ("mqtt", "mqtts", "http", "https", "voice")
 BINARY = pathlib.Path(os.environ.get("SAFEPORT_BINARY", ROOT / "target" / "debug" / "safeport"))
 
 
@@ -58,7 +58,7 @@ class Safeport:
         variables, so that a test can change them while the server runs."""
         self.folder, self.host = folder, host
         self.data = folder / "data"
-        self.mqtt_port, self.mqtts_port, self.http_port, self.https_port = free_ports(4)
+        self.mqtt_port, self.mqtts_port, self.http_port, self.https_port, self.voice_port = free_ports(5)
         self.mqtt, self.mqtts, self.http, self.https = (
             (host, port) for port in (self.mqtt_port, self.mqtts_port, self.http_port, self.https_port))
         self.open_to_all, self.arguments, self.before = open_to_all, list(arguments), before

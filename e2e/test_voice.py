@@ -72,6 +72,9 @@ async def turn(socket, seconds=20):
                 heard.append((time.monotonic(), frame))
                 continue
             message = json.loads(frame)
+            if message["type"] == "mcp":
+                # This device says that it has tools, and does not answer when it is asked for them.
+                continue
             said.append(message)
             if message["type"] == "tts" and message["state"] == "stop":
                 return said, heard
@@ -172,7 +175,9 @@ def test_a_button_that_is_never_let_go_is_answered_after_half_a_minute_of_sound(
             for _ in range(20):
                 for packet in spoken:
                     await socket.send(packet)
-            message = json.loads(await asyncio.wait_for(socket.recv(), 5))
+            message = {"type": "mcp"}
+            while message["type"] == "mcp":
+                message = json.loads(await asyncio.wait_for(socket.recv(), 5))
             await socket.send(json.dumps({"type": "abort"}))
             return message
 
@@ -355,7 +360,8 @@ def test_a_message_that_is_far_too_long_ends_the_connection(device):
         async with talking(device) as socket:
             with pytest.raises(websockets.ConnectionClosed) as closed:
                 await socket.send("x" * 200_000)
-                await asyncio.wait_for(socket.recv(), 5)
+                while True:
+                    await asyncio.wait_for(socket.recv(), 5)
             return closed.value.rcvd
 
     received = asyncio.run(talk())

@@ -330,6 +330,7 @@ impl Crowd {
                 user: narrow.then(|| "user".into()),
                 publish: rights.clone(),
                 subscribe: rights,
+                to_server: None,
             }),
             max_packet: 1 << 20,
         };
@@ -443,6 +444,7 @@ impl Crowd {
                     self.lines[1 - at].push_back(*message);
                 }
                 Effect::Observed(observed) => unreachable!("nobody observes: {observed:?}"),
+                Effect::Addressed { message, .. } => unreachable!("nobody may: {message:?}"),
                 Effect::Event(event) => assert!(!format!("{event:?}").is_empty()),
             }
         }

@@ -538,6 +538,14 @@ impl Broker {
             self.records.will_done(id);
         }
         let mut message = will.message;
+        if self
+            .expect(id)
+            .permissions
+            .addresses_server(message.topic())
+        {
+            // Who is gone has nothing to say to the server.
+            return;
+        }
         message.expires_at = will.expiry.map(|seconds| now.after_seconds(seconds));
         // Its publisher is gone and cannot try again: whoever has room gets it.
         self.route(&message.outgoing(), Some(id), WhenFull::Drop, now);

@@ -76,6 +76,14 @@ pub enum Effect {
     },
     /// A client's message was taken whose topic is [observed](crate::Broker::observe).
     Observed(Box<Observed>),
+    /// A client has said something to the server itself
+    /// ([`Permissions::to_server`](crate::Permissions::to_server)).
+    Addressed {
+        /// On which connection.
+        from: ConnectionId,
+        /// Who, and what. Never retained.
+        message: Box<Observed>,
+    },
     /// For the log.
     Event(Box<Event>),
 }

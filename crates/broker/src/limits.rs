@@ -145,6 +145,10 @@ pub const MAX_PEERS: u8 = 63;
 /// Longest payload that an observer is shown; what devices say of themselves is far shorter.
 pub(crate) const MAX_OBSERVED: usize = 32 * 1024;
 
+/// Longest payload of a message to the server itself; a longer one is refused (0x97), or with QoS 0
+/// dropped, and reported. Devices send up to 64 KiB at once.
+pub(crate) const MAX_ADDRESSED: usize = 64 * 1024;
+
 /// Places reserved in the tables of sessions and timers. A large reservation is address space,
 /// not memory, until it is used; a table that grows by doubling instead leaves its old halves
 /// as holes in the heap, which cost 320 bytes per idle connection (docs/decisions/0006).

@@ -50,15 +50,25 @@ pub struct Permissions {
     pub publish: TopicRights,
     /// What it may subscribe to.
     pub subscribe: TopicRights,
+    /// The topic on which it speaks to the server itself. What it publishes there (if `publish`
+    /// allows it) makes an [`Effect::Addressed`](crate::Effect::Addressed) and goes to nobody
+    /// else; a will there goes to nobody at all. `None` for everybody who speaks to others only.
+    pub to_server: Option<String>,
 }
 
 impl Permissions {
+    /// Whether a message to `topic` is for the server itself.
+    pub(crate) fn addresses_server(&self, topic: &str) -> bool {
+        self.to_server.as_deref() == Some(topic)
+    }
+
     /// Everything, for `serve --open` and for tests.
     pub fn open() -> Self {
         Self {
             user: None,
             publish: TopicRights::All,
             subscribe: TopicRights::All,
+            to_server: None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What clients send: PUBLISH and its acknowledgements, and the rest of the packets.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use core::num::NonZeroU16;
 use safeport_mqtt::{
@@ -8,8 +9,9 @@ use safeport_mqtt::{
 
 use crate::broker::Broker;
 use crate::delivery::Outcome;
-use crate::effect::{DisconnectCause, Event};
+use crate::effect::{DisconnectCause, Effect, Event, Observed, Publisher};
 use crate::ids::{ConnectionId, SessionId};
+use crate::limits::MAX_ADDRESSED;
 use crate::message::{Outgoing, WhenFull};
 use crate::peers::Answer;
 use crate::pushback::Handled;
@@ -136,6 +138,9 @@ impl Broker {
             stamp: 0,
         };
         let outcome = match self.may_publish(id, topic) {
+            Ok(()) if self.expect(id).permissions.addresses_server(topic) => {
+                self.address_server(id, topic, publish.payload)
+            }
             Ok(()) => self.route(&out, Some(id), WhenFull::Refuse, now),
             Err(reason) => Outcome::Refused(reason),
         };
@@ -181,6 +186,30 @@ impl Broker {
         }
         self.answer_publish(id, publish.qos, packet_id, code);
         Handled::Done
+    }
+
+    /// Hands a message to the server itself, whoever has subscribed to its topic.
+    fn address_server(&mut self, id: SessionId, topic: &str, payload: &[u8]) -> Outcome {
+        if payload.len() > MAX_ADDRESSED {
+            self.limit_reached(id, "length of a message to the server");
+            return Outcome::Refused(ReasonCode::QuotaExceeded);
+        }
+        let session = self.expect(id);
+        let Some(from) = session.connection else {
+            return Outcome::NobodyThere;
+        };
+        let publisher = Publisher {
+            client_id: session.name(),
+            user: session.user().map(String::from),
+        };
+        let message = Box::new(Observed {
+            publisher: Some(publisher),
+            topic: topic.into(),
+            payload: payload.into(),
+            retain: false,
+        });
+        self.effects.list.push(Effect::Addressed { from, message });
+        Outcome::Delivered
     }
 
     /// PUBACK or PUBREC, now that what the publish concerns is kept, or is not.

@@ -79,6 +79,7 @@ impl Replay {
                 user: user.map(Into::into),
                 publish: TopicRights::Filters(Vec::new()),
                 subscribe: TopicRights::Filters(Vec::new()),
+                to_server: None,
             })
         };
         let Some(user) = user else {

@@ -703,6 +703,7 @@ fn publishing_without_the_right_is_answered_as_the_version_allows() {
         user: Some("plug".into()),
         publish: TopicRights::Filters(vec!["mine/#".into()]),
         subscribe: TopicRights::All,
+        to_server: None,
     };
     let mut w = World::new();
     let c = w.enter(v5("c"));

@@ -77,6 +77,7 @@ fn what_a_client_may_not_publish_is_not_shown() {
         user: Some("plug".into()),
         publish: TopicRights::Filters(vec!["stat/#".into()]),
         subscribe: TopicRights::All,
+        to_server: None,
     };
     let plug = w.enter(v311("plug").rights(rights));
     w.publish(plug, msg("tele/other/LWT", "Offline").q1(1));
@@ -120,4 +121,57 @@ fn a_payload_that_no_device_sends_of_itself_is_not_shown() {
     w.publish(plug, msg("tele/plug/STATE", &long));
     w.publish(plug, msg("tele/plug/STATE", &long[1..]));
     assert_eq!(seen(&mut w).len(), 1);
+}
+
+#[test]
+fn what_is_said_to_the_server_itself_goes_to_nobody_else() {
+    let mut w = World::new();
+    let nosy = w.enter(v311("nosy"));
+    w.join(nosy, "#", 0);
+    let rights = Permissions {
+        user: Some("kitchen".into()),
+        publish: TopicRights::Filters(vec!["device-server".into(), "other".into()]),
+        subscribe: TopicRights::All,
+        to_server: Some("device-server".into()),
+    };
+    let box_ = w.enter(
+        v311("box")
+            .rights(rights)
+            .will(msg("device-server", "gone").retain()),
+    );
+    w.publish(box_, msg("device-server", "{}").retain());
+    w.publish(box_, msg("other", "1"));
+    // Of anybody else it is a message like any other.
+    w.publish(nosy, msg("device-server", "forged"));
+    w.cut(box_);
+    let (from, said) = w.addressed.pop().expect("it was said");
+    assert!(w.addressed.is_empty());
+    let publisher = said.publisher.expect("somebody said it");
+    assert_eq!(
+        (from, &*said.payload, said.retain),
+        (box_, &b"{}"[..], false)
+    );
+    assert_eq!(
+        (&*publisher.client_id, publisher.user.as_deref()),
+        ("box", Some("kitchen"))
+    );
+    assert_eq!(
+        w.read(nosy),
+        ["PUBLISH other q0: 1", "PUBLISH device-server q0: forged"]
+    );
+}
+
+#[test]
+fn what_is_said_to_the_server_is_acknowledged_and_never_longer_than_64_kib() {
+    let mut w = World::new();
+    let rights = Permissions {
+        to_server: Some("device-server".into()),
+        ..Permissions::open()
+    };
+    let box_ = w.enter(v5("box").rights(rights));
+    w.publish(box_, msg("device-server", "{}").q1(1));
+    w.publish(box_, msg("device-server", &"x".repeat(64 * 1024 + 1)).q1(2));
+    w.publish(box_, msg("device-server", &"x".repeat(64 * 1024 + 1)));
+    assert_eq!(w.addressed.len(), 1);
+    assert_eq!(w.read(box_), ["PUBACK #1", "PUBACK #2 0x97"]);
 }

@@ -598,6 +598,7 @@ fn a_will_that_its_user_may_not_publish_refuses_the_connect() {
         user: Some("plug".into()),
         publish: TopicRights::Filters(vec!["tele/plug/#".into()]),
         subscribe: TopicRights::All,
+        to_server: None,
     };
     for (topic, answer) in [
         ("tele/plug/LWT", "CONNACK ok"),
@@ -634,6 +635,7 @@ fn a_returning_session_loses_subscriptions_that_its_user_may_no_longer_have() {
         user: Some("ada".into()),
         publish: TopicRights::All,
         subscribe: TopicRights::Filters(filters.iter().map(|f| f.to_string()).collect()),
+        to_server: None,
     };
     let mut w = World::new();
     let c = w.enter(v5("c").lasting().rights(rights(&["a/#", "b/#", "c/#"])));

@@ -101,6 +101,7 @@ fn suback_tells_each_filters_fate_as_the_version_can() {
         user: None,
         publish: TopicRights::All,
         subscribe: TopicRights::Filters(vec!["a/#".into()]),
+        to_server: None,
     };
     let filters = [
         sub("a/1", 1),

@@ -21,7 +21,7 @@ use crate::event_loop::{EventLoop, LoopParts};
 use crate::gatekeeper::Gatekeeper;
 use crate::ledger::Ledger;
 use crate::mailbox::{Carries, Command, Drained, Incoming, ListenerInfo, ListenerLimits, Mailbox};
-use crate::observer::{Observer, Watch};
+use crate::observer::{Addressee, Observer, Watch};
 use crate::recovery::{LogSettings, StartError, recover};
 use crate::shared::Shared;
 
@@ -318,6 +318,15 @@ impl EngineHandle {
         let watch = Arc::new(Watch { filters, observer });
         for mailbox in self.loops.iter() {
             mailbox.send(Command::Observe(watch.clone()));
+        }
+    }
+
+    /// Hands to `addressee` what clients say to the server itself
+    /// ([`Permissions::to_server`](crate::Permissions::to_server)). Until somebody is there, it is
+    /// heard by nobody. To be called once: a second addressee takes the place of the first.
+    pub fn set_addressee(&self, addressee: Arc<dyn Addressee>) {
+        for mailbox in self.loops.iter() {
+            mailbox.send(Command::Hear(addressee.clone()));
         }
     }
 

@@ -22,7 +22,7 @@ use safeport_broker::{
     Broker, ConnectionId, DiskRoom, Effects, Load, PeerMessage, Publication, Stats, Time,
     sys_topics,
 };
-use safeport_mqtt::ReasonCode;
+use safeport_mqtt::{QoS, ReasonCode};
 use safeport_net::attempt::Witness;
 use slab::Slab;
 use tracing::error;
@@ -36,7 +36,7 @@ use crate::limits::{
     LONGEST_WAIT, PEER_BACKLOG, READ_BUFFER, RESERVED, SHARE_INTERVAL, SYS_INTERVAL,
 };
 use crate::mailbox::{Command, Drained, ListenerInfo, Mailbox};
-use crate::observer::Observer;
+use crate::observer::{Addressee, Observer};
 use crate::pool::Pool;
 
 use listening::Listening;
@@ -78,6 +78,7 @@ pub(crate) struct EventLoop {
     pub(crate) listeners: Arc<[ListenerInfo]>,
     pub(crate) witness: Arc<dyn Witness>,
     observer: Option<Arc<dyn Observer>>,
+    addressee: Option<Arc<dyn Addressee>>,
     signpost: Signpost,
     doors: Doors,
     sockets: Listening,
@@ -157,6 +158,7 @@ impl EventLoop {
             listeners: parts.house.listeners,
             witness: parts.house.witness,
             observer: None,
+            addressee: None,
             signpost: parts.house.signpost,
             doors: parts.doors,
             sockets: Listening::default(),
@@ -359,8 +361,10 @@ impl EventLoop {
                     self.observer = Some(watch.observer.clone());
                     self.broker.observe(&filters, now);
                 }
+                Command::Hear(addressee) => self.addressee = Some(addressee),
                 Command::Deliver(client_id, publication) => {
-                    if !self.broker.deliver(&client_id, &publication, now) {
+                    let delivered = self.broker.deliver(&client_id, &publication, now);
+                    if !delivered && publication.qos != QoS::AtMostOnce {
                         self.journal.warn(
                             "deliver",
                             format_args!(

@@ -36,7 +36,7 @@ mod steering;
 pub use engine::{Engine, EngineHandle, EngineSettings, ListenerSpec};
 pub use gatekeeper::{Gatekeeper, Login, OwnedLogin, Verdict};
 pub use mailbox::{Carries, Drained, ListenerLimits};
-pub use observer::Observer;
+pub use observer::{Addressed, Addressee, Observer};
 pub use recovery::{Durability, LogSettings, StartError};
 pub use safeport_broker::{
     Limits, Observed, Permissions, Publication, Publisher, Stats, TopicRights,

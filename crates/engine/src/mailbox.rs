@@ -15,7 +15,7 @@ use safeport_store::log::Position;
 
 use crate::connection::{Arrival, Leaving, Wrapped};
 use crate::gatekeeper::Verdict;
-use crate::observer::Watch;
+use crate::observer::{Addressee, Watch};
 use crate::shared::Shared;
 
 /// The way into one loop from other threads.
@@ -49,6 +49,7 @@ pub(crate) enum Command {
     },
     Publish(Publication),
     Observe(Arc<Watch>),
+    Hear(Arc<dyn Addressee>),
     Deliver(String, Publication),
     DisconnectUser(String),
     DisconnectClient(String),

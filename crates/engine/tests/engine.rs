@@ -8,7 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use client::{Client, Door, engine, loops};
-use safeport_engine::{EngineSettings, Observed, Observer, Publication};
+use safeport_engine::{
+    Addressed, Addressee, EngineSettings, Gatekeeper, Login, Observed, Observer, OwnedLogin,
+    Permissions, Publication, Verdict,
+};
 use safeport_mqtt::{Connect, Packet, Properties, QoS, ReasonCode, Version};
 
 const OPEN: Door = Door { delay: None };
@@ -364,5 +367,61 @@ fn an_observer_is_shown_what_clients_of_every_loop_say_of_themselves() {
         assert_eq!(observed.publisher.unwrap().client_id, id);
     }
     assert!(shown.try_recv().is_err(), "each is shown once");
+    engine.shutdown(Duration::from_secs(1));
+}
+
+#[test]
+fn what_a_client_says_to_the_server_comes_with_its_login_and_then_that_it_has_left() {
+    #[derive(Debug, PartialEq)]
+    enum Heard {
+        Said(Addressed),
+        Left(String),
+    }
+    /// Lets everybody in as a device that speaks to the server.
+    struct Talks;
+    impl Gatekeeper for Talks {
+        fn decide_now(&self, _: &Login<'_>) -> Option<Verdict> {
+            Some(Verdict::Admit(Arc::new(Permissions {
+                user: Some("kitchen".into()),
+                to_server: Some("device-server".into()),
+                ..Permissions::open()
+            })))
+        }
+        fn decide(&self, _: OwnedLogin, _: Box<dyn FnOnce(Verdict) + Send>) {
+            unreachable!("decided at once");
+        }
+    }
+    struct Desk(Mutex<Sender<Heard>>);
+    impl Addressee for Desk {
+        fn heard(&self, said: Addressed) {
+            self.0.lock().unwrap().send(Heard::Said(said)).unwrap();
+        }
+        fn left(&self, client_id: &str) {
+            let left = Heard::Left(client_id.to_owned());
+            self.0.lock().unwrap().send(left).unwrap();
+        }
+    }
+    let (engine, address) = engine(loops(3), Talks);
+    let (sender, heard) = channel();
+    let desk = Arc::new(Desk(Mutex::new(sender)));
+    engine.handle().set_addressee(desk);
+    let patience = Duration::from_secs(5);
+    for n in 0..6 {
+        let id = format!("box-{n}");
+        let mut client = Client::connect(address, Version::V311, &id, true);
+        client.publish("device-server", b"{}", false);
+        let Heard::Said(said) = heard.recv_timeout(patience).unwrap() else {
+            panic!("it has not left yet");
+        };
+        assert_eq!((&*said.client_id, &*said.payload), (&*id, &b"{}"[..]));
+        assert_eq!(said.user.as_deref(), Some("kitchen"));
+        assert_eq!(said.local, Some(address));
+        engine
+            .handle()
+            .deliver(&id, Publication::new("devices/p2p/box", "hello"));
+        assert_eq!(client.message().payload, b"hello");
+        drop(client);
+        assert_eq!(heard.recv_timeout(patience).unwrap(), Heard::Left(id));
+    }
     engine.shutdown(Duration::from_secs(1));
 }

@@ -39,6 +39,14 @@ impl Family {
             Family::Plain => "plain",
         }
     }
+
+    /// The topic on which devices of this family speak to the server itself, and to nobody else.
+    pub fn server_topic(self) -> Option<&'static str> {
+        match self {
+            Family::Xiaozhi => Some("device-server"),
+            Family::Tasmota | Family::EspEasy | Family::EspHome | Family::Plain => None,
+        }
+    }
 }
 
 impl fmt::Display for Family {

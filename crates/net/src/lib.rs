@@ -32,7 +32,7 @@ pub mod upgrade;
 pub use first_bytes::FirstBytes;
 pub use handshakes::{HandshakeLimits, Handshakes, Turn};
 pub use layer::{Layer, LayerError, Message, Messages, Received, WebSocketError};
-pub use listener::{BindError, bind, bind_range, bind_udp, is_free};
+pub use listener::{BindError, bind, bind_range, bind_udp, bind_udp_range, is_free};
 pub use pki::{
     Certificates, Chain, Choice, Fingerprints, Offer, PkiError, PrivateCa, RecordSize, TlsProfile,
     TlsService,

@@ -136,23 +136,43 @@ pub fn bind_range(
     ip: IpAddr,
     range: RangeInclusive<u16>,
 ) -> Result<(TcpListener, u16), BindError> {
+    first_of(key, Protocol::Tcp, ip, range, listen)
+}
+
+/// As [`bind_range`], for a UDP socket as of [`bind_udp`].
+///
+/// # Errors
+///
+/// As [`bind_range`].
+pub fn bind_udp_range(
+    key: &str,
+    ip: IpAddr,
+    range: RangeInclusive<u16>,
+) -> Result<(UdpSocket, u16), BindError> {
+    first_of(key, Protocol::Udp, ip, range, open_udp)
+}
+
+fn first_of<T>(
+    key: &str,
+    protocol: Protocol,
+    ip: IpAddr,
+    range: RangeInclusive<u16>,
+    open: impl Fn(SocketAddr) -> io::Result<T>,
+) -> Result<(T, u16), BindError> {
     let mut tried = Vec::new();
     for port in range.clone() {
         let address = SocketAddr::new(ip, port);
-        let error = match in_some_family(address, listen) {
-            Ok(listener) => return Ok((listener, port)),
+        let error = match in_some_family(address, &open) {
+            Ok(socket) => return Ok((socket, port)),
             Err(error) => error,
         };
         let holding = match error.kind() {
             io::ErrorKind::AddrInUse => Some(address),
             io::ErrorKind::PermissionDenied if port < 1024 => None,
-            _ => return Err(explain(key, Protocol::Tcp, address, error)),
+            _ => return Err(explain(key, protocol, address, error)),
         };
         if tried.len() < RANGE_HOLDERS {
-            tried.push((
-                port,
-                holding.map(|address| holder_of(Protocol::Tcp, address)),
-            ));
+            tried.push((port, holding.map(|address| holder_of(protocol, address))));
         }
     }
     Err(BindError::RangeTaken {

@@ -14,7 +14,7 @@ use crate::{lan, say};
 /// One bound listener.
 #[derive(Clone, Debug)]
 pub struct Listening {
-    /// `mqtt`, `mqtts`, `http`, `https` or `ntp`.
+    /// `mqtt`, `mqtts`, `http`, `https`, `ntp` or `voice`.
     pub name: &'static str,
     /// Where it is bound; a port of 0 in the settings has become a real one.
     pub address: SocketAddr,
@@ -50,6 +50,7 @@ impl Banner {
                 "mqtts" => say!(texts, "banner-mqtts"),
                 "https" => say!(texts, "banner-https"),
                 "ntp" => say!(texts, "banner-ntp"),
+                "voice" => say!(texts, "banner-voice"),
                 _ => say!(texts, "banner-http"),
             };
             let (name, address) = (listening.name, listening.address.to_string());

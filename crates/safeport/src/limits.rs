@@ -299,11 +299,11 @@ pub const API_LINE_BYTES: usize = 4096;
 /// Most attempts that one request to the API may ask for; more is answered with 400.
 pub const API_ATTEMPTS: u32 = 4096;
 
-/// Bytes of questions for the time that are taken from the kernel at once; it may hand over 64
-/// packets of one address as one, and the rest of a longer packet is cut off.
-pub const NTP_RECEIVE: usize = 64 * 1024;
-/// Time that closing a socket of NTP may take; then it is reported as not closed.
-pub const NTP_SWAP_PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes of packets of UDP that are taken from the kernel at once; it may hand over 64 packets of one
+/// address as one, and the rest of a longer packet is cut off.
+pub const DATAGRAMS_RECEIVE: usize = 64 * 1024;
+/// Time that closing a socket of UDP may take; then it is reported as not closed.
+pub const DATAGRAMS_SWAP_PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is said that devices ask for the time and this machine's clock was never set.
 pub const NTP_CLOCK_WORD: Duration = Duration::from_secs(3600);
 
@@ -358,17 +358,44 @@ pub const XIAOZHI_KEEPALIVE: u16 = 60;
 /// How long a token of a device is good. It ends with the enrolment that it was made for, so its
 /// age proves little, and a device that is never restarted gets no other.
 pub const XIAOZHI_TOKEN_AGE: Duration = Duration::from_secs(3650 * 24 * 3600);
-/// Bytes that are read at once from the connection of a conversation, and memory that it takes.
+/// Bytes that are read at once from the connection of a conversation; no session holds them.
 pub const VOICE_READ: usize = 2048;
 /// How long a device may take to receive what it is sent; then its connection ends. The firmware
 /// holds some seconds of sound.
 pub const VOICE_WRITE: Duration = Duration::from_secs(10);
 /// How long the end of a connection may take.
 pub const VOICE_GOODBYE: Duration = Duration::from_secs(2);
+/// Conversations over MQTT at once; a device that wants one more is told goodbye, and asks again
+/// when it is woken.
+pub const VOICE_LINES: usize = 10_000;
+/// Packets of a device's sound that wait to be heard in one conversation: 3 s. Further ones are
+/// passed over and counted.
+pub const VOICE_UNHEARD: usize = 50;
+/// Packets that wait for a device whose first datagram has not come: nobody knows where it is. Of
+/// more, the oldest is passed over. Devices keep 20.
+pub const VOICE_HELD: usize = 12;
+/// Messages over MQTT that wait in one conversation; further ones are passed over.
+pub const VOICE_MESSAGES: usize = 16;
+/// Bytes of messages over MQTT that wait to be sorted; further ones are passed over, and it is said.
+pub const VOICE_POST: usize = 8 << 20;
+/// What a message weighs beside its text.
+pub const VOICE_POST_EACH: usize = 256;
+/// Longest name of a conversation that is repeated to a device that names one that is over; one with
+/// a longer name gets no answer.
+pub const VOICE_NAMED_SESSION: usize = 128;
+/// How long a server that stops waits for its goodbyes to be said.
+pub const VOICE_LAST_WORDS: Duration = Duration::from_millis(500);
 /// Longest recording that the echo says back, in milliseconds of sound; then it answers.
 pub const VOICE_RECORDING: u32 = 30_000;
 /// Bytes that such a recording may have; then it answers, too. Speech of 30 s has some 80 kB.
 pub const VOICE_RECORDING_BYTES: usize = 256 * 1024;
+/// Devices whose talk with their agent is remembered; of more, the one that was silent longest is
+/// forgotten. Each has at most 64 KiB.
+pub const VOICE_TALKS: usize = 4096;
+/// How long a talk is remembered after its last conversation; with a summary 48 times as long.
+pub const VOICE_TALK_AGE: Duration = Duration::from_secs(30 * 60);
+/// What people have a device say at once; who wants more is told to wait.
+pub const VOICE_ANNOUNCED: usize = 4;
 /// Sound that is kept of before somebody spoke, in milliseconds.
 pub const VOICE_RUN_UP: u32 = 480;
 
@@ -435,3 +462,57 @@ pub const DOCTOR_HANDED_OUT: usize = 4;
 pub const DOCTOR_NTP: Duration = Duration::from_millis(800);
 /// How far the clocks of server and doctor may be apart, before one of them counts as wrong.
 pub const DOCTOR_CLOCKS_APART: Duration = Duration::from_secs(300);
+/// Requests to the tools of one device that are not taken up yet; more are refused.
+pub const TOOL_REQUESTS: usize = 16;
+/// How long somebody waits for a device's tool: longer than the device has for it, so that its own deadline comes first.
+pub const TOOL_ANSWER: Duration = Duration::from_secs(40);
+/// Tools that one model is told of; more are left out, those of servers first. Interfaces of models take 128.
+pub const TOOLS: usize = 128;
+/// Bytes of all of these; what would be more is left out. A model reads them in every turn.
+pub const TOOLS_BYTES: usize = 128 * 1024;
+/// How long the tools of an idle device are remembered after they were last asked for.
+pub const IDLE_REST: Duration = Duration::from_secs(60);
+/// Messages of an idle device that wait to be read; more are passed over, and what waits for them fails in time.
+pub const IDLE_PAYLOADS: usize = 16;
+/// Servers at the access point; more are refused with 503.
+pub const ACCESS_POINT_SERVERS: usize = 64;
+/// Servers at the access point for one agent; more are refused with 503.
+pub const ACCESS_POINT_SERVERS_OF_AGENT: usize = 8;
+/// How long the answer of one tool at the access point may take.
+pub const ACCESS_POINT_CALL: Duration = Duration::from_secs(30);
+/// Questions of one voice server at the access point that are answered at once; meanwhile no more is read of it.
+pub const ACCESS_POINT_CALLS: usize = 16;
+/// Silence at the access point after which a server is asked whether it is still there; after twice that it is gone.
+pub const ACCESS_POINT_SILENCE: Duration = Duration::from_secs(60);
+/// Bytes of a picture that a device sends to be looked at; a larger one is answered with 413.
+pub const PICTURE_BYTES: usize = 5 * 1024 * 1024;
+/// Bytes of the question and the parts around a picture.
+pub const PICTURE_EXTRA_BYTES: usize = 64 * 1024;
+/// Bytes of the question itself; a longer one is answered with 413.
+pub const PICTURE_QUESTION_BYTES: usize = 8 * 1024;
+/// How long a picture may take to come: 5 MB over a slow cellular connection. Then it is answered with 408.
+pub const PICTURE_PATIENCE: Duration = Duration::from_secs(60);
+/// Pictures that come or are looked at, at once; more are answered with 503.
+pub const PICTURES_AT_ONCE: usize = 8;
+/// How long a device's token for pictures is good; it gets another one in its next conversation.
+pub const PICTURE_TOKEN_AGE: Duration = Duration::from_secs(24 * 3600);
+/// Bytes of what a person has a device say at once: half a minute to a minute of speech.
+pub const SAID_BYTES: usize = 600;
+/// How long somebody waits until a device has said something.
+pub const SAID_PATIENCE: Duration = Duration::from_secs(80);
+/// Bytes of a file with a provider's key that are read; the key is its first line.
+pub const PROVIDER_KEY_FILE: u64 = 64 * 1024;
+/// Programs of one provider that run at once; more wait for their turn.
+pub const PROVIDER_PROGRAMS: usize = 8;
+/// Turns that wait to be written down; more are dropped and counted (`safeport_voice_history_dropped_total`).
+pub const VOICE_HISTORY_WAITING: usize = 1024;
+/// Turns that are written down in one go.
+pub const VOICE_HISTORY_BATCH: usize = 256;
+/// How long the first of a batch waits for more.
+pub const VOICE_HISTORY_REST: Duration = Duration::from_secs(1);
+/// Bytes of what was heard, and of what was said, that are kept of a turn; the rest is cut off.
+pub const VOICE_HISTORY_TEXT: usize = 16 * 1024;
+/// Turns that are answered to one question; more are asked for page by page.
+pub const API_TALKS: u32 = 1000;
+/// Bytes of a recording that `agent try` takes: two minutes.
+pub const TRY_RECORDING: u64 = 4 << 20;

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use safeport_settings::{KeyInfo, Language, Settings, Sources, sections};
+use safeport_settings::{KeyInfo, Language, Settings, Sources, read_value, sections};
 
 const BEGIN: &str = "<!-- every key, by `cargo test -p safeport --test settings_page` -->\n";
 const END: &str = "<!-- end of keys -->\n";
@@ -78,8 +78,11 @@ fn row(key: &KeyInfo, defaults: &Settings) -> String {
     let name = key.key.rsplit('.').next().unwrap_or_default();
     let default = match defaults.explain(&key.key) {
         Some(explained) => format!("`{}`", explained.value),
-        None if key.default.is_empty() => "required".to_owned(),
-        None => format!("`\"{}\"`", key.default),
+        None if key.required => "required".to_owned(),
+        None => {
+            let read = read_value(&key.key.replace("NAME", "x"), key.default);
+            format!("`{}`", read.expect("a default that its key takes"))
+        }
     };
     let limits = match key.limits {
         Some((least, most)) => format!("{least} to {most}"),

@@ -1,13 +1,16 @@
 //! How the values of several keys go together.
 
+mod agents;
 mod certificates;
+
+pub(crate) use agents::{CHOICE, scoped_choice};
 
 use alloc::string::String;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use crate::said::said;
-use crate::table::keys;
+use crate::table::{SECTIONS, keys};
 use crate::view::nearest_key;
 use crate::{Names, Problem, Settings, Source, XiaozhiTransport, ports};
 
@@ -23,16 +26,19 @@ pub(crate) fn together(
     ports::plan(settings, names, failed, problems);
     certificates::certificates(settings, failed, problems);
     voice(settings, failed);
+    agents::agents(settings, failed, problems);
 }
 
-/// xiaozhi devices that are to connect by WebSocket, and no voice server to tell them of.
+/// xiaozhi devices that are to talk over MQTT, and no socket for their sound.
 fn voice(settings: &mut Settings, failed: &[String]) {
-    let is_unsure = failed.iter().any(|key| key.contains("xiaozhi"));
-    if is_unsure
-        || !settings.xiaozhi.enabled
-        || settings.advertise.xiaozhi != XiaozhiTransport::WebSocket
-        || !settings.xiaozhi.websocket_url.is_empty()
-    {
+    let is_unsure = failed
+        .iter()
+        .any(|key| key.contains("xiaozhi") || key.starts_with("voice."));
+    let over_mqtt = matches!(
+        settings.advertise.xiaozhi,
+        XiaozhiTransport::Mqtt | XiaozhiTransport::Mqtts
+    );
+    if is_unsure || !settings.xiaozhi.enabled || !over_mqtt || settings.voice.enabled {
         return;
     }
     settings.notes.push(Problem {
@@ -42,14 +48,13 @@ fn voice(settings: &mut Settings, failed: &[String]) {
             .unwrap_or(Source::Default),
         key: Some("advertise.xiaozhi".to_string()),
         what: said!(
-            "xiaozhi devices are to connect by WebSocket, and no voice server is set, so they are \
-             told nothing",
-            "xiaozhi 设备要用 WebSocket 连接，但没有设置语音服务器，因此不会告知任何地址"
+            "xiaozhi devices are to talk over MQTT, and voice.enabled is false, so nothing takes \
+             their sound: they are told goodbye when they begin",
+            "xiaozhi 设备要通过 MQTT 对话，但 voice.enabled 为 false，没有地方接收它们的声音：它们一开始对话就会被告知结束"
         ),
         help: said!(
-            "set xiaozhi.websocket_url to the address of a voice server, or advertise.xiaozhi = \
-             \"auto\"",
-            "请把 xiaozhi.websocket_url 设为语音服务器的地址，或设 advertise.xiaozhi = \"auto\""
+            "set voice.enabled = true, or advertise.xiaozhi = \"websocket\"",
+            "请设 voice.enabled = true，或 advertise.xiaozhi = \"websocket\""
         ),
         related: None,
     });
@@ -59,8 +64,12 @@ fn voice(settings: &mut Settings, failed: &[String]) {
 fn pins(settings: &Settings, problems: &mut Vec<Problem>) {
     for pin in &settings.config.pin {
         let section = pin.to_string();
-        let proxies = section.starts_with("proxy.");
-        if proxies || keys().any(|spec| pin.covers(&spec.full_name(None))) {
+        let entries = SECTIONS
+            .iter()
+            .filter(|spec| spec.named)
+            .filter_map(|spec| section.strip_prefix(spec.name))
+            .any(|rest| rest.starts_with('.'));
+        if entries || keys().any(|spec| pin.covers(&spec.full_name(None))) {
             continue;
         }
         let help = match nearest_key(&section) {

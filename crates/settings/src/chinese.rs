@@ -53,6 +53,10 @@ const SECTIONS: &[(&str, &str)] = &[
         "向设备提供本机的时间（SNTP）：TLS 需要时钟，而并非每个家庭都让设备访问互联网。",
     ),
     (
+        "voice",
+        "通过 MQTT 对话的 xiaozhi 设备的声音：在 MQTT 之外以 UDP 数据报收发。通过 WebSocket 对话的设备不用它。",
+    ),
+    (
         "xiaozhi",
         "xiaozhi 语音设备：它们每次启动都在 `/xiaozhi/ota/` 询问，这里决定告诉它们什么。走哪种连接由 `advertise.xiaozhi` 决定。",
     ),
@@ -73,6 +77,16 @@ const SECTIONS: &[(&str, &str)] = &[
         "proxy",
         "位于本服务器前面的反向代理、路由器或容器端口映射：设备被告知 `url`，到达那里的连接转发到我们的某个监听器。\
          每个一节，最多 32 节，名字自选（`a`-`z`、`0`-`9`、`-`）。",
+    ),
+    (
+        "provider",
+        "为智能体识别语音、回答、发声或提供工具的服务：本机的引擎、程序或网络服务。每个一节，最多 32 节，\
+         名字自选（`a`-`z`、`0`-`9`、`-`）。见 `docs/agents.md`。",
+    ),
+    (
+        "agent",
+        "智能体，即设备的对话对象：由哪些服务来听、回答和说，以及告诉模型什么。设备使用唯一的一个，或名为 `default` 的；\
+         `xiaozhi.agent` 可另作指定。每个一节，最多 32 节，名字自选（`a`-`z`、`0`-`9`、`-`）。",
     ),
 ];
 
@@ -217,6 +231,18 @@ const KEYS: &[(&str, &str)] = &[
         "ntp.bind",
         "地址和 UDP 端口，写法同 `[mqtt]`。设备只问端口 123，而打开它需要 root 或 CAP_NET_BIND_SERVICE。",
     ),
+    (
+        "voice.enabled",
+        "设备能否通过 MQTT 对话。关闭时，设备开始对话就会得到告知。",
+    ),
+    (
+        "voice.bind",
+        "地址和 UDP 端口，写法同 `[mqtt]`。告诉设备的是它连 MQTT 所用的主机和这个端口；防火墙和路由器须放行（UDP）。",
+    ),
+    (
+        "voice.on_conflict",
+        "端口被别的程序占用时怎么办，写法同 `[mqtt]`。默认改用另一个端口：设备每次开始对话时都会被告知端口。",
+    ),
     ("xiaozhi.enabled", "是否答复这些设备。"),
     (
         "xiaozhi.websocket_url",
@@ -241,6 +267,11 @@ const KEYS: &[(&str, &str)] = &[
     (
         "xiaozhi.timezone",
         "设备所在时区，例如 `Asia/Shanghai`，含夏令时。留空则取本机时区。",
+    ),
+    (
+        "xiaozhi.agent",
+        "设备与哪个智能体对话：某个 `[agent.名字]` 的名字，或 `echo`（把听到的说回去）。`auto` 取唯一的一个；有多个时取名为 \
+         `default` 的，否则取 echo。",
     ),
     (
         "devices.max_seen",
@@ -430,6 +461,59 @@ const KEYS: &[(&str, &str)] = &[
         "proxy.to",
         "它转发到的监听器：`http`、`https`、`mqtt` 或 `mqtts`。",
     ),
+    (
+        "provider.kind",
+        "它是什么。识别：`openai-transcription`、`funasr`、`command-recognizer`、`local-recognizer`。\
+         模型：`openai-chat`、`parrot`。语音：`openai-speech`、`dashscope-speech`、`command-speech`、`local-speech`。\
+         图片：`openai-vision`。工具：`mcp`。",
+    ),
+    (
+        "provider.url",
+        "它的地址。`openai-…` 写 `/chat/completions` 之前的部分，通常以 `/v1` 结尾；`funasr` 和 `dashscope-speech` 写 WebSocket 地址；\
+         `mcp` 写 HTTP 服务的地址。",
+    ),
+    ("provider.key", "让本服务器使用它的密钥；不需要时为空。"),
+    ("provider.key_file", "首行是该密钥的文件，用来代替 `key`。"),
+    ("provider.model", "用它的哪个模型；空表示由它自己决定。"),
+    ("provider.voice", "用它的哪种嗓音；空表示由它自己决定。"),
+    (
+        "provider.format",
+        "它的声音格式：`pcm`（每秒 24,000 个采样）、`pcm@16000`、`wav` 或 `opus`；空表示用最合适的。",
+    ),
+    (
+        "provider.command",
+        "程序和参数，用于种类 `command-…`，以及没有 `url` 的 `mcp`。",
+    ),
+    ("provider.folder", "存放本机引擎文件的文件夹。"),
+    ("provider.timeout", "最多等它多久，从它上一次有动静算起。"),
+    (
+        "provider.extra",
+        "一个 JSON 对象，写还能告诉它什么：`openai-…` 会合并到请求里，例如 `{\"temperature\": 0.3}`；其他种类见 `docs/agents.md`。",
+    ),
+    ("agent.prompt", "最先告诉模型的话：它是谁，应当怎样回答。"),
+    (
+        "agent.language",
+        "说的语言，例如 `zh` 或 `en`；空表示不限。",
+    ),
+    (
+        "agent.recognizer",
+        "负责识别的服务。没有它，智能体只回答打字。",
+    ),
+    (
+        "agent.model",
+        "负责回答的服务。没有它，就把听到的话和时间说回去。",
+    ),
+    ("agent.voice", "负责说话的服务。没有它，回答只显示出来。"),
+    ("agent.vision", "查看设备所拍图片的服务。"),
+    (
+        "agent.memory",
+        "记住以前对话的什么：`none` 什么也不记，`summary` 记模型做的摘要。",
+    ),
+    (
+        "agent.tools",
+        "模型可以调用什么：`all` 表示全部，或写 `device` 和种类为 `mcp` 的服务的名字。空表示都不可以。",
+    ),
+    ("agent.history", "说过的话保留多久。0 表示不保留。"),
 ];
 
 #[cfg(test)]

@@ -26,9 +26,8 @@ impl Settings {
             remark(&mut text, &section.doc, language);
             // A section of named entries is none until somebody gives it a name.
             let named = section.heading.contains('.');
-            let heading = section.heading.replace("NAME", "front");
             let mark = if named { "#" } else { "" };
-            text.push_str(&alloc::format!("{mark}[{heading}]\n"));
+            text.push_str(&alloc::format!("{mark}[{}]\n", section.example));
             for key in &section.keys {
                 text.push('\n');
                 remark(&mut text, &key.doc, language);
@@ -41,8 +40,7 @@ impl Settings {
                 }
                 let value = match defaults.find(&key.key) {
                     Some(default) => default.value.clone(),
-                    None if key.default.is_empty() => crate::kind::quote(EXAMPLE_URL),
-                    None => crate::kind::quote(key.default),
+                    None => of_entry(key),
                 };
                 let name = key.key.rsplit('.').next().unwrap_or_default();
                 text.push_str(&alloc::format!("#{name} = {value}\n"));
@@ -60,6 +58,17 @@ fn head() -> Said {
         "Safeport 的设置。以下都是默认值；要更改某项，请去掉键前面的 #。旁边 conf.d 里的文件优先于本文件，\
          其后依次是环境变量（SAFEPORT__MQTT__BIND）、命令行参数和服务器运行时的设置。"
     )
+}
+
+/// The value of a named entry's key: what it is by default, or an example of it.
+fn of_entry(key: &KeyInfo) -> String {
+    let text = key.example.unwrap_or(key.default);
+    let place = crate::place::Place::named(&key.key.replace("NAME", "x"));
+    let read = place.map(|place| place.spec().default_value(text));
+    match read {
+        Some(Ok(value)) => value,
+        _ => unreachable!("the table holds what its keys take: {} = {text}", key.key),
+    }
 }
 
 /// What is out of the ordinary with a key, in one paragraph.
@@ -131,5 +140,3 @@ const COLUMNS: usize = 94;
 const CLOSING: &str = "，。；：、）”》";
 /// What may not end one.
 const OPENING: &str = "（“《";
-/// What stands for an address that everybody has to write himself.
-const EXAMPLE_URL: &str = "https://hub.example.com";

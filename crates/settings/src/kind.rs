@@ -1,5 +1,6 @@
 //! The types that a value may have: how each is read, shown and limited.
 
+mod agents;
 mod basic;
 mod listen;
 mod lists;
@@ -8,12 +9,18 @@ mod told;
 mod words;
 mod xiaozhi;
 
+pub use agents::{
+    AgentChoice, Argument, Memory, ProviderKind, ProviderNeed, ProviderRole, ToolSource,
+};
+pub(crate) use agents::{
+    check_extra, check_language, check_prompt, check_provider_name, check_provider_url,
+};
 pub use listen::{Bind, Binds, OnConflict, PortRange};
 pub use lists::{Network, Pin, Tag};
 pub use tls::{AcmeKey, DnsName, FilePath, RecordSize};
 pub(crate) use tls::{check_acme_keys, check_contact, check_directory};
-pub(crate) use told::check_eab_key;
 pub use told::{AdvertisedHost, Secret};
+pub(crate) use told::{check_eab_key, check_secret};
 pub use words::{
     Accept, CertificateChoice, Challenge, Durability, Language, LogFormat, SafebootPolicy,
     XiaozhiTransport,

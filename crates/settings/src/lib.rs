@@ -49,9 +49,10 @@ pub use gate::{
     Vantage, candidates,
 };
 pub use kind::{
-    Accept, AcmeKey, AdvertisedHost, Bind, Binds, CertificateChoice, Challenge, DnsName,
-    Durability, FilePath, Language, LogFormat, Network, OnConflict, Pin, PortRange, RecordSize,
-    SafebootPolicy, Secret, Tag, UtcOffset, XiaozhiActivation, XiaozhiTransport,
+    Accept, AcmeKey, AdvertisedHost, AgentChoice, Argument, Bind, Binds, CertificateChoice,
+    Challenge, DnsName, Durability, FilePath, Language, LogFormat, Memory, Network, OnConflict,
+    Pin, PortRange, ProviderKind, ProviderNeed, ProviderRole, RecordSize, SafebootPolicy, Secret,
+    Tag, ToolSource, UtcOffset, XiaozhiActivation, XiaozhiTransport,
 };
 pub use ladder::{Fate, Rung};
 pub use listener::Listener;
@@ -64,8 +65,8 @@ pub use source::{
     Audience, FileSource, FlagSource, Location, ManagedValue, Names, Scope, Source, Sources,
 };
 pub use table::{
-    Access, Acme, Advertise, Config, Engine, Http, Https, Limits, Log, Mqtt, Mqtts, Ntp, Proxy,
-    Server, Settings, Storage, Tags, Tls, Xiaozhi,
+    Access, Acme, Advertise, Agent, Config, Engine, Http, Https, Limits, Log, Mqtt, Mqtts, Ntp,
+    Provider, Proxy, Server, Settings, Storage, Tags, Tls, Voice, Xiaozhi,
 };
 pub use units::ByteSize;
 pub use view::{
@@ -85,7 +86,7 @@ pub mod limits {
     pub const MAX_PORT_RANGE: usize = 1000;
     /// Most entries of a list.
     pub const MAX_LIST: usize = 64;
-    /// Most sections `[proxy.NAME]`.
+    /// Most named entries of one section: `[proxy.NAME]`, `[provider.NAME]`, `[agent.NAME]`.
     pub const MAX_ENTRIES: usize = 32;
     /// Longest name for which a nearest known one is looked for, in characters.
     pub const MAX_SUGGESTION: usize = 64;

@@ -17,16 +17,19 @@ pub enum Listener {
     Https,
     /// The time, over UDP.
     Ntp,
+    /// Sound of xiaozhi devices that talk over MQTT, over UDP.
+    Voice,
 }
 
 impl Listener {
     /// Every listener, in the order of the settings file.
-    pub const ALL: [Listener; 5] = [
+    pub const ALL: [Listener; 6] = [
         Listener::Mqtt,
         Listener::Mqtts,
         Listener::Http,
         Listener::Https,
         Listener::Ntp,
+        Listener::Voice,
     ];
 
     /// Those that take connections (TCP): what devices are told, proved and
@@ -46,6 +49,7 @@ impl Listener {
             Listener::Http => "http",
             Listener::Https => "https",
             Listener::Ntp => "ntp",
+            Listener::Voice => "voice",
         }
     }
 
@@ -57,6 +61,7 @@ impl Listener {
             Listener::Http => "http.bind",
             Listener::Https => "https.bind",
             Listener::Ntp => "ntp.bind",
+            Listener::Voice => "voice.bind",
         }
     }
 
@@ -68,6 +73,7 @@ impl Listener {
             Listener::Http => "http.enabled",
             Listener::Https => "https.enabled",
             Listener::Ntp => "ntp.enabled",
+            Listener::Voice => "voice.enabled",
         }
     }
 
@@ -75,7 +81,7 @@ impl Listener {
     pub fn protocol(self) -> Protocol {
         match self {
             Listener::Mqtt | Listener::Mqtts | Listener::Http | Listener::Https => Protocol::Tcp,
-            Listener::Ntp => Protocol::Udp,
+            Listener::Ntp | Listener::Voice => Protocol::Udp,
         }
     }
 

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::nearest::nearest;
-use crate::table::keys;
+use crate::table::all_keys;
 
 /// The text of a settings file in which every value of a secret key is covered
 /// by `*`, byte for byte, so that places in it stay true.
@@ -52,10 +52,10 @@ pub fn mask_secrets(text: &str) -> String {
 
 /// Where the value of a secret key begins in a line.
 fn secret_value(line: &str) -> Option<usize> {
-    let known: Vec<&str> = keys().map(|spec| spec.name).collect();
+    let known: Vec<&str> = all_keys().map(|spec| spec.name).collect();
     let is_secret = |name: &str| {
         let near = nearest(name, known.iter().copied());
-        keys().any(|spec| spec.policy.secret && Some(spec.name) == near)
+        all_keys().any(|spec| spec.policy.secret && Some(spec.name) == near)
     };
     line.match_indices('=').find_map(|(at, _)| {
         let before = line[..at].trim_end().trim_end_matches(['"', '\'']);
@@ -96,9 +96,15 @@ mod tests {
         let plain = crate::Settings::example();
         let without = |text: &str| -> Vec<String> {
             let lines = text.lines().filter(|line| {
-                !["#metrics_token", "#eab_key =", "#auth_key", "#mqtt_key"]
-                    .iter()
-                    .any(|key| line.starts_with(key))
+                ![
+                    "#metrics_token",
+                    "#eab_key =",
+                    "#auth_key",
+                    "#mqtt_key",
+                    "#key =",
+                ]
+                .iter()
+                .any(|key| line.starts_with(key))
             });
             lines.map(String::from).collect()
         };

@@ -251,6 +251,8 @@ pub(crate) fn schemes_of(listener: Listener) -> &'static [Scheme] {
         Listener::Https => &[Scheme::Https, Scheme::Wss],
         // Devices are told its host by hand; there is no URL of it.
         Listener::Ntp => &[],
+        // Each hello names host and port of its own.
+        Listener::Voice => &[],
     }
 }
 

@@ -5,6 +5,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use crate::check::{CHOICE, scoped_choice};
 use crate::file::{ParsedFile, Reader};
 use crate::kind::Raw;
 use crate::ladder::Resolved;
@@ -51,8 +52,12 @@ impl Settings {
         claims.read_flags(sources);
         claims.read_managed(sources);
         claims.check_entries();
+        let agents = core::mem::take(&mut claims.agents);
         let (mut settings, failed, mut problems) = claims.settle();
         crate::check::together(&mut settings, &sources.names, &failed, &mut problems);
+        for (agent, source) in agents {
+            problems.extend(scoped_choice(&settings, &agent, source));
+        }
         sort(&mut problems, sources);
         let mut notes = core::mem::take(&mut settings.notes);
         sort(&mut notes, sources);
@@ -77,6 +82,8 @@ struct Claims {
     claims: BTreeMap<Place, Vec<Claim>>,
     /// Named entries (`[proxy.NAME]`) and where each was first spoken of.
     entries: BTreeMap<(&'static str, String), Source>,
+    /// Agents that tags and devices are given, where the settings of the whole server are asked for.
+    agents: Vec<(String, Source)>,
     problems: Vec<Problem>,
 }
 
@@ -123,6 +130,7 @@ impl Claims {
         Claims {
             claims: Place::all().map(|place| (place, Vec::new())).collect(),
             entries: BTreeMap::new(),
+            agents: Vec::new(),
             problems: Vec::new(),
         }
     }
@@ -191,10 +199,13 @@ impl Claims {
                 (Scope::Device(device), Some(audience)) => audience.device == device,
                 (_, None) => false,
             };
+            let source = source_of(managed);
             if !concerns {
+                if sources.audience.is_none() && managed.key == CHOICE {
+                    self.agents.push((managed.value.to_string(), source));
+                }
                 continue;
             }
-            let source = source_of(managed);
             let Some(place) = Place::named(managed.key) else {
                 self.problems.push(unknown_key(source, managed.key));
                 continue;
@@ -220,8 +231,12 @@ impl Claims {
     /// Gives every named entry all its keys, and looks for those that lack what
     /// they cannot do without.
     fn check_entries(&mut self) {
-        for (count, ((section, entry), source)) in self.entries.iter().enumerate() {
-            if count == MAX_ENTRIES {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for ((section, entry), source) in &self.entries {
+            let count = counts.entry(section).or_default();
+            *count += 1;
+            // Said once, of the first that is too many.
+            if *count == MAX_ENTRIES + 1 {
                 self.problems.push(Problem {
                     source: source.clone(),
                     key: Some(alloc::format!("{section}.{entry}")),
@@ -237,6 +252,7 @@ impl Claims {
                 let claims = self.claims.entry(place.clone()).or_default();
                 if claims.is_empty() && place.spec().default.is_none() {
                     let name = place.spec().name;
+                    let example = place.spec().example.unwrap_or_default();
                     self.problems.push(Problem {
                         source: source.clone(),
                         key: Some(place.name()),
@@ -245,9 +261,8 @@ impl Claims {
                             "[{section}.{entry}] 缺少 {name}"
                         ),
                         help: said!(
-                            "add it, for example {name} = \"https://hub.example.com\", or take \
-                             the section away",
-                            "请补上，例如 {name} = \"https://hub.example.com\"，或去掉这一节"
+                            "add it, for example {name} = \"{example}\", or take the section away",
+                            "请补上，例如 {name} = \"{example}\"，或去掉这一节"
                         ),
                         related: None,
                     });

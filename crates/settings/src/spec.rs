@@ -16,6 +16,8 @@ pub(crate) struct KeySpec {
     pub(crate) doc: &'static [&'static str],
     /// Its default as text; `None` for a key that has to be set.
     pub(crate) default: Option<&'static str>,
+    /// What an example says in place of the default, as text.
+    pub(crate) example: Option<&'static str>,
     /// Least and greatest value as text.
     pub(crate) range: Option<(&'static str, &'static str)>,
     /// Who may set it, and how.
@@ -33,6 +35,8 @@ pub(crate) struct SectionSpec {
     pub(crate) doc: &'static [&'static str],
     /// Whether it holds named entries, each with these keys: `[proxy.NAME]`.
     pub(crate) named: bool,
+    /// The name of an entry in examples.
+    pub(crate) example: &'static str,
     /// Its keys.
     pub(crate) keys: &'static [KeySpec],
 }

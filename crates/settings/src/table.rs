@@ -7,15 +7,15 @@ use core::time::Duration;
 
 use crate::kind::{
     check_acme_keys, check_contact, check_directory, check_eab_key, check_log_level, check_name,
-    check_timezone, check_websocket_url,
+    check_secret, check_timezone, check_websocket_url,
 };
 use crate::ladder::Resolved;
 use crate::spec::{KeySpec, SectionSpec, judge, read_back};
 use crate::{
-    Accept, AcmeKey, AdvertisedAddress, AdvertisedHost, Binds, ByteSize, CertificateChoice,
-    Challenge, DataPath, DnsName, Durability, FilePath, Language, Listener, LogFormat, Network,
-    OnConflict, Pin, Policy, Problem, RecordSize, SafebootPolicy, Secret, Tag, UtcOffset,
-    XiaozhiActivation, XiaozhiTransport,
+    Accept, AcmeKey, AdvertisedHost, AgentChoice, Binds, ByteSize, CertificateChoice, Challenge,
+    DataPath, DnsName, Durability, FilePath, Language, LogFormat, Network, OnConflict, Pin, Policy,
+    Problem, RecordSize, SafebootPolicy, Secret, Tag, UtcOffset, XiaozhiActivation,
+    XiaozhiTransport,
 };
 
 /// `Some` of what was given, `None` of nothing.
@@ -43,6 +43,11 @@ macro_rules! policy {
         $policy.$word = true
     };
 }
+
+// Behind the macros that it uses.
+mod entries;
+
+pub use entries::{Agent, Provider, Proxy};
 
 /// Makes the section types, [`Settings`] and [`SECTIONS`] from one listing.
 /// Behind `is` stand the words of the key's [`Policy`].
@@ -83,6 +88,10 @@ macro_rules! settings {
             /// What stands between devices and this server, in the order of
             /// their names.
             pub proxy: Vec<Proxy>,
+            /// Who hears, answers and speaks, in the order of their names.
+            pub provider: Vec<Provider>,
+            /// What devices can talk with, in the order of their names.
+            pub agent: Vec<Agent>,
             /// Where this server listens and what the settings tell devices.
             pub plan: crate::PortPlan,
             /// What to know about the settings that is no mistake.
@@ -98,12 +107,14 @@ macro_rules! settings {
                 name: stringify!($section),
                 doc: &[$($section_doc),*],
                 named: false,
+                example: "",
                 keys: &[
                     $(KeySpec {
                         section: stringify!($section),
                         name: stringify!($key),
                         doc: &[$($doc),*],
                         default: Some($default),
+                        example: None,
                         range: optional!($(($least, $most))?),
                         policy: policy!($($($word)+)?),
                         judge: |spec, raw, lasting| {
@@ -112,7 +123,9 @@ macro_rules! settings {
                     },)*
                 ],
             },)*
-            PROXY,
+            entries::PROXY,
+            entries::PROVIDER,
+            entries::AGENT,
         ];
 
         impl Settings {
@@ -124,7 +137,9 @@ macro_rules! settings {
                     $($section: $Section {
                         $($key: read_back::<$type>(next()),)*
                     },)*
-                    proxy: proxies(values.as_slice()),
+                    proxy: Proxy::read(&resolved),
+                    provider: Provider::read(&resolved),
+                    agent: Agent::read(&resolved),
                     plan: crate::PortPlan::default(),
                     notes: Vec::new(),
                     resolved,
@@ -206,7 +221,7 @@ settings! {
         standard_ports: bool = "false", is local;
         /// When set, `/metrics` wants `Authorization: Bearer` and this. 16 to 128 printable
         /// characters of ASCII; empty for none.
-        metrics_token: Secret = "", is secret;
+        metrics_token: Secret = "", check check_secret, is secret;
         /// `own`: HTTP without TLS only. `both`: HTTPS on the same port, too, with the
         /// certificates and sizes that `[https]` has by default.
         accept: Accept = "own", is lockout;
@@ -308,6 +323,19 @@ settings! {
         bind: Binds = "[::]:123", is local;
     }
 
+    /// The sound of xiaozhi devices that talk over MQTT: it comes and goes in UDP datagrams beside
+    /// it. Devices that talk over WebSocket take nothing of this.
+    voice: Voice {
+        /// Whether devices can talk over MQTT. Without it they are told so when they begin.
+        enabled: bool = "true", is local;
+        /// Address and UDP port, as in `[mqtt]`. Devices are told the host at which MQTT reaches
+        /// them and this port; firewall and router must let it through (UDP).
+        bind: Binds = "[::]:8884", is local;
+        /// What happens when another program holds the port, as in `[mqtt]`. By default another
+        /// port is taken: devices are told it whenever they begin to talk.
+        on_conflict: OnConflict = "8885-8999", is local;
+    }
+
     /// xiaozhi voice devices: what they are told at `/xiaozhi/ota/`, where each of them asks at
     /// every start. By which way they connect is `advertise.xiaozhi`.
     xiaozhi: Xiaozhi {
@@ -319,10 +347,10 @@ settings! {
         websocket_url: String = "", check check_websocket_url;
         /// Key of the tokens by which devices show themselves to the voice server: the same as
         /// there (`server.auth_key`). Empty for one of this server's own.
-        auth_key: Secret = "", is secret;
+        auth_key: Secret = "", check check_secret, is secret;
         /// Key of the passwords by which devices log in over MQTT: the same as a gateway's
         /// (`MQTT_SIGNATURE_KEY`) that they come from. Empty for one of this server's own.
-        mqtt_key: Secret = "", is secret;
+        mqtt_key: Secret = "", check check_secret, is secret;
         /// What becomes of a device that nobody knows: `code` has it show six digits, and
         /// `device activate` takes it in; `open` takes it in at once. Open is for trying things
         /// out: whoever reaches this server gets a login.
@@ -333,6 +361,10 @@ settings! {
         /// Time zone of the devices, such as `Asia/Shanghai`, with its summer time. Empty for
         /// this machine's.
         timezone: String = "", check check_timezone;
+        /// The agent that devices talk with: the name of an `[agent.NAME]`, or `echo`, which says
+        /// back what it heard. `auto` takes the only agent there is, or of several the one named
+        /// `default`, and else the echo.
+        agent: AgentChoice = "auto", is told;
     }
 
     /// Devices that are known: enrolled ones, and those that were only seen.
@@ -486,71 +518,15 @@ settings! {
     }
 }
 
-/// A reverse proxy, router or container mapping in front of this server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Proxy {
-    /// Its name: 1 to 32 of `a`–`z`, `0`–`9` and `-`.
-    pub name: String,
-    /// The address that devices are told.
-    pub url: AdvertisedAddress,
-    /// The listener that it forwards to.
-    pub to: Listener,
-}
-
-/// The section of named entries, `[proxy.NAME]`.
-const PROXY: SectionSpec = SectionSpec {
-    name: "proxy",
-    doc: &[
-        " A reverse proxy, router or container mapping in front of this server: devices are",
-        " told `url`, and what arrives there is forwarded to one of our listeners. One section",
-        " for each, up to 32, under a name of your choice (`a`-`z`, `0`-`9`, `-`).",
-    ],
-    named: true,
-    keys: &[
-        KeySpec {
-            section: "proxy",
-            name: "url",
-            doc: &[
-                " The address that devices are told. The port may be left away where the scheme",
-                " has one of its own and the host is a name.",
-            ],
-            default: None,
-            range: None,
-            policy: Policy::PLAIN,
-            judge: |spec, raw, lasting| judge::<AdvertisedAddress>(spec, raw, lasting, None),
-        },
-        KeySpec {
-            section: "proxy",
-            name: "to",
-            doc: &[" The listener that it forwards to: `http`, `https`, `mqtt` or `mqtts`."],
-            default: Some("http"),
-            range: None,
-            policy: Policy::PLAIN,
-            judge: |spec, raw, lasting| judge::<Listener>(spec, raw, lasting, None),
-        },
-    ],
-};
-
-/// The proxies of the resolved keys behind the table's own: `url` and `to` of
-/// each, in the order of [`PROXY`]. One without a usable `url` is left out; it
-/// has a problem.
-fn proxies(resolved: &[Resolved]) -> Vec<Proxy> {
-    let (pairs, _) = resolved.as_chunks::<2>();
-    pairs
-        .iter()
-        .filter(|[url, _]| !url.value.is_empty())
-        .map(|[url, to]| Proxy {
-            name: url.entry.clone().unwrap_or_default(),
-            url: read_back(&url.value),
-            to: read_back(&to.value),
-        })
-        .collect()
-}
-
 /// Every key of the sections without named entries, in the order of the table.
 pub(crate) fn keys() -> impl Iterator<Item = &'static KeySpec> {
     SECTIONS
         .iter()
         .filter(|section| !section.named)
         .flat_map(|section| section.keys.iter())
+}
+
+/// Every key there is, those of named entries once.
+pub(crate) fn all_keys() -> impl Iterator<Item = &'static KeySpec> {
+    SECTIONS.iter().flat_map(|section| section.keys.iter())
 }

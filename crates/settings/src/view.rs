@@ -62,6 +62,10 @@ pub struct KeyInfo {
     pub key: String,
     /// The default as plain text; empty for a key that has to be set.
     pub default: &'static str,
+    /// Whether it has to be set.
+    pub required: bool,
+    /// What an example says where the default is of no use.
+    pub example: Option<&'static str>,
     /// What the key means.
     pub doc: Said,
     /// Least and greatest value.
@@ -85,6 +89,8 @@ pub struct KeyInfo {
 pub struct SectionInfo {
     /// Its heading: `mqtt`, `proxy.NAME`.
     pub heading: String,
+    /// The heading with the name that examples give it: `proxy.front`.
+    pub example: String,
     /// What it is for.
     pub doc: Said,
     /// Its keys.
@@ -154,6 +160,7 @@ impl Settings {
             Listener::Http => (self.http.enabled, &self.http.bind),
             Listener::Https => (self.https.enabled, &self.https.bind),
             Listener::Ntp => (self.ntp.enabled, &self.ntp.bind),
+            Listener::Voice => (self.voice.enabled, &self.voice.bind),
         }
     }
 
@@ -227,11 +234,13 @@ pub fn key_info(key: &str) -> Option<KeyInfo> {
 pub fn sections() -> impl Iterator<Item = SectionInfo> {
     SECTIONS.iter().map(|section| {
         let entry = section.named.then_some("NAME");
+        let heading = |entry: Option<&str>| match entry {
+            None => section.name.to_owned(),
+            Some(entry) => alloc::format!("{}.{entry}", section.name),
+        };
         SectionInfo {
-            heading: match entry {
-                None => section.name.to_owned(),
-                Some(entry) => alloc::format!("{}.{entry}", section.name),
-            },
+            heading: heading(entry),
+            example: heading(section.named.then_some(section.example)),
             doc: Said::new(joined(section.doc), chinese::section(section.name)),
             keys: section
                 .keys
@@ -247,6 +256,16 @@ pub fn nearest_key(key: &str) -> Option<String> {
     let known: Vec<String> = keys().map(|spec| spec.full_name(None)).collect();
     if let Some(near) = nearest(key, known.iter().map(String::as_str)) {
         return Some(near.to_owned());
+    }
+    // One of a named entry: `agent.kitchen.promt`.
+    if let Some((section, rest)) = key.split_once('.')
+        && let Some((entry, name)) = rest.split_once('.')
+        && let Some(section) = SECTIONS
+            .iter()
+            .find(|spec| spec.named && spec.name == section)
+        && let Some(near) = nearest(name, section.keys.iter().map(|spec| spec.name))
+    {
+        return Some(alloc::format!("{}.{entry}.{near}", section.name));
     }
     // A key without its section, if only one section has it.
     let mut homes = keys().filter(|spec| spec.name == key);
@@ -335,6 +354,8 @@ fn info(spec: &'static KeySpec, key: String) -> KeyInfo {
     KeyInfo {
         key,
         default: spec.default.unwrap_or(""),
+        required: spec.default.is_none(),
+        example: spec.example,
         doc: doc(spec),
         limits: spec.range,
         policy,

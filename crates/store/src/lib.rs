@@ -46,6 +46,7 @@ mod rows;
 mod schema;
 mod scopes;
 mod tags;
+mod talks;
 mod tidy;
 mod tokens;
 mod told;
@@ -81,6 +82,7 @@ pub use revisions::{
 };
 pub use rows::{Account, By, DeviceRecord, Rights, Secret, User};
 pub use scopes::{BadScope, ScopeArea, ScopeLevel, Scopes};
+pub use talks::TalkRow;
 pub use tidy::{Retention, Tidied};
 pub use tokens::{Token, TokenHash};
 pub use told::Told;

@@ -76,6 +76,10 @@ pub const MAX_IDENTITIES: usize = 64;
 pub const MAX_EVENTS_PER_MEMBER: u32 = 200;
 /// Most events kept of all devices; the oldest go first.
 pub const MAX_EVENTS: u64 = 2_000_000;
+/// Most turns of conversations kept of one device; the oldest go first.
+pub const MAX_TALKS_PER_DEVICE: u32 = 2_000;
+/// Most turns of conversations kept of all devices; the oldest go first.
+pub const MAX_TALKS: u64 = 1_000_000;
 /// Most contradictions kept in quarantine; those not seen for longest go first.
 pub const MAX_QUARANTINE: u32 = 1_000;
 /// Most images; more are refused.

@@ -242,6 +242,8 @@ const STEPS: &[&str] = &[
     include_str!("schema/step_5.sql"),
     // 6: passwords of devices' own pages, and more about backups.
     include_str!("schema/step_6.sql"),
+    // 7: what devices and their agents said to each other.
+    include_str!("schema/step_7.sql"),
 ];
 
 /// The newest schema version that this program knows.

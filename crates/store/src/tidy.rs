@@ -41,6 +41,8 @@ pub struct Tidied {
     pub offers: u64,
     /// Contradictions.
     pub quarantine: u64,
+    /// Turns of conversations whose time was over.
+    pub talks: u64,
     /// There is more to go: tidy again soon.
     pub more: bool,
 }
@@ -103,12 +105,21 @@ impl Registry {
                 [before(retention.quarantine)],
             )
         })?;
+        let talks = step(&|db| {
+            let old = db.execute(
+                "DELETE FROM talks WHERE id IN (
+                    SELECT id FROM talks WHERE until <= ?1 ORDER BY until LIMIT ?2)",
+                params![signed(now), most],
+            )?;
+            Ok(old + crowd(db, "talks", "1", limits::MAX_TALKS)?)
+        })?;
         Ok(Tidied {
             events,
             downloads,
             activations,
             offers,
             quarantine,
+            talks,
             more,
         })
     }

@@ -8,8 +8,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use safeport_store::{
-    BlobHash, By, DataFolder, DownloadFile, DownloadToken, IdentityRow, ImageRow, MemberEventRow,
-    MemberRow, NewBackup, NewOffer, OfferChange, Registry, StoreError,
+    BlobHash, By, DataFolder, DeviceRecord, DownloadFile, DownloadToken, IdentityRow, ImageRow,
+    MemberEventRow, MemberRow, NewBackup, NewOffer, OfferChange, Registry, Rights, Secret,
+    StoreError, TalkRow,
 };
 
 /// How long the whole test goes on killing.
@@ -84,6 +85,8 @@ struct Told {
     members: BTreeMap<u64, u64>,
     offers: BTreeMap<u64, String>,
     tokens: Vec<String>,
+    /// The last batch of turns.
+    talks: u64,
 }
 
 impl Told {
@@ -107,6 +110,7 @@ impl Told {
                 ["offer", _, state, "."] => {
                     self.offers.insert(number(1), (*state).to_string());
                 }
+                ["talks", _, "."] => self.talks = number(1),
                 ["token", token, "."] => self.tokens.push((*token).to_string()),
                 _ => {}
             }
@@ -163,6 +167,14 @@ impl Told {
             // It may have ended with its offer, and then so did that.
             assert!(found.is_none_or(|found| found.files.len() == 1));
         }
+        // Turns of a batch are there whole, and as many batches as were told of.
+        let talks = registry.talks("box", None, 2_000, 0).unwrap();
+        assert_eq!(talks.len() % TURNS, 0, "round {round}");
+        let newest = talks.first().map_or(0, |talk| talk.at);
+        assert!(newest >= self.talks, "round {round}: {newest}");
+        for batch in talks.chunks(TURNS) {
+            assert!(batch.iter().all(|talk| talk.at == batch[0].at));
+        }
         let sound: String = rusqlite::Connection::open(folder.database())
             .unwrap()
             .query_row("PRAGMA integrity_check", [], |row| row.get(0))
@@ -172,6 +184,8 @@ impl Told {
 }
 
 const BATCH: u64 = 40;
+/// Turns of one batch; what is kept of a device is a multiple of it.
+const TURNS: usize = 8;
 
 /// The child: says on its standard output what was acknowledged to it.
 #[test]
@@ -185,7 +199,11 @@ fn works_until_it_is_killed() {
     let blobs = folder.blobs().unwrap();
     let mut promised = folder.registry().unwrap();
     let mut noted = folder.registry().unwrap().without_waiting().unwrap();
+    talker(&mut promised);
+    let spoken = promised.talks("box", None, 1, 0).unwrap();
+    let spoken = spoken.first().map_or(0, |talk| talk.at);
     for at in 1.. {
+        talks(&mut noted, spoken + at);
         let by = By { who: "child", at };
         let (seed, len) = (dice.roll(1 << 40), dice.roll(300_000));
         let mut writer = blobs.begin(1 << 20).unwrap();
@@ -222,6 +240,44 @@ fn works_until_it_is_killed() {
         let id = promised.add_backup(&backup, 5, by).unwrap();
         say(format_args!("backup {id} {}", blob.hash));
     }
+}
+
+/// Enrols who talks, once.
+fn talker(promised: &mut Registry) {
+    if promised.device("box").unwrap().is_some() {
+        return;
+    }
+    let device = DeviceRecord {
+        name: "box".to_string(),
+        family: "xiaozhi".to_string(),
+        topic: "box".to_string(),
+        client_id: "box".to_string(),
+        username: "box".to_string(),
+        mac: None,
+        password_hash: Secret::new("hash"),
+        extra: Rights::default(),
+        tags: vec![],
+        created: 1,
+    };
+    let by = By {
+        who: "child",
+        at: 1,
+    };
+    promised.add_device(&device, by).unwrap();
+}
+
+/// Writes a batch of turns, all of one time.
+fn talks(noted: &mut Registry, at: u64) {
+    let talk = TalkRow {
+        device: "box".to_string(),
+        at,
+        until: at + 1_000_000,
+        heard: "x".repeat(300),
+        said: "y".repeat(900),
+        ..TalkRow::default()
+    };
+    noted.add_talks(&vec![talk; TURNS]).unwrap();
+    say(format_args!("talks {at}"));
 }
 
 /// Writes one batch, new or changed; returns one of its devices.

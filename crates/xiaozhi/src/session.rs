@@ -160,6 +160,12 @@ impl VoiceSession {
         self.turn.as_ref().map(|turn| turn.id)
     }
 
+    /// Whether an answer is being said: from `tts start` to `tts stop`.
+    pub fn is_speaking(&self) -> bool {
+        let turn = self.turn.as_ref();
+        turn.is_some_and(|turn| turn.phase == Phase::Speaking)
+    }
+
     /// The device said something. An `mcp` message only counts as a sign of life here: its payload
     /// is for the device's tools.
     pub fn handle_message(&mut self, heard: &Heard<'_, FromDevice<'_>>, now: Time) {

@@ -30,6 +30,7 @@ mod scenario;
 mod streams;
 mod target;
 mod traffic;
+mod voice;
 mod wildcards;
 mod wire;
 
@@ -44,6 +45,10 @@ pub use rules::{
 };
 pub use scenario::{Flow, Scenario, Shape, Timing};
 pub use target::{Handshake, Key, Target, Tls, TlsVersion};
+pub use voice::{
+    Conversing, Idling, Listening, MAX_UPLINK, MAX_VOICE_SESSIONS, Opening, VoiceError,
+    VoiceFigures, VoiceReport, VoiceScene, VoiceTarget, VoiceWay, Wait, voice,
+};
 
 use crate::descriptors;
 use clocks::Clocks;

@@ -82,6 +82,12 @@ pub(super) fn memory_of(pid: u32) -> io::Result<Memory> {
     }
 }
 
+/// Threads of process `pid` now.
+pub(super) fn threads_of(pid: u32) -> io::Result<i64> {
+    let count = fs::read_dir(format!("/proc/{pid}/task"))?.count();
+    Ok(count as i64)
+}
+
 fn kilobytes(text: &str, key: &str) -> Option<u64> {
     let line = text.lines().find(|line| line.starts_with(key))?;
     let number: u64 = line.split_ascii_whitespace().nth(1)?.parse().ok()?;

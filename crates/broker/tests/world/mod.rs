@@ -30,6 +30,8 @@ pub struct World {
     pub wires: BTreeMap<Client, Wire>,
     pub events: Vec<Event>,
     pub observed: Vec<Observed>,
+    /// what was said to the server itself, and by whom
+    pub addressed: Vec<(Client, Observed)>,
     /// what every client is admitted with, unless it says otherwise
     pub permissions: Arc<Permissions>,
     /// a full socket stays full until `drain`
@@ -98,6 +100,7 @@ impl World {
             wires: BTreeMap::new(),
             events: Vec::new(),
             observed: Vec::new(),
+            addressed: Vec::new(),
             permissions: Arc::new(Permissions::open()),
             slow_sockets: false,
             slow_peers: false,
@@ -424,6 +427,9 @@ impl World {
                     }
                     Effect::Resume { to } => self.resumed.push(Client(to.0)),
                     Effect::Observed(observed) => self.observed.push(*observed),
+                    Effect::Addressed { from, message } => {
+                        self.addressed.push((Client(from.0), *message));
+                    }
                     Effect::Event(event) => self.events.push(*event),
                 }
             }

@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use safeport_broker::{ConnectionId, DisconnectCause, Event};
+use safeport_broker::{ConnectionId, DisconnectCause, Event, Observed};
 use safeport_mqtt::{Decoded, Packet, Version, decode};
 use safeport_net::FirstBytes;
 use safeport_net::attempt::{Attempt, Departed, Departure, Ending, Stage};
 
 use crate::connection::{Arrival, State};
+use crate::observer::Addressed;
 
 use super::EventLoop;
 
@@ -130,6 +131,27 @@ impl EventLoop {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A client speaks to the server itself.
+    pub(super) fn hand_on(&self, from: ConnectionId, message: Observed) {
+        let (Some(addressee), Some(publisher)) = (&self.addressee, message.publisher) else {
+            return;
+        };
+        let connection = self.connections.get(from.0 as usize);
+        addressee.heard(Addressed {
+            client_id: publisher.client_id,
+            user: publisher.user,
+            payload: message.payload,
+            local: connection.and_then(|connection| connection.stream.local_addr().ok()),
+        });
+    }
+
+    /// Who speaks to the server itself may have left.
+    pub(super) fn tell_addressee(&self, event: &Event) {
+        if let (Some(addressee), Event::Disconnected { client_id, .. }) = (&self.addressee, event) {
+            addressee.left(client_id);
         }
     }
 

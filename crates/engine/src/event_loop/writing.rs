@@ -73,8 +73,10 @@ impl EventLoop {
                     observer.published(*observed);
                 }
             }
+            Effect::Addressed { from, message } => self.hand_on(from, *message),
             Effect::Event(event) => {
                 self.tell_witness(&event);
+                self.tell_addressee(&event);
                 let connections = &self.connections;
                 let peer = |connection: ConnectionId| {
                     let connection = connections.get(connection.0 as usize)?;

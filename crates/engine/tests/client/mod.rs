@@ -59,7 +59,7 @@ impl Gatekeeper for Door {
 
 /// An engine on a free port of 127.0.0.1.
 #[allow(dead_code, reason = "not every test that shares this module needs it")]
-pub(crate) fn engine(settings: EngineSettings, door: Door) -> (Engine, SocketAddr) {
+pub(crate) fn engine(settings: EngineSettings, door: impl Gatekeeper) -> (Engine, SocketAddr) {
     let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = socket.local_addr().expect("bound");
     let listener = ListenerSpec {

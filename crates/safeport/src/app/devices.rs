@@ -21,6 +21,7 @@ use crate::serve::fleet::{Fleet, FleetError, Onlooker};
 use crate::serve::gate::GateDriver;
 use crate::serve::http::{Devices, Site};
 use crate::serve::upgrades::{OfFleet, StartError, UpgradeSettings, Upgrades};
+use crate::serve::voice::Lobby;
 use crate::tasks::Tasks;
 use crate::text::Texts;
 
@@ -122,15 +123,18 @@ impl Household {
 pub(super) struct Witnesses {
     pub(super) attempts: Arc<Attempts>,
     pub(super) fleet: Arc<Fleet>,
+    pub(super) lobby: Arc<Lobby>,
 }
 
 impl Witness for Witnesses {
     fn saw(&self, attempt: Attempt) {
+        self.lobby.saw(&attempt);
         self.fleet.tried(&attempt);
         self.attempts.saw(attempt);
     }
 
     fn left(&self, departure: Departure) {
+        self.lobby.left(&departure);
         self.attempts.left(departure);
     }
 }

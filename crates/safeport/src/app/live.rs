@@ -36,6 +36,7 @@ use crate::serve::access::{Access, unix_now};
 use crate::serve::gate::GateDriver;
 use crate::serve::http::{Confirmed, HttpListeners, Site, Transport};
 use crate::serve::ntp::NtpListeners;
+use crate::serve::voice::Lines;
 use crate::text::Texts;
 
 use swap::Proofs;
@@ -61,6 +62,7 @@ pub(crate) struct Live {
     pub(crate) engine: EngineHandle,
     pub(crate) http: HttpListeners,
     pub(crate) ntp: NtpListeners,
+    pub(crate) lines: Lines,
     pub(crate) site: Arc<Site>,
     pub(crate) access: Arc<Access>,
     pub(crate) gate: Arc<GateDriver>,

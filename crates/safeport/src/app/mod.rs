@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use safeport_engine::{Engine, EngineSettings};
 use safeport_net::pki::Certificates;
@@ -41,7 +41,7 @@ use crate::certificates::{
 };
 use crate::console::{Console, Failure};
 use crate::descriptors::Descriptors;
-use crate::limits::{ATTEMPTS_GOODBYE, FIRST_PROOFS, SHUTDOWN_GRACE};
+use crate::limits::{ATTEMPTS_GOODBYE, FIRST_PROOFS, SHUTDOWN_GRACE, VOICE_LAST_WORDS};
 use crate::log;
 use crate::probe::Proofs;
 use crate::reading::{Gathered, Read, put_back};
@@ -52,7 +52,7 @@ use crate::serve::http::{Api, Confirm, Confirmed, HttpListeners, Services, Site,
 use crate::serve::metrics::{Metrics, TlsMetrics};
 use crate::serve::ntp::NtpListeners;
 use crate::serve::revocation;
-use crate::serve::voice::Voice;
+use crate::serve::voice::{self, Lines, Lobby, Voice};
 use crate::serve::xiaozhi::{self, Xiaozhi};
 use crate::service_manager;
 use crate::tasks::{self, Ends, Tasks};
@@ -244,6 +244,7 @@ struct Server {
     suggest_standard: bool,
     gate: Arc<GateDriver>,
     household: Household,
+    voice: Arc<Voice>,
     events: Sender<Event>,
     /// Held until the last connection is gone.
     _lock: FolderLock,
@@ -306,9 +307,11 @@ impl Server {
         let attempts = Attempts::start(notes, tasks).map_err(threads)?;
         let fleet = devices::fleet(&folder, settings, tasks, texts)?;
         fleet.listen(devices::starts(attempts.clone()));
+        let lobby = Arc::<Lobby>::default();
         let witness = Arc::new(Witnesses {
             attempts: attempts.clone(),
             fleet: fleet.clone(),
+            lobby: lobby.clone(),
         });
         let engine = Engine::start(
             EngineSettings {
@@ -364,17 +367,34 @@ impl Server {
             tasks,
         )
         .map_err(threads)?;
-        let voice = Arc::new(Voice::new(texts.language()));
+        let voice = Arc::new(Voice::new(texts.language(), key.expose()));
+        voice.set_settings(settings, &read.managed);
+        let talks = folder.registry().and_then(Registry::without_waiting);
+        let talks = talks.map_err(registry_failed)?;
+        voice.history().write_into(talks, tasks).map_err(threads)?;
         let stopping = Arc::new(AtomicBool::new(false));
         let ntp = NtpListeners::new(tasks.clone());
+        let lines = Lines::new(tasks.clone());
+        voice::mqtt::start(
+            voice::mqtt::House {
+                voice: voice.clone(),
+                xiaozhi: xiaozhi.clone(),
+                engine: engine.handle(),
+                lines: lines.clone(),
+                lobby,
+            },
+            tasks,
+        );
         let site = Arc::new(Site::new(
             site_settings(&read),
             Services {
                 engine: engine.handle(),
                 metrics: Metrics::new(engine.handle(), access.clone())
                     .with(ntp.metrics())
+                    .with(lines.metrics())
                     .with(attempts.metrics())
                     .with(fleet.metrics())
+                    .with(voice.history().metrics())
                     .with(TlsMetrics::new(
                         handshakes.clone(),
                         presented.certificates().clone(),
@@ -393,7 +413,8 @@ impl Server {
                     .presenting(presented.certificates().clone())
                     .knowing(fleet.clone())
                     .offering(household.upgrades.clone())
-                    .backing_up(household.backups.clone()),
+                    .backing_up(household.backups.clone())
+                    .with_tools(voice.toolroom().clone(), gate.clone()),
             },
         ));
         site.set_degraded(degraded_word(&read));
@@ -423,6 +444,7 @@ impl Server {
             engine: engine.handle(),
             http,
             ntp,
+            lines,
             site,
             access: access.clone(),
             gate: gate.clone(),
@@ -453,6 +475,7 @@ impl Server {
             suggest_standard: suggests_standard(&live.read.settings),
             gate: gate.clone(),
             household,
+            voice: voice.clone(),
             events,
             _lock: lock,
             engine,
@@ -483,6 +506,7 @@ impl Server {
     ) -> Result<(), Failure> {
         live.open_http()?;
         live.hand_over(Listener::Ntp)?;
+        live.hand_over(Listener::Voice)?;
         live.show_candidates();
         // Until the first probes are back, those of the last run must not pass for this one's.
         live.write_addresses();
@@ -570,6 +594,7 @@ impl Server {
                 SHUTDOWN_GRACE.as_secs(),
             );
         }
+        self.end_conversations();
         let drained = self.engine.shutdown(SHUTDOWN_GRACE);
         self.household.finish();
         self.attempts.finish(ATTEMPTS_GOODBYE);
@@ -583,6 +608,17 @@ impl Server {
             End::Signal(_) => Ok(()),
             End::Task(name) => Err(Failure::new(say!(texts, "part-ended", name = name))
                 .next(say!(texts, "part-ended-next"))),
+        }
+    }
+}
+
+impl Server {
+    /// Says goodbye to who talks, while there is somebody to carry it.
+    fn end_conversations(&self) {
+        self.voice.disconnect_all();
+        let until = Instant::now() + VOICE_LAST_WORDS;
+        while self.voice.open() > 0 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 }

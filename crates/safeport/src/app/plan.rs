@@ -73,7 +73,7 @@ pub(super) fn listener_limits(settings: &Settings, listener: Listener) -> Option
         Listener::Mqtts => (settings.mqtts.max_connections, settings.mqtts.max_packet),
         Listener::Http => (settings.http.max_connections, settings.http.max_packet),
         Listener::Https => (settings.https.max_connections, settings.https.max_packet),
-        Listener::Ntp => return None,
+        Listener::Ntp | Listener::Voice => return None,
     };
     Some(ListenerLimits {
         max_connections: max_connections as usize,
@@ -89,7 +89,7 @@ pub(super) fn accepts_both(settings: &Settings, listener: Listener) -> bool {
         Listener::Mqtts => settings.mqtts.accept,
         Listener::Http => settings.http.accept,
         Listener::Https => settings.https.accept,
-        Listener::Ntp => Accept::Own,
+        Listener::Ntp | Listener::Voice => Accept::Own,
     };
     accept == Accept::Both
 }

@@ -2,7 +2,7 @@
 //! from under a device that holds the old address.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::ops::RangeInclusive;
 
 use safeport_net::BindError;
@@ -151,7 +151,6 @@ impl<'a> Binder<'a> {
         self.may_leave(planned, first, &error)?;
         match self.bind_elsewhere(planned, range) {
             Ok((socket, port)) => {
-                let socket = Socket::Stream(socket);
                 let moved = SocketAddr::new(wanted.ip(), port);
                 if let Err(error) =
                     self.registry
@@ -186,13 +185,13 @@ impl<'a> Binder<'a> {
         &self,
         planned: &PlannedBind,
         mut range: RangeInclusive<u16>,
-    ) -> Result<(TcpListener, u16), BindError> {
+    ) -> Result<(Socket, u16), BindError> {
         let (listener, from) = (planned.listener, planned.address.port());
         let key = format!("{}.on_conflict", listener.name());
         let whole = range.clone();
         loop {
             let (socket, port) =
-                safeport_net::bind_range(&key, planned.address.ip(), range.clone())?;
+                open_in(planned.protocol, &key, planned.address.ip(), range.clone())?;
             let clashes = self.settings.plan.moved(listener, from, port).is_err();
             if !clashes {
                 return Ok((socket, port));
@@ -348,6 +347,20 @@ fn open(planned: &PlannedBind, address: SocketAddr) -> Result<Socket, BindError>
     }
 }
 
+fn open_in(
+    protocol: Protocol,
+    key: &str,
+    ip: IpAddr,
+    range: RangeInclusive<u16>,
+) -> Result<(Socket, u16), BindError> {
+    match protocol {
+        Protocol::Tcp => safeport_net::bind_range(key, ip, range)
+            .map(|(socket, port)| (Socket::Stream(socket), port)),
+        Protocol::Udp => safeport_net::bind_udp_range(key, ip, range)
+            .map(|(socket, port)| (Socket::Datagram(socket), port)),
+    }
+}
+
 /// The ports that a listener may move to when its own is taken; `None`: it may not.
 pub(crate) fn port_range(settings: &Settings, listener: Listener) -> Option<RangeInclusive<u16>> {
     let on_conflict = match listener {
@@ -355,6 +368,7 @@ pub(crate) fn port_range(settings: &Settings, listener: Listener) -> Option<Rang
         Listener::Mqtts => settings.mqtts.on_conflict,
         Listener::Http => settings.http.on_conflict,
         Listener::Https => settings.https.on_conflict,
+        Listener::Voice => settings.voice.on_conflict,
         // Devices ask at one port only.
         Listener::Ntp => return None,
     };

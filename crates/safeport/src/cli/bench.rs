@@ -2,6 +2,7 @@
 
 mod http;
 mod target;
+mod voice;
 
 use std::time::Duration;
 
@@ -23,6 +24,11 @@ pub(super) enum BenchCommand {
     },
     /// Load for a server of OTA checks and files, as devices make it: a connection for each request
     Http(http::HttpArgs),
+    /// Load for a voice server: pretend xiaozhi devices that talk
+    Voice {
+        #[command(subcommand)]
+        load: voice::VoiceLoad,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -196,6 +202,7 @@ impl BenchCommand {
         let load = match self {
             BenchCommand::Mqtt { load } => load,
             BenchCommand::Http(asked) => return asked.run(console),
+            BenchCommand::Voice { load } => return load.run(console),
         };
         let texts = &console.texts;
         let scenario = load.scenario(texts)?;

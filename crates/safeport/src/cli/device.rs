@@ -1,6 +1,9 @@
 //! `safeport device`: devices, their logins, what is known of them, and the text that connects
 //! them.
 
+mod talks;
+mod tools;
+
 use std::io::Read as _;
 use std::path::PathBuf;
 
@@ -53,6 +56,14 @@ pub(super) enum DeviceCommand {
     Compare(CompareArgs),
     /// Give a device its settings of a copy back, or write the copy to a file
     Restore(RestoreArgs),
+    /// List what a xiaozhi device can be asked to do now: in a conversation, or connected over MQTT
+    Tools(NameArgs),
+    /// Have a xiaozhi device do something, and print what it answers
+    Call(tools::CallArgs),
+    /// Have a xiaozhi device say something in its conversation, or show it while it is idle (over MQTT)
+    Say(tools::SayArgs),
+    /// What a xiaozhi device and its agent said to each other, and how long the answers took
+    Talks(talks::TalksArgs),
     /// Remove a device; its connections end within a second, and its address for firmware leads
     /// nowhere any more (a transfer that runs goes to its end, so that no device is left with half)
     Forget(NameArgs),
@@ -269,6 +280,10 @@ impl DeviceCommand {
             DeviceCommand::Backups(args) => backups(args, console, lang),
             DeviceCommand::Compare(args) => compare(args, console, lang),
             DeviceCommand::Restore(args) => restore(args, console, lang),
+            DeviceCommand::Tools(args) => tools::list(args, console, lang),
+            DeviceCommand::Call(args) => tools::call(args, console, lang),
+            DeviceCommand::Say(args) => tools::say(args, console, lang),
+            DeviceCommand::Talks(args) => talks::run(args, console, lang),
             DeviceCommand::Forget(args) => forget(args, console, lang),
         }
     }

@@ -1,6 +1,7 @@
 //! What people type: one module per command, each a few questions to the crates below and an
 //! answer on stdout.
 
+mod agent;
 mod attempts;
 mod bench;
 mod cert;
@@ -84,6 +85,11 @@ enum Command {
     Device {
         #[command(subcommand)]
         command: device::DeviceCommand,
+    },
+    /// Agents that xiaozhi devices talk with
+    Agent {
+        #[command(subcommand)]
+        command: agent::AgentCommand,
     },
     /// Firmware images
     Firmware {
@@ -207,6 +213,7 @@ impl Command {
             Command::Attempts(args) => args.run(console, lang),
             Command::User { command } => command.run(console, lang),
             Command::Device { command } => command.run(console, lang),
+            Command::Agent { command } => command.run(console, lang),
             Command::Firmware { command } => command.run(console, lang),
             Command::Token { command } => command.run(console, lang),
             Command::Cert { command } => command.run(console, lang),

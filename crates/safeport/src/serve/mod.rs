@@ -3,6 +3,7 @@
 pub mod access;
 pub mod attempts;
 pub mod backups;
+pub mod datagrams;
 pub mod device_web;
 pub mod fleet;
 pub mod gate;

@@ -1,51 +1,41 @@
-//! The time for devices: sockets of `ntp`, each answered by a task of its own.
+//! The time for devices, answered on the sockets of `ntp`.
 //!
 //! What is answered, and to whom, [`safeport_net::ntp`] says.
 
 use std::fmt;
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
-use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use quinn_udp::{RecvMeta, Transmit};
 use safeport_net::ntp::{Answer, Ignored, NEVER_BEFORE, Request, Turn, Turns, since_1970};
-use tokio::io::Interest;
-use tokio::runtime::Handle;
-use tokio::sync::oneshot;
 
-use crate::limits::{ACCEPT_PAUSE, NTP_CLOCK_WORD, NTP_RECEIVE, NTP_SWAP_PATIENCE};
+use super::datagrams::{DatagramSocket, Datagrams, Taker};
+use crate::limits::NTP_CLOCK_WORD;
 use crate::tasks::Tasks;
 use crate::throttle::Throttle;
 
 /// Tells the time on any number of UDP sockets. Cheap to clone; all clones steer the same sockets.
-#[derive(Clone)]
-pub struct NtpListeners(Arc<Shared>);
+#[derive(Clone, Debug)]
+pub struct NtpListeners {
+    sockets: Datagrams,
+    clock: Arc<Clock>,
+}
 
-struct Shared {
-    sockets: Mutex<Vec<Socket>>,
+/// Who answers.
+#[derive(Debug)]
+struct Clock {
     turns: Mutex<Turns>,
     counts: Counts,
     throttle: Throttle,
     /// The clock of [`Turns`] begins here.
     start: Instant,
-    tasks: Tasks,
-    runtime: Handle,
-}
-
-/// A socket that is answered.
-struct Socket {
-    address: SocketAddr,
-    stop: oneshot::Sender<()>,
-    /// Disconnected when the socket is closed.
-    closed: Receiver<()>,
 }
 
 /// What became of packets since the start.
@@ -67,139 +57,48 @@ impl NtpListeners {
     /// # Panics
     /// Outside of a tokio runtime, which then answers every packet.
     pub fn new(tasks: Tasks) -> NtpListeners {
-        NtpListeners(Arc::new(Shared {
-            sockets: Mutex::new(Vec::new()),
+        let clock = Arc::new(Clock {
             turns: Mutex::new(Turns::new()),
             counts: Counts::default(),
             throttle: Throttle::new(NTP_CLOCK_WORD),
             start: Instant::now(),
-            tasks,
-            runtime: Handle::current(),
-        }))
+        });
+        NtpListeners {
+            sockets: Datagrams::new("ntp", clock.clone(), tasks),
+            clock,
+        }
     }
 
-    /// `sockets` are answered from now on, and those that were so far are closed. A socket that is
-    /// to stay may be handed in as its own `try_clone`.
-    ///
-    /// Blocks until the old ones are closed, which takes a moment, at most [`NTP_SWAP_PATIENCE`]:
-    /// call it from a thread of its own, not from a task.
+    /// As [`Datagrams::set`].
     ///
     /// # Errors
-    /// If one of `sockets` cannot be driven: then nothing has changed. Or if an old one is not
-    /// closed in time: the new ones are answered then.
+    /// As there.
     pub fn set(&self, sockets: Vec<UdpSocket>) -> io::Result<()> {
-        let started = self.start(sockets)?;
-        let old = std::mem::replace(&mut *self.0.sockets(), started);
-        close(old)
+        self.sockets.set(sockets)
     }
 
-    /// `sockets` are answered, too.
+    /// As [`Datagrams::add`].
     ///
     /// # Errors
-    /// If one of them cannot be driven; then nothing has changed.
+    /// As there.
     pub fn add(&self, sockets: Vec<UdpSocket>) -> io::Result<()> {
-        let started = self.start(sockets)?;
-        self.0.sockets().extend(started);
-        Ok(())
+        self.sockets.add(sockets)
     }
 
     /// Where questions are answered now.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        let sockets = self.0.sockets();
-        sockets.iter().map(|socket| socket.address).collect()
+        self.sockets.addresses()
     }
 
     /// What became of packets, for `/metrics`: `safeport_ntp_packets_total` by outcome.
     pub fn metrics(&self) -> NtpMetrics {
         NtpMetrics(self.clone())
     }
-
-    fn start(&self, sockets: Vec<UdpSocket>) -> io::Result<Vec<Socket>> {
-        let _inside = self.0.runtime.enter();
-        let ready = sockets
-            .into_iter()
-            .map(|socket| {
-                socket.set_nonblocking(true)?;
-                let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
-                let address = socket.local_addr()?;
-                Ok((address, tokio::net::UdpSocket::from_std(socket)?, state))
-            })
-            .collect::<io::Result<Vec<_>>>()?;
-        let begin = |(address, socket, state)| {
-            let (stop, stopped) = oneshot::channel();
-            let (closing, closed) = channel();
-            let shared = self.0.clone();
-            self.0.tasks.spawn_stoppable("ntp listener", async move {
-                shared.serve(&socket, &state, stopped).await;
-                drop(socket);
-                drop(closing);
-            });
-            Socket {
-                address,
-                stop,
-                closed,
-            }
-        };
-        Ok(ready.into_iter().map(begin).collect())
-    }
 }
 
-impl fmt::Debug for NtpListeners {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("NtpListeners")
-            .field(&self.addresses())
-            .finish()
-    }
-}
-
-impl Shared {
-    fn sockets(&self) -> MutexGuard<'_, Vec<Socket>> {
-        // Nothing under the lock can leave the list half changed.
-        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Answers until told to stop.
-    async fn serve(
-        &self,
-        socket: &tokio::net::UdpSocket,
-        state: &UdpSocketState,
-        stopped: oneshot::Receiver<()>,
-    ) {
-        let mut stopped = pin!(stopped);
-        let mut buffer = vec![0; NTP_RECEIVE];
-        loop {
-            let mut meta = [RecvMeta::default()];
-            let received = {
-                let mut into = [IoSliceMut::new(&mut buffer)];
-                let receive = socket.async_io(Interest::READABLE, || {
-                    state.recv(UdpSockRef::from(socket), &mut into, &mut meta)
-                });
-                tokio::select! {
-                    received = receive => received,
-                    _ = &mut stopped => return,
-                }
-            };
-            match received {
-                Ok(_) => self.answer_all(socket, state, &buffer, &meta[0]),
-                Err(error) => {
-                    self.warn("receive", &format!("no question can be read: {error}"));
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    }
-
-    /// Answers what the kernel gave us at once: one packet, or several of one length from one
-    /// address.
-    fn answer_all(
-        &self,
-        socket: &tokio::net::UdpSocket,
-        state: &UdpSocketState,
-        buffer: &[u8],
-        meta: &RecvMeta,
-    ) {
+impl Taker for Clock {
+    fn take(&self, packets: &mut [u8], meta: &RecvMeta, socket: &Arc<DatagramSocket>) {
         let received = received_at(meta.timestamp);
-        let packets = buffer.get(..meta.len).unwrap_or(buffer);
         for packet in packets.chunks(meta.stride.max(1)) {
             let Some(answer) = self.answer(packet, meta.addr.ip(), received) else {
                 continue;
@@ -213,12 +112,18 @@ impl Shared {
                 // machine has several addresses of IPv6.
                 src_ip: meta.dst_ip,
             };
-            if state.try_send(UdpSockRef::from(socket), &transmit).is_err() {
+            if socket.send(&transmit).is_err() {
                 count(&self.counts.unsent);
             }
         }
     }
 
+    fn failed(&self, error: &io::Error) {
+        self.warn("receive", &format!("no question can be read: {error}"));
+    }
+}
+
+impl Clock {
     /// The answer to a packet of `ip`, if it gets one.
     fn answer(&self, packet: &[u8], ip: IpAddr, received: Duration) -> Option<Answer> {
         let counts = &self.counts;
@@ -281,32 +186,6 @@ fn received_at(stamp: Option<Duration>) -> Duration {
 /// Longest time that a packet is believed to have waited for us.
 const BELIEVED_DELAY: Duration = Duration::from_secs(1);
 
-/// Stops answering on `old` and waits until they are closed.
-fn close(old: Vec<Socket>) -> io::Result<()> {
-    let deadline = Instant::now() + NTP_SWAP_PATIENCE;
-    let closing: Vec<(SocketAddr, Receiver<()>)> = old
-        .into_iter()
-        .map(|socket| {
-            // A task that is gone has closed its socket already.
-            let _ = socket.stop.send(());
-            (socket.address, socket.closed)
-        })
-        .collect();
-    for (address, closed) in closing {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if closed.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
-            return Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!(
-                    "the old socket of ntp at {address} was not closed within {} s; it will be when the machine has time for it",
-                    NTP_SWAP_PATIENCE.as_secs(),
-                ),
-            ));
-        }
-    }
-    Ok(())
-}
-
 fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
@@ -323,7 +202,7 @@ impl Collector for NtpMetrics {
             None,
             MetricType::Counter,
         )?;
-        let counts = &self.0.0.counts;
+        let counts = &self.0.clock.counts;
         for (outcome, counter) in [
             ("answered", &counts.answered),
             ("clock_not_set", &counts.not_set),

@@ -5,7 +5,7 @@ use safeport_store::{AttemptQuery, DeviceRecord, Registry, StoreError};
 use serde_json::{Value, json};
 
 use crate::say;
-use crate::serve::access::device as device_of;
+use crate::serve::access::{device as device_of, unix_now};
 use crate::text::{Language, Texts};
 use crate::time::stamp;
 
@@ -287,6 +287,10 @@ pub fn sheet(device: &Value, texts: &Texts) -> String {
         let address = told["address"].as_str().unwrap_or_default();
         lines.push(("told", format!("{address}  {at}")));
     }
+    if let Some(stages) = super::talks::stages(&device["talk"], texts) {
+        let at = stamp(device["talk"]["at"].as_u64().unwrap_or_default());
+        lines.push(("last talk", format!("{at}  {stages}")));
+    }
     for identity in device["identities"].as_array().into_iter().flatten() {
         let proof = match identity["proved"].as_bool() {
             Some(true) => say!(texts, "identity-proved"),
@@ -350,7 +354,9 @@ pub fn full(registry: &Registry, member: &Member, texts: &Texts) -> Result<Value
         .iter()
         .map(|row| super::attempts::row_json(row, texts))
         .collect();
+    let talks = registry.talks(&record.name, None, 1, unix_now())?;
     let more = json!({
+        "talk": talks.first().map(super::talks::row_json),
         "fingerprint": pin.as_ref().map(|pin| &pin.fingerprint),
         "fingerprint_stranded": pin.as_ref().and_then(|pin| pin.stranded),
         "attempts": attempts,

@@ -11,4 +11,5 @@ pub mod offers;
 pub mod ports;
 pub mod revisions;
 pub mod settings;
+pub mod talks;
 pub mod wording;

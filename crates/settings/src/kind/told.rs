@@ -107,7 +107,7 @@ impl Kind for Secret {
             })?,
         };
         let printable = text.bytes().all(|byte| byte.is_ascii_graphic());
-        if text.is_empty() || (printable && (16..=128).contains(&text.len())) {
+        if printable && text.len() <= MAX_SECRET {
             return Ok(Secret(text.to_string()));
         }
         Err(Misfit {
@@ -124,10 +124,8 @@ impl Kind for Secret {
                 )
             },
             help: said!(
-                "write 16 to 128 letters, digits and signs of ASCII without spaces, for example \
-                 what `openssl rand -hex 16` prints; \"\" for none",
-                "请写 16 到 128 个 ASCII 字母、数字和符号，不含空格，例如 `openssl rand -hex 16` 的输出；\
-                 \"\" 表示没有"
+                "write letters, digits and signs of ASCII without spaces; \"\" for none",
+                "请写 ASCII 字母、数字和符号，不含空格；\"\" 表示没有"
             ),
         })
     }
@@ -135,6 +133,26 @@ impl Kind for Secret {
     fn show(&self) -> String {
         quote(&self.0)
     }
+}
+
+/// A check of secrets that this server itself asks others for.
+pub(crate) fn check_secret(secret: &Secret) -> Result<(), Misfit> {
+    if secret.is_empty() || (16..=128).contains(&secret.0.len()) {
+        return Ok(());
+    }
+    Err(Misfit {
+        what: said!(
+            "the secret has {} characters",
+            "密文有 {} 个字符",
+            secret.0.len()
+        ),
+        help: said!(
+            "write 16 to 128 letters, digits and signs of ASCII without spaces, for example \
+             what `openssl rand -hex 16` prints; \"\" for none",
+            "请写 16 到 128 个 ASCII 字母、数字和符号，不含空格，例如 `openssl rand -hex 16` 的输出；\
+             \"\" 表示没有"
+        ),
+    })
 }
 
 /// A check of `acme.eab_key`: authorities give it in the alphabet of base64url
@@ -146,7 +164,7 @@ pub(crate) fn check_eab_key(key: &Secret) -> Result<(), Misfit> {
         .chars()
         .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
     if fits {
-        return Ok(());
+        return check_secret(key);
     }
     Err(Misfit {
         what: said!(
@@ -159,3 +177,6 @@ pub(crate) fn check_eab_key(key: &Secret) -> Result<(), Misfit> {
         ),
     })
 }
+
+/// Longest secret, in bytes: keys that are tokens with claims in them have some hundreds.
+const MAX_SECRET: usize = 4096;

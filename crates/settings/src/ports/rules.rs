@@ -106,7 +106,7 @@ pub(super) fn speaks_alike(scheme: Scheme, listener: Listener) -> bool {
     match listener {
         Listener::Mqtt | Listener::Mqtts => mqtt,
         Listener::Http | Listener::Https => !mqtt,
-        Listener::Ntp => false,
+        Listener::Ntp | Listener::Voice => false,
     }
 }
 

@@ -56,7 +56,7 @@ fn told(plan: &PortPlan) -> Vec<String> {
 }
 
 #[test]
-fn the_defaults_plan_four_listeners_and_tell_nothing_by_name() {
+fn the_defaults_plan_five_listeners_and_tell_nothing_by_name() {
     let settings = settings("");
     assert_eq!(
         places(&settings.plan),
@@ -64,7 +64,8 @@ fn the_defaults_plan_four_listeners_and_tell_nothing_by_name() {
             "mqtt [::]:1883",
             "mqtts [::]:8883",
             "http [::]:8002",
-            "https [::]:8443"
+            "https [::]:8443",
+            "voice [::]:8884"
         ]
     );
     assert!(settings.plan.advertised().is_empty());
@@ -280,6 +281,11 @@ fn what_is_no_mistake_is_a_note_with_a_way_out() {
             "advertise.host = 'hub.lan'\nhttp.bind = '127.0.0.1:8002'\n",
             "safeport.toml:2:13: http.bind: http listens at 127.0.0.1:8002, which only programs on this machine reach: no address of it is told\n  help: nothing, if that is meant; if a proxy forwards to it, declare it: [proxy.NAME] with url and to = \"http\"",
             "只有本机",
+        ),
+        (
+            "advertise.xiaozhi = 'mqtt'\nvoice.enabled = false\n",
+            "safeport.toml:1:21: advertise.xiaozhi: xiaozhi devices are to talk over MQTT, and voice.enabled is false, so nothing takes their sound: they are told goodbye when they begin\n  help: set voice.enabled = true, or advertise.xiaozhi = \"websocket\"",
+            "没有地方接收",
         ),
     ] {
         let settings = settings(text);

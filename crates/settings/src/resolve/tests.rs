@@ -235,7 +235,7 @@ fn an_unknown_key_is_answered_with_the_nearest_known_one_or_its_home() {
         ("[cluster]\nx = 1", "known sections are server"),
         (
             "bind = \"127.0.0.1:1\"",
-            "did you mean mqtt.bind, mqtts.bind, http.bind, https.bind or ntp.bind?",
+            "did you mean mqtt.bind, mqtts.bind, http.bind, https.bind, ntp.bind or voice.bind?",
         ),
         ("colour = 1", "a line such as [mqtt] above it"),
         ("mqtt = 1883", "below [mqtt] you can set"),
@@ -565,6 +565,7 @@ fn the_example_file_gives_the_defaults_with_and_without_its_hash_marks() {
         let known = shown_values(&defaults);
         assert_eq!(shown_values(&filled_in)[..known.len()], known);
         assert_eq!(filled_in.proxy.len(), 1);
+        assert_eq!((filled_in.provider.len(), filled_in.agent.len()), (1, 1));
         assert!(
             filled_in
                 .values()
@@ -591,20 +592,31 @@ fn any_one_line_of_the_example_counts_once_its_hash_mark_is_gone() {
         };
         let mut text: Vec<&str> = lines.clone();
         text[index] = setting;
-        // A proxy needs its heading and its url, too.
-        if let Some(heading) = lines.iter().position(|line| *line == "#[proxy.front]")
-            && index >= heading
+        // A named entry needs its heading and what has no default, too.
+        let heading = lines[..=index]
+            .iter()
+            .rposition(|line| line.starts_with('[') || line.starts_with("#["));
+        if let Some(heading) = heading
+            && lines[heading].starts_with('#')
         {
-            for line in &mut text[heading..] {
-                if line.starts_with("#[proxy") || line.starts_with("#url") {
-                    *line = &line[1..];
-                }
+            text[heading] = &lines[heading][1..];
+            let needed = lines[heading..].iter().position(|line| {
+                let key = if lines[heading] == "#[proxy.front]" {
+                    "#url"
+                } else {
+                    "#kind"
+                };
+                line.starts_with(key) && !lines[heading].starts_with("#[agent")
+            });
+            if let Some(needed) = needed {
+                text[heading + needed] = &lines[heading + needed][1..];
             }
         }
         parse(&text.join("\n"));
         counted += 1;
     }
-    assert_eq!(counted, keys().count() + 3);
+    // The headings of the named sections have a mark, too.
+    assert_eq!(counted, crate::table::all_keys().count() + 3);
 }
 
 #[test]

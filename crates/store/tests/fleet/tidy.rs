@@ -89,6 +89,7 @@ fn what_is_too_old_goes_and_what_is_not_stays() {
         activations: 1,
         offers: 1,
         quarantine: 1,
+        talks: 0,
         more: false,
     };
     assert_eq!(tidied, expected);

@@ -85,7 +85,7 @@ impl fmt::Display for Report {
     }
 }
 
-fn shares(f: &mut fmt::Formatter<'_>, generator: f64, others: Option<f64>) -> fmt::Result {
+pub(super) fn shares(f: &mut fmt::Formatter<'_>, generator: f64, others: Option<f64>) -> fmt::Result {
     write!(f, "  generator {generator:.2} CPU")?;
     if let Some(others) = others {
         write!(f, ", other processes {others:.2} CPU")?;
@@ -107,7 +107,7 @@ fn rate(count: u64, elapsed: Duration) -> f64 {
     count as f64 / elapsed.as_secs_f64().max(1e-9)
 }
 
-struct Microseconds(Duration);
+pub(super) struct Microseconds(pub(super) Duration);
 
 impl fmt::Display for Microseconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -237,9 +237,14 @@ impl Live {
                 self.add(listener, sockets)?;
             }
         }
-        datagram_shares(fresh)
-            .and_then(|sockets| self.ntp.add(sockets))
-            .map_err(|error| self.sockets_failed(Listener::Ntp, error))?;
+        for listener in [Listener::Ntp, Listener::Voice] {
+            datagram_shares(fresh, listener)
+                .and_then(|sockets| match listener {
+                    Listener::Voice => self.lines.add(sockets),
+                    _ => self.ntp.add(sockets),
+                })
+                .map_err(|error| self.sockets_failed(listener, error))?;
+        }
         if proofs == Proofs::Spared {
             return Ok(());
         }
@@ -315,9 +320,12 @@ impl Live {
 
     /// Gives an acceptor exactly the sockets that are bound for it.
     pub(crate) fn hand_over(&self, listener: Listener) -> Result<(), Failure> {
-        if listener == Listener::Ntp {
-            return datagram_shares(&self.bound)
-                .and_then(|sockets| self.ntp.set(sockets))
+        if let Listener::Ntp | Listener::Voice = listener {
+            return datagram_shares(&self.bound, listener)
+                .and_then(|sockets| match listener {
+                    Listener::Voice => self.lines.set(sockets),
+                    _ => self.ntp.set(sockets),
+                })
                 .map_err(|error| self.sockets_failed(listener, error));
         }
         let sockets = shares(self.bound.iter().filter(|bound| bound.listener == listener))
@@ -392,6 +400,10 @@ impl Live {
         if let Some(xiaozhi) = self.site.xiaozhi() {
             xiaozhi.set_settings(settings, &self.read.managed);
         }
+        if let Some(voice) = self.site.voice() {
+            let _on_runtime = self.runtime.enter();
+            voice.set_settings(settings, &self.read.managed);
+        }
         self.site.set_degraded(app::degraded_word(&self.read));
         let names = lan::told_names(settings, &self.read.managed);
         self.keeper.tell_names(names);
@@ -446,7 +458,8 @@ fn shares<'a>(bound: impl Iterator<Item = &'a Bound>) -> std::io::Result<Vec<Tcp
     bound.filter_map(Bound::share).collect()
 }
 
-/// The sockets of `ntp`, the one listener of UDP.
-fn datagram_shares(bound: &[Bound]) -> std::io::Result<Vec<UdpSocket>> {
-    bound.iter().filter_map(Bound::share_datagrams).collect()
+/// The sockets of a listener of UDP.
+fn datagram_shares(bound: &[Bound], listener: Listener) -> std::io::Result<Vec<UdpSocket>> {
+    let of_it = bound.iter().filter(|bound| bound.listener == listener);
+    of_it.filter_map(Bound::share_datagrams).collect()
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use safeport_broker::{Permissions, TopicRights};
-use safeport_fleet::{Device, Grant};
+use safeport_fleet::{Device, Family, Grant};
 use safeport_store::{DeviceRecord, Rights, Secret, Snapshot};
 
 use super::recent::Recent;
@@ -68,7 +68,7 @@ impl Accounts {
             let account = Account {
                 hash: user.password_hash,
                 enabled: user.enabled,
-                permissions: permissions(&user.name, user.rights),
+                permissions: permissions(&user.name, user.rights, None),
                 device: None,
             };
             logins.insert(user.name, account);
@@ -92,7 +92,7 @@ impl Accounts {
                     let account = Account {
                         hash,
                         enabled: true,
-                        permissions: permissions(&device.username, rights),
+                        permissions: permissions(&device.username, rights, Some(device.family)),
                         device: Some(name),
                     };
                     logins.insert(device.username.clone(), account);
@@ -152,11 +152,12 @@ impl Accounts {
     }
 }
 
-fn permissions(username: &str, rights: Rights) -> Arc<Permissions> {
+fn permissions(username: &str, rights: Rights, family: Option<Family>) -> Arc<Permissions> {
     Arc::new(Permissions {
         user: Some(username.to_owned()),
         publish: TopicRights::Filters(rights.publish),
         subscribe: TopicRights::Filters(rights.subscribe),
+        to_server: family.and_then(Family::server_topic).map(str::to_owned),
     })
 }
 

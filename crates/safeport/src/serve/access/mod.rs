@@ -395,6 +395,7 @@ impl Access {
                     user: Some(proof::USER.to_owned()),
                     publish: TopicRights::Filters(Vec::new()),
                     subscribe: TopicRights::Filters(Vec::new()),
+                    to_server: None,
                 }))
             })
     }

@@ -4,11 +4,13 @@
 //!
 //! [`HttpListeners`] holds the sockets, [`Site`] what is shown; both change while serving.
 
+mod access_point;
 mod api;
 mod caller;
 mod confirm;
 mod connection;
 pub mod download;
+mod form;
 mod listeners;
 mod origin;
 mod page;
@@ -19,6 +21,7 @@ mod stranger;
 mod tls_socket;
 mod transport;
 mod vantage;
+mod vision;
 mod visit;
 mod voice;
 mod websocket;

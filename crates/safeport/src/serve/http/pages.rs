@@ -11,7 +11,7 @@ use axum::routing::{any, get};
 use blake2::{Blake2s256, Digest};
 
 use super::page::{Page, texts};
-use super::{Site, api, confirm, download, vantage, websocket, xiaozhi};
+use super::{Site, access_point, api, confirm, download, vantage, websocket, xiaozhi};
 use crate::acme::CHALLENGE_PATH;
 use crate::probe::proof;
 use crate::say;
@@ -42,6 +42,7 @@ pub(super) fn router(site: Arc<Site>) -> Router {
             get(download::answer).fallback(download::wrong_method),
         )
         .merge(xiaozhi::routes())
+        .merge(access_point::routes())
         .nest("/api/v1", api::router())
         .fallback(nothing_here)
         .with_state(site)

@@ -163,6 +163,11 @@ impl Site {
         self.xiaozhi.as_ref()
     }
 
+    /// Who talks with them.
+    pub fn voice(&self) -> Option<&Arc<Voice>> {
+        self.voice.as_ref()
+    }
+
     pub(super) fn settings(&self) -> Arc<SiteSettings> {
         self.settings
             .read()

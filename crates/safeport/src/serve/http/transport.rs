@@ -20,7 +20,7 @@ impl Transport {
         match listener {
             Listener::Http => Some(Transport::Plain),
             Listener::Https => Some(Transport::Tls),
-            Listener::Mqtt | Listener::Mqtts | Listener::Ntp => None,
+            Listener::Mqtt | Listener::Mqtts | Listener::Ntp | Listener::Voice => None,
         }
     }
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use axum::Extension;
+use axum::body::Bytes;
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
 use safeport_net::attempt::Ending;
 use tokio::net::TcpStream;
@@ -35,7 +36,8 @@ pub(super) async fn open(
         Ok(response) => response,
         Err(refusal) => return *refusal,
     };
-    let introduction = introduction(request.headers(), request.uri());
+    let mut introduction = introduction(request.headers(), request.uri());
+    introduction.came_to = caller.local.map(|local| local.ip().to_canonical());
     let guest = match xiaozhi.admit(&introduction) {
         Ok(guest) => guest,
         Err(why) => {
@@ -57,7 +59,7 @@ pub(super) async fn open(
 }
 
 /// Headers, or the query where there are none: pages in a browser cannot set them.
-fn introduction(headers: &HeaderMap, uri: &Uri) -> Introduction {
+pub(super) fn introduction(headers: &HeaderMap, uri: &Uri) -> Introduction {
     let header = |name: &str| Some(headers.get(name)?.to_str().ok()?.to_owned());
     let query = Query::<Vec<(String, String)>>::try_from_uri(uri);
     let query = query.map(|Query(pairs)| pairs).unwrap_or_default();
@@ -75,6 +77,7 @@ fn introduction(headers: &HeaderMap, uri: &Uri) -> Introduction {
         client_id: said("Client-Id"),
         authorization: said("Authorization"),
         version: header("Protocol-Version").and_then(|version| version.trim().parse().ok()),
+        came_to: None,
         is_gateway: asked("from").as_deref() == Some("mqtt_gateway"),
     }
 }
@@ -99,25 +102,30 @@ async fn talk(
     tell(Ending::Connected);
     match caller.transport {
         Transport::Plain => {
-            let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+            let Ok(Parts { io, read_buf, .. }) = upgraded.downcast::<TokioIo<TcpStream>>() else {
                 return strange();
             };
-            let socket = parts.io.into_inner();
+            let socket = io.into_inner();
             // Sixty milliseconds of sound are one small packet each: none waits for the next.
             let _ = socket.set_nodelay(true);
-            websocket::converse(voice, socket, parts.read_buf.to_vec(), guest, seat).await;
+            websocket::converse(voice, socket, early(read_buf), guest, seat).await;
         }
         Transport::Tls => {
-            let parts = match upgraded.downcast::<TokioIo<Box<TlsSocket<TcpStream>>>>() {
-                Ok(parts) => parts,
-                Err(_) => return strange(),
+            let downcast = upgraded.downcast::<TokioIo<Box<TlsSocket<TcpStream>>>>();
+            let Ok(Parts { io, read_buf, .. }) = downcast else {
+                return strange();
             };
-            let socket = parts.io.into_inner();
-            websocket::converse(voice, socket, parts.read_buf.to_vec(), guest, seat).await;
+            let socket = io.into_inner();
+            websocket::converse(voice, socket, early(read_buf), guest, seat).await;
         }
     }
     // Held as long as the conversation was open.
     drop(caller.place);
+}
+
+/// What came behind the request, without the 8 KiB around it that HTTP has read into.
+fn early(read: Bytes) -> Vec<u8> {
+    read.to_vec()
 }
 
 fn strange() {

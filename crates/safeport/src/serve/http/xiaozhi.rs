@@ -19,10 +19,10 @@ use safeport_xiaozhi::{CheckRequest, Headers};
 use super::Site;
 use super::caller::Caller;
 use super::page::{Page, escaped, texts, wants_html};
-use super::{origin, voice};
+use super::{origin, vision, voice};
 use crate::lan;
 use crate::limits::{XIAOZHI_BODY_BYTES, XIAOZHI_BODY_PATIENCE};
-use crate::serve::xiaozhi::{Asker, Mode, Polled, Refused, Standing, Xiaozhi};
+use crate::serve::xiaozhi::{Asker, Mode, PICTURE_PATH, Polled, Refused, Standing, Xiaozhi};
 use crate::text::Texts;
 use crate::{program, say};
 
@@ -37,11 +37,14 @@ pub(super) fn routes() -> Router<Arc<Site>> {
     let activate = activate.fallback(async || {
         wrong_method("a device asks here with POST whether somebody has entered its code")
     });
+    let picture = post(picture).options(preflight);
+    let picture = picture.fallback(vision::wrong_method);
     Router::new()
         .route("/xiaozhi/ota", ota.clone())
         .route("/xiaozhi/ota/", ota)
         .route("/xiaozhi/ota/activate", activate.clone())
         .route("/xiaozhi/ota/activate/", activate)
+        .route(PICTURE_PATH, picture)
         .route("/xiaozhi/v1", any(voice::open))
         .route("/xiaozhi/v1/", any(voice::open))
 }
@@ -77,6 +80,16 @@ async fn check(
         }
     };
     allow_pages(&parts.headers, xiaozhi, &mut response);
+    response
+}
+
+/// A picture of a device's camera, or of a page that is one.
+async fn picture(State(site): State<Arc<Site>>, request: Request) -> Response {
+    let headers = request.headers().clone();
+    let mut response = vision::explain(State(site.clone()), request).await;
+    if let Some(xiaozhi) = &site.xiaozhi {
+        allow_pages(&headers, xiaozhi, &mut response);
+    }
     response
 }
 

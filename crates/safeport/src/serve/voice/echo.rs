@@ -89,6 +89,18 @@ impl Echo {
         }
     }
 
+    /// Shows a text that somebody wants shown: it has no voice to say it with.
+    pub(super) fn shows(turn: TurnId, text: String) -> Echo {
+        Echo {
+            turn,
+            stage: Stage::Answers([Output::Sentence(text)].into()),
+            ear: None,
+            mode: Mode::Manual,
+            recording: Recording::default(),
+            began: false,
+        }
+    }
+
     pub(super) fn turn(&self) -> TurnId {
         self.turn
     }

@@ -45,6 +45,12 @@ impl Guests {
         }
     }
 
+    pub(super) fn end_all(&self) {
+        for (_, end) in self.seats().values() {
+            let _ = end.send(true);
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.seats().len()
     }

@@ -1,20 +1,36 @@
 //! Talks with xiaozhi devices.
 //!
 //! A `Conversation` is one session without its transport: what the device says goes in, what it is
-//! to be sent comes out. The drivers ([`websocket`]) carry both, and time.
+//! to be sent comes out. The drivers ([`websocket`], [`mqtt`]) carry both, and time.
 
+pub mod agents;
+mod answer;
 mod conversation;
 mod echo;
 mod guests;
+pub mod history;
+mod lobby;
+pub mod mqtt;
+mod talks;
+pub mod tools;
+mod udp;
 pub mod websocket;
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use safeport_settings::Settings;
+use safeport_store::ManagedRow;
 use safeport_xiaozhi::Time;
 
+use self::agents::Agents;
 use self::guests::Guests;
 pub use self::guests::Seat;
+pub use self::lobby::Lobby;
+pub use self::udp::Lines;
+use self::history::History;
+use self::talks::Talks;
+use self::tools::Toolroom;
 use crate::serve::xiaozhi::Guest;
 use crate::text::{Language, Texts};
 
@@ -23,16 +39,59 @@ pub struct Voice {
     started: Instant,
     guests: Arc<Guests>,
     texts: Arc<Texts>,
+    agents: Arc<Agents>,
+    talks: Talks,
+    toolroom: Arc<Toolroom>,
+    history: Arc<History>,
 }
 
 impl Voice {
-    /// Nobody talks yet.
-    pub fn new(language: Language) -> Voice {
+    /// Nobody talks yet. Tokens are made of `instance_key`.
+    pub fn new(language: Language, instance_key: &[u8; 32]) -> Voice {
+        let agents = Arc::new(Agents::new(language));
+        let toolroom = Toolroom::new(instance_key);
+        toolroom.set_agents(agents.clone());
         Voice {
             started: Instant::now(),
             guests: Arc::default(),
             texts: Arc::new(Texts::new(language)),
+            agents,
+            talks: Talks::default(),
+            toolroom,
+            history: Arc::default(),
         }
+    }
+
+    /// Takes these settings: conversations that begin from now on have them. To be called on the
+    /// runtime.
+    pub fn set_settings(&self, settings: &Settings, managed: &[ManagedRow]) {
+        self.agents.set_settings(settings, managed);
+        let servers = self.agents.servers();
+        if servers.is_empty() && self.toolroom.servers().is_empty() {
+            return;
+        }
+        match self.agents.dial(settings) {
+            Ok(dial) => self.toolroom.set_servers(servers, &dial),
+            Err(error) => tracing::error!(
+                target: "safeport::voice",
+                "servers of tools stay as they are, TLS cannot be set up: {error}"
+            ),
+        }
+    }
+
+    /// Who answers.
+    pub fn agents(&self) -> &Arc<Agents> {
+        &self.agents
+    }
+
+    /// Who notes what was said.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Which tools there are.
+    pub fn toolroom(&self) -> &Arc<Toolroom> {
+        &self.toolroom
     }
 
     /// A seat for this device; the conversation that it may still have elsewhere ends.
@@ -40,9 +99,21 @@ impl Voice {
         self.guests.enter(&guest.name)
     }
 
-    /// Ends the conversation of a device that was forgotten, or whose login was changed.
+    /// Ends the conversation of a device that was forgotten, or whose login was changed, and forgets
+    /// what was said.
     pub fn disconnect(&self, name: &str) {
         self.guests.end(name);
+        self.talks.forget(name);
+    }
+
+    /// Ends every conversation: the server stops.
+    pub fn disconnect_all(&self) {
+        self.guests.end_all();
+    }
+
+    /// Conversations that are open.
+    pub fn open(&self) -> usize {
+        self.guests.len()
     }
 
     fn now(&self) -> Time {

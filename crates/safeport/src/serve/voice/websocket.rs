@@ -1,14 +1,18 @@
 //! A conversation over a WebSocket.
 
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use safeport_net::{Message, Messages, Received};
 use safeport_xiaozhi::{End, Framed, Framing, HelloWay, Time};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use super::conversation::{Conversation, Order};
+use super::conversation::{Conversation, News, Order};
 use super::{Seat, Voice};
 use crate::limits::{VOICE_GOODBYE, VOICE_READ, VOICE_WRITE};
 use crate::serve::xiaozhi::Guest;
@@ -65,15 +69,9 @@ struct Talk {
 }
 
 impl Talk {
-    fn new(voice: &Voice, guest: &Guest, session_id: Box<str>) -> Talk {
-        let conversation = Conversation::new(
-            session_id,
-            HelloWay::WebSocket,
-            guest.habits,
-            guest.offset_minutes,
-            voice.texts.clone(),
-            voice.now(),
-        );
+    fn new(voice: &Arc<Voice>, guest: &Guest, session_id: Box<str>) -> Talk {
+        let way = HelloWay::WebSocket;
+        let conversation = Conversation::new(voice, guest, session_id, way, voice.now());
         Talk {
             conversation,
             messages: Messages::default(),
@@ -91,7 +89,6 @@ impl Talk {
         early: Vec<u8>,
         seat: &mut Seat,
     ) -> io::Result<End> {
-        let mut buffer = vec![0; VOICE_READ].into_boxed_slice();
         let mut open = self.take(&early, voice.now())?;
         drop(early);
         loop {
@@ -119,17 +116,35 @@ impl Talk {
                 }
             };
             tokio::select! {
-                read = socket.read(&mut buffer) => {
-                    let read = read?;
-                    if read == 0 {
-                        return Ok(End::Gone);
-                    }
-                    open = self.take(&buffer[..read], voice.now())?;
-                }
+                came = poll_fn(|context| self.poll(socket, voice, context)) => match came? {
+                    Came::Bytes(received) => open = received,
+                    Came::News(news) => self.conversation.take(news, voice.now()),
+                    Came::End => return Ok(End::Gone),
+                },
                 () = wake => {}
                 () = seat.over() => self.conversation.close(),
             }
         }
+    }
+
+    /// Takes bytes from where they are read to, so that a session that waits holds no memory for them.
+    fn poll<S: AsyncRead + Unpin>(
+        &mut self,
+        socket: &mut S,
+        voice: &Voice,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<Came>> {
+        if let Poll::Ready(news) = self.conversation.poll_news(context) {
+            return Poll::Ready(Ok(Came::News(news)));
+        }
+        let mut room = [const { MaybeUninit::uninit() }; VOICE_READ];
+        let mut buffer = ReadBuf::uninit(&mut room);
+        ready!(Pin::new(socket).poll_read(context, &mut buffer))?;
+        let came = match buffer.filled() {
+            [] => Came::End,
+            raw => Came::Bytes(self.take(raw, voice.now())?),
+        };
+        Poll::Ready(Ok(came))
     }
 
     /// Takes what was read from the socket.
@@ -195,14 +210,22 @@ impl Talk {
     }
 }
 
+/// What a session waits for, beside the clock.
+enum Came {
+    Bytes(Received),
+    News(News),
+    /// The end of the stream.
+    End,
+}
+
 /// Which nobody guesses: over MQTT and UDP it is what a goodbye names.
-fn session_id() -> Result<Box<str>, getrandom::Error> {
+pub(super) fn session_id() -> Result<Box<str>, getrandom::Error> {
     let mut drawn = [0; 16];
     getrandom::fill(&mut drawn)?;
     Ok(drawn.map(|byte| format!("{byte:02x}")).concat().into())
 }
 
-fn word(why: End) -> &'static str {
+pub(super) fn word(why: End) -> &'static str {
     match why {
         End::NoHello => "no hello came within ten seconds",
         End::Goodbye => "the device said goodbye",
@@ -214,10 +237,10 @@ fn word(why: End) -> &'static str {
     }
 }
 
-fn passed_over(conversation: &Conversation, error: &dyn std::error::Error) {
+pub(super) fn passed_over(conversation: &Conversation, error: &dyn std::error::Error) {
     tracing::debug!(target: "safeport::voice", session = conversation.id(), "passed over: {error}");
 }
 
-fn until(at: Time, now: Time) -> Duration {
+pub(super) fn until(at: Time, now: Time) -> Duration {
     Duration::from_millis(at.0.saturating_sub(now.0))
 }

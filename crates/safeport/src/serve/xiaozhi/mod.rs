@@ -16,6 +16,7 @@ mod codes;
 mod enrol;
 mod facts;
 mod guest;
+mod pictures;
 mod roll;
 mod ways;
 
@@ -40,6 +41,7 @@ use clock::Clock;
 use codes::{Codes, Issued, NoCode, Shown};
 pub use enrol::{ActivateError, Activated, activate};
 pub use guest::{Guest, Introduction, NoGuest};
+pub use pictures::PICTURE_PATH;
 pub use ways::Standing;
 use ways::{Chosen, Traveller, Ways};
 
@@ -380,6 +382,15 @@ impl Xiaozhi {
                 Ok((reply, (Cause::NotActivated, why)))
             }
         }
+    }
+
+    /// The host to which a device that is connected over MQTT sends its sound: the one that it is
+    /// told for MQTT, too. `came_to` is our address at which it arrived. `None` if there is none
+    /// that it could reach.
+    pub async fn voice_host(&self, id: &ClientId, came_to: Option<IpAddr>) -> Option<String> {
+        let device = self.admitted(id)?;
+        let host = self.rules().audience.wish(&device).host;
+        self.ways.voice_host(host, came_to).await
     }
 
     /// Answers `POST <ota>/activate`.

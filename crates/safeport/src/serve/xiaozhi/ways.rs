@@ -263,6 +263,37 @@ impl Ways {
         }
     }
 
+    /// The host of MQTT that a device reaches, for datagrams beside it: the best of those that are
+    /// proved, or our own address at which it came. As [`Ways::choose`], it waits while the first
+    /// looks are under way.
+    pub(super) async fn voice_host(
+        &self,
+        host: Option<String>,
+        came_to: Option<IpAddr>,
+    ) -> Option<String> {
+        let traveller = Traveller {
+            client: Client::Device,
+            quirks: Quirks::by(None, Network::Lan, Client::Device),
+            transport: XiaozhiTransport::Mqtt,
+            host,
+            came_to,
+        };
+        loop {
+            let known = self.known();
+            let ways = known.mqtt.iter().map(|one| (one, &one.place));
+            if let Ok(Some(one)) = best(&traveller, ways, |_| Ok(())) {
+                return Some(one.place.host.clone());
+            }
+            if known.settled || self.started.elapsed() >= XIAOZHI_FIRST_WAYS {
+                let reached = came_to.filter(|ip| ip.is_ipv4() && !ip.is_unspecified());
+                return reached.map(|ip| ip.to_string());
+            }
+            drop(known);
+            tokio::time::sleep(XIAOZHI_WAYS_PAUSE).await;
+            self.look();
+        }
+    }
+
     /// What current devices are told.
     pub(super) fn standing(&self, transport: XiaozhiTransport) -> Standing {
         let known = self.known();
@@ -289,6 +320,31 @@ impl Ways {
                 .collect(),
             no_mqtt: known.no_mqtt.clone(),
         }
+    }
+
+    /// Where a device can send what does not fit into a conversation: the host that was named for it, or that it came
+    /// to, before others; without TLS before with it, since firmware knows only public authorities.
+    pub(super) fn http(
+        &self,
+        host: Option<&str>,
+        came_to: Option<IpAddr>,
+    ) -> Option<AdvertisedAddress> {
+        let plain = self.gate.usable(Listener::Http, Scheme::Http);
+        let tls = self.gate.usable(Listener::Https, Scheme::Https);
+        let all = plain.into_iter().chain(tls).flatten();
+        let worth = |address: &AdvertisedAddress| {
+            let is_named = host.is_some_and(|host| address.host().to_string() == host);
+            let came_there = came_to.is_some() && address.host().ip() == came_to;
+            2 * u8::from(is_named) + u8::from(came_there)
+        };
+        let mut best: Option<(u8, AdvertisedAddress)> = None;
+        for address in all {
+            let worth = worth(&address);
+            if best.as_ref().is_none_or(|(most, _)| worth > *most) {
+                best = Some((worth, address));
+            }
+        }
+        best.map(|(_, address)| address)
     }
 
     /// Takes over what the gate knows.

@@ -18,7 +18,9 @@ use crate::limits::{API_PROBES, API_REQUESTS, API_UPLOADS};
 use crate::reading::Asked;
 use crate::serve::attempts::Attempts;
 use crate::serve::backups::Backups;
+use crate::serve::gate::GateDriver;
 use crate::serve::upgrades::Upgrades;
+use crate::serve::voice::tools::Toolroom;
 use crate::text::Texts;
 
 /// What requests are answered from: a registry of their own beside the server's.
@@ -34,6 +36,10 @@ pub struct Api {
     pub(super) upgrades: Option<Arc<Upgrades>>,
     /// What copies devices' own settings; none in tests.
     pub(super) backups: Option<Arc<Backups>>,
+    /// Which tools there are; none in tests.
+    pub(super) toolroom: Option<Arc<Toolroom>>,
+    /// Which of our addresses are proved; none in tests.
+    pub(super) gate: Option<Arc<GateDriver>>,
     /// Where the bytes of images lie, once somebody wanted them.
     blobs: Mutex<Option<BlobStore>>,
     /// Held while an image gets its bytes and its row, or loses them: of two requests about the
@@ -64,6 +70,8 @@ impl Api {
             devices: None,
             upgrades: None,
             backups: None,
+            toolroom: None,
+            gate: None,
             blobs: Mutex::default(),
             shelving: Mutex::default(),
             uploads: Arc::new(Semaphore::new(API_UPLOADS)),
@@ -102,6 +110,15 @@ impl Api {
     pub fn backing_up(self, backups: Arc<Backups>) -> Api {
         Api {
             backups: Some(backups),
+            ..self
+        }
+    }
+
+    /// Has devices do things with these tools, and tells programs where to bring theirs.
+    pub fn with_tools(self, toolroom: Arc<Toolroom>, gate: Arc<GateDriver>) -> Api {
+        Api {
+            toolroom: Some(toolroom),
+            gate: Some(gate),
             ..self
         }
     }

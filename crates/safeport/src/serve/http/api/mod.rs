@@ -23,6 +23,8 @@ mod look;
 mod offers;
 mod openapi;
 mod table;
+mod talks;
+mod tools;
 
 use std::collections::HashMap;
 use std::sync::Arc;

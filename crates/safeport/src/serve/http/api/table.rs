@@ -3,7 +3,7 @@
 use safeport_store::ScopeArea::{Attempts, Certificates, Devices, Firmware, Settings};
 
 use super::endpoint::{Endpoint, Gives, Kind, Need, Parameter, Takes, Verb, Work, read, write};
-use crate::limits::{API_ATTEMPTS, API_DEVICES, API_REVISIONS};
+use crate::limits::{API_ATTEMPTS, API_DEVICES, API_REVISIONS, API_TALKS};
 
 const fn text(name: &'static str, means: &'static str) -> Parameter {
     Parameter {
@@ -379,6 +379,46 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         work: Work::Desk(|desk| desk.device_events()),
     },
     Endpoint {
+        verb: Verb::Get,
+        path: "/devices/{device}/tools",
+        needs: read(Devices),
+        does: "What a xiaozhi device that talks or is connected over MQTT can be asked to do",
+        query: &[],
+        takes: Takes::Nothing,
+        gives: Gives::Json(200, "Tools"),
+        work: Work::Desk(|desk| desk.device_tools()),
+    },
+    Endpoint {
+        verb: Verb::Post,
+        path: "/devices/{device}/tools/{tool}",
+        needs: write(Devices),
+        does: "Has a xiaozhi device do something; the body has the arguments, the answer what it answers",
+        query: &[],
+        takes: Takes::Maybe("Anything"),
+        gives: Gives::Json(200, "ToolAnswer"),
+        work: Work::Desk(|desk| desk.call_device_tool()),
+    },
+    Endpoint {
+        verb: Verb::Post,
+        path: "/devices/{device}/say",
+        needs: write(Devices),
+        does: "Has a xiaozhi device say something in its conversation, or show it while it is idle",
+        query: &[],
+        takes: Takes::Json("Words"),
+        gives: Gives::Json(200, "Done"),
+        work: Work::Desk(|desk| desk.device_says()),
+    },
+    Endpoint {
+        verb: Verb::Get,
+        path: "/agents/{agent}/access-point",
+        needs: write(Settings),
+        does: "Where programs give an agent their tools, with the secret token",
+        query: &[],
+        takes: Takes::Nothing,
+        gives: Gives::Json(200, "AccessPoint"),
+        work: Work::Desk(|desk| desk.access_point()),
+    },
+    Endpoint {
         verb: Verb::Post,
         path: "/activations",
         needs: write(Devices),
@@ -561,6 +601,39 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         takes: Takes::Nothing,
         gives: Gives::Json(200, "Offer"),
         work: Work::Desk(|desk| desk.cancel_offer()),
+    },
+    Endpoint {
+        verb: Verb::Get,
+        path: "/devices/{device}/talks",
+        needs: read(Devices),
+        does: "What the device and its agent said to each other, newest first",
+        query: &[
+            number(
+                "before",
+                "only older ones than the turn of this number",
+                0,
+                u64::MAX,
+            ),
+            number(
+                "limit",
+                "most that are answered, default 50",
+                1,
+                API_TALKS as u64,
+            ),
+        ],
+        takes: Takes::Nothing,
+        gives: Gives::Json(200, "Talks"),
+        work: Work::Desk(|desk| desk.device_talks()),
+    },
+    Endpoint {
+        verb: Verb::Delete,
+        path: "/devices/{device}/talks",
+        needs: write(Devices),
+        does: "Forgets what the device and its agent said to each other",
+        query: &[],
+        takes: Takes::Nothing,
+        gives: Gives::Json(200, "Done"),
+        work: Work::Desk(|desk| desk.forget_talks()),
     },
     Endpoint {
         verb: Verb::Get,

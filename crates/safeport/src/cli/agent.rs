@@ -1,0 +1,346 @@
+//! `safeport agent`: which agents there are, and whether one answers, before any device is there.
+
+mod sound;
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use safeport_settings::Settings;
+use safeport_voice::{
+    Begin, ChatMessage, Failure as ProviderFailure, FailureKind, Happened, Scene, Stage, Told, Turn,
+};
+use serde_json::{Value, json};
+
+use super::{Place, read};
+use crate::console::{Console, Failure};
+use crate::say;
+use crate::serve::voice::agents::{Agents, Chosen, kind_word, stage_word};
+use crate::text::{Language, Texts};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AgentCommand {
+    /// List the agents of the settings, and what is wrong with their providers as far as that is
+    /// known without asking them
+    List(ListArgs),
+    /// Ask an agent something, as a device would: whether addresses, keys and programs are right
+    ///
+    /// Reads the settings and asks its providers from this machine; no server has to run.
+    Try(TryArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TryArgs {
+    /// The agent
+    name: String,
+    /// What it is asked
+    #[arg(required_unless_present = "recording")]
+    text: Option<String>,
+    /// Have it hear this recording instead: WAV, 16 bit, mono, 16,000 samples a second
+    #[arg(long = "voice", value_name = "FILE", conflicts_with = "text")]
+    recording: Option<PathBuf>,
+    /// Write what it says to this file, as WAV
+    #[arg(long, value_name = "FILE")]
+    answer: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
+}
+
+impl AgentCommand {
+    pub(super) fn run(&self, console: &mut Console, lang: Option<Language>) -> Result<(), Failure> {
+        match self {
+            AgentCommand::List(args) => list(args, console, lang),
+            AgentCommand::Try(args) => attempt(args, console, lang),
+        }
+    }
+}
+
+fn list(args: &ListArgs, console: &mut Console, lang: Option<Language>) -> Result<(), Failure> {
+    let read = read(&args.place.asked(), console, lang)?;
+    let texts = &console.texts;
+    let agents = Agents::new(texts.language());
+    agents.set_settings(&read.settings, &read.managed);
+    let broken = agents.broken();
+    let settings = &read.settings;
+    let rows: Vec<Value> = settings
+        .agent
+        .iter()
+        .map(|agent| {
+            let used = [&agent.recognizer, &agent.model, &agent.voice, &agent.vision];
+            let trouble: Vec<Value> = broken
+                .iter()
+                .filter(|(name, _)| used.contains(&name))
+                .map(|(_, failure)| failure_json(failure))
+                .collect();
+            json!({
+                "name": agent.name,
+                "recognizer": agent.recognizer,
+                "model": agent.model,
+                "voice": agent.voice,
+                "vision": agent.vision,
+                "language": agent.language,
+                "default": agents.everyones() == agent.name,
+                "trouble": trouble,
+            })
+        })
+        .collect();
+    if console.json {
+        return console.json(&rows);
+    }
+    if rows.is_empty() {
+        console.talk(&say!(texts, "agents-none"));
+        return Ok(());
+    }
+    let lines: Vec<String> = rows.iter().map(|row| line(row, settings, texts)).collect();
+    console.data(&lines.join("\n"))?;
+    for (_, failure) in &broken {
+        console.talk(&told(failure, texts));
+    }
+    console.talk(&say!(texts, "agents-next"));
+    Ok(())
+}
+
+/// An agent in one line: its name, and each provider with its kind.
+fn line(row: &Value, settings: &Settings, texts: &Texts) -> String {
+    let mut line = row["name"].as_str().unwrap_or_default().to_owned();
+    if row["default"] == true {
+        line.push_str("  ");
+        line.push_str(&say!(texts, "agent-default"));
+    }
+    for key in ["recognizer", "model", "voice", "vision"] {
+        let name = row[key].as_str().unwrap_or_default();
+        let provider = settings.provider.iter().find(|known| known.name == name);
+        if let Some(provider) = provider {
+            line.push_str(&format!("  {key}={name} ({})", provider.kind.word()));
+        }
+    }
+    line
+}
+
+/// What came of asking it.
+#[derive(Default)]
+struct Answered {
+    heard: String,
+    sentences: Vec<String>,
+    sound: Vec<Arc<[u8]>>,
+    failures: Vec<ProviderFailure>,
+    happened: Happened,
+}
+
+fn attempt(args: &TryArgs, console: &mut Console, lang: Option<Language>) -> Result<(), Failure> {
+    let read = read(&args.place.asked(), console, lang)?;
+    let texts = &console.texts;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(say!(texts, "doctor-no-runtime")).detail(error))?;
+    let agents = Agents::new(texts.language());
+    agents.set_settings(&read.settings, &read.managed);
+    let chosen = agents
+        .named(&args.name)
+        .ok_or_else(|| unknown(&args.name, &agents, texts))?;
+    let Some(agent) = chosen.agent.clone() else {
+        return Err(Failure::usage(say!(texts, "agent-echo")).next(say!(texts, "agents-none")));
+    };
+    let speech = match &args.recording {
+        Some(file) => Some(sound::read(file, texts)?),
+        None => None,
+    };
+    if speech.is_some() && agent.recognizer.is_none() {
+        return Err(
+            Failure::usage(say!(texts, "agent-deaf", name = args.name)).next(say!(
+                texts,
+                "agent-deaf-next",
+                name = args.name
+            )),
+        );
+    }
+    let begin = match (&speech, &args.text) {
+        (None, Some(text)) => Begin::Asked(text.clone()),
+        _ => Begin::Listening,
+    };
+    let shows = !console.json && std::io::stderr().is_terminal();
+    let answered = runtime.block_on(async {
+        let mut turn = Turn::start(agent, Scene::default(), begin);
+        if let Some(samples) = &speech {
+            for piece in samples.chunks(PIECE) {
+                turn.hear(piece);
+                // At the pace of its recogniser, not of a microphone.
+                tokio::task::yield_now().await;
+            }
+            turn.finish();
+        }
+        hear(&mut turn, shows, console).await
+    });
+    // A program or engine that hangs is not waited for.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    if let Some(file) = &args.answer {
+        sound::write(file, &answered.sound, texts)?;
+    }
+    tell(args, &chosen, &answered, console)
+}
+
+/// Takes everything that the turn tells.
+async fn hear(turn: &mut Turn, shows: bool, console: &Console) -> Answered {
+    let mut answered = Answered::default();
+    while let Some(told) = turn.next().await {
+        match told {
+            Told::Heard(text) => {
+                if shows {
+                    console.talk(&format!("< {text}"));
+                }
+                answered.heard = text;
+            }
+            // Words about a failure are for who has only ears.
+            Told::Sentence { shown } if answered.failures.is_empty() => {
+                answered.sentences.push(shown);
+            }
+            Told::Sentence { .. } => {}
+            Told::Audio(packet) | Told::Opus(packet) => answered.sound.push(packet),
+            Told::Failed(failure) => answered.failures.push(failure),
+            Told::Done(happened) => answered.happened = happened,
+        }
+    }
+    answered
+}
+
+fn tell(
+    args: &TryArgs,
+    chosen: &Chosen,
+    answered: &Answered,
+    console: &Console,
+) -> Result<(), Failure> {
+    let texts = &console.texts;
+    let timing = answered.happened.timing;
+    let ms = |passed: Option<Duration>| passed.map(|passed| passed.as_millis() as u64);
+    let stages = json!({
+        "transcript_ms": ms(timing.transcript),
+        "first_token_ms": ms(timing.first_part),
+        "first_audio_ms": ms(timing.first_audio),
+    });
+    let failure = answered.failures.first();
+    if console.json {
+        let calls: usize = answered.happened.messages.iter().map(calls).sum();
+        let failures: Vec<Value> = answered.failures.iter().map(failure_json).collect();
+        console.json(&json!({
+            "agent": &*chosen.name,
+            "heard": answered.heard,
+            "answer": answered.sentences.join(" "),
+            "packets": answered.sound.len(),
+            "calls": calls,
+            "stages": stages,
+            "failures": failures,
+        }))?;
+    } else if !answered.sentences.is_empty() {
+        console.data(&answered.sentences.join("\n"))?;
+    }
+    if let Some(failure) = failure {
+        return Err(Failure::new(headline(failure, texts))
+            .detail(&failure.detail)
+            .next(next(failure, texts)));
+    }
+    if answered.heard.is_empty() && answered.sentences.is_empty() {
+        return Err(Failure::new(say!(texts, "agent-heard-nothing"))
+            .next(say!(texts, "agent-heard-nothing-next")));
+    }
+    if !console.json {
+        if let Some(stages) = crate::shown::talks::stages(&stages, texts) {
+            console.talk(&stages);
+        }
+        console.talk(&say!(texts, "agent-works", name = args.name));
+    }
+    Ok(())
+}
+
+fn calls(message: &ChatMessage) -> usize {
+    match message {
+        ChatMessage::Assistant { calls, .. } => calls.len(),
+        _ => 0,
+    }
+}
+
+fn unknown(name: &str, agents: &Agents, texts: &Texts) -> Failure {
+    Failure::usage(say!(texts, "agent-no-such", name = name)).next(say!(
+        texts,
+        "agent-no-such-next",
+        names = agents.names().join(", ")
+    ))
+}
+
+fn failure_json(failure: &ProviderFailure) -> Value {
+    json!({
+        "provider": &*failure.provider,
+        "stage": stage_word(failure.stage),
+        "kind": kind_word(failure.kind),
+        "detail": &*failure.detail,
+    })
+}
+
+/// A failure in lines of its own.
+fn told(failure: &ProviderFailure, texts: &Texts) -> String {
+    format!(
+        "{}\n  {}\n  {}",
+        headline(failure, texts),
+        failure.detail,
+        next(failure, texts)
+    )
+}
+
+/// On which layer, who, and what.
+fn headline(failure: &ProviderFailure, texts: &Texts) -> String {
+    let who = match failure.stage {
+        Stage::Recognizer => say!(texts, "provider-recognizer"),
+        Stage::Model => say!(texts, "provider-model"),
+        Stage::Tool => say!(texts, "provider-tools"),
+        Stage::Synthesizer => say!(texts, "provider-voice"),
+        Stage::Eye => say!(texts, "provider-vision"),
+    };
+    let what = match failure.kind {
+        FailureKind::Unreachable => say!(texts, "provider-unreachable"),
+        FailureKind::TimedOut => say!(texts, "provider-timed-out"),
+        FailureKind::NotAllowed => say!(texts, "provider-not-allowed"),
+        FailureKind::Exhausted => say!(texts, "provider-exhausted"),
+        FailureKind::Refused => say!(texts, "provider-refused"),
+        FailureKind::Failed => say!(texts, "provider-failed-inside"),
+        FailureKind::Broken => say!(texts, "provider-broken"),
+        FailureKind::Misunderstood => say!(texts, "provider-misunderstood"),
+        FailureKind::Missing => say!(texts, "provider-missing"),
+    };
+    let provider = &failure.provider;
+    say!(
+        texts,
+        "provider-failed",
+        who = who,
+        provider = provider,
+        what = what
+    )
+}
+
+fn next(failure: &ProviderFailure, texts: &Texts) -> String {
+    let name = &failure.provider;
+    match failure.kind {
+        FailureKind::Unreachable => say!(texts, "provider-next-unreachable", name = name),
+        FailureKind::TimedOut => say!(texts, "provider-next-timed-out", name = name),
+        FailureKind::NotAllowed => say!(texts, "provider-next-not-allowed", name = name),
+        FailureKind::Exhausted => say!(texts, "provider-next-exhausted"),
+        FailureKind::Refused if failure.stage == Stage::Synthesizer => {
+            say!(texts, "provider-next-refused-voice", name = name)
+        }
+        FailureKind::Refused => say!(texts, "provider-next-refused", name = name),
+        FailureKind::Failed | FailureKind::Broken => say!(texts, "provider-next-failed"),
+        FailureKind::Misunderstood => say!(texts, "provider-next-misunderstood", name = name),
+        FailureKind::Missing => say!(texts, "provider-next-missing", name = name),
+    }
+}
+
+/// Samples that are handed over at once: 60 ms.
+const PIECE: usize = 960;
