@@ -20,7 +20,7 @@ from nginx import own_address
 from test_voice import kinds, packets
 from test_xiaozhi_ota import Device, credentials, sound
 
-HELLO = {"type": "hello", "version": 3, "transport": "udp", "features": {"mcp": True},
+HELLO = {"type": "hello", "version": 3, "transport": "udp", "features": {"mcp": False},
          "audio_params": {"format": "opus", "sample_rate": 16000, "channels": 1, "frame_duration": 60}}
 SPOKEN = packets("lamp.en.packets")
 

@@ -134,7 +134,7 @@ async def answering(device):
 
 def api(hub, method, path, body=None):
     token = api.tokens.setdefault(hub, None) or hub.cli("token", "add", f"tools-{time.monotonic_ns()}", "--scope",
-                                                       "devices:write", "--scope", "settings:write").stdout.strip()
+                                                       "devices:write,settings:write").stdout.strip()
     api.tokens[hub] = token
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(f"http://{hub.host}:{hub.http_port}/api/v1{path}", data, method=method,

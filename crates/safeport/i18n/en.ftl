@@ -924,6 +924,6 @@ agent-unknown = there is no agent { $name }
 agent-unknown-next = Use the name of an [agent.NAME] of the settings.
 device-not-there = device { $name } cannot be reached: it neither talks nor is connected over MQTT
 device-not-there-next = Over WebSocket a device is there only while it talks: wake it. Or let it use MQTT: config set --device { $name } advertise.xiaozhi mqtt, then restart it.
-arguments-bad = the arguments are no JSON; give an object such as '{"{"}"volume": 50{"}"}'
+arguments-bad = the arguments are no JSON object; `device tools` shows their names
 tool-says-failed = { $tool } says that it failed
 device-said = Device { $name } says it, or shows it if it is idle

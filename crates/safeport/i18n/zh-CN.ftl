@@ -924,6 +924,6 @@ agent-unknown = 没有名为 { $name } 的智能体
 agent-unknown-next = 请使用设置中某个 [agent.NAME] 的名称。
 device-not-there = 无法联系设备 { $name }：它没有在对话，也没有通过 MQTT 连接
 device-not-there-next = 使用 WebSocket 的设备只有在对话时才能联系到：请唤醒它。也可以让它使用 MQTT：config set --device { $name } advertise.xiaozhi mqtt，然后重启设备。
-arguments-bad = 参数不是 JSON；请给出一个对象，例如 '{"{"}"volume": 50{"}"}'
+arguments-bad = 参数不是 JSON 对象；`device tools` 会列出参数名称
 tool-says-failed = { $tool } 报告执行失败
 device-said = 设备 { $name } 会说出来；空闲时则显示出来

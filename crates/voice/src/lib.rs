@@ -43,7 +43,8 @@ pub use local::{LocalPlaces, LocalRecognizer, LocalSettings, LocalSynthesizer};
 pub use mcp::{McpServer, McpSettings, McpState, McpWay};
 pub use openai::{
     AnswerError, AnswerReader, ApiKey, Endpoint, EndpointError, NoFormat, OpenAiChat, OpenAiEye,
-    OpenAiSpeech, OpenAiTranscription, SoundReader, SpeechFormat, SpeechStyle, Timeouts, UnreadableSound,
+    OpenAiSpeech, OpenAiTranscription, SoundReader, SpeechFormat, SpeechStyle, Timeouts,
+    UnreadableSound,
 };
 pub use parrot::Parrot;
 pub use provider::{

@@ -33,6 +33,7 @@ pub(crate) fn no_tls() -> TlsService {
 }
 
 /// Lets everybody in; at once, or after a while and from another thread.
+#[allow(dead_code, reason = "not every test that shares this module needs it")]
 pub(crate) struct Door {
     pub(crate) delay: Option<Duration>,
 }

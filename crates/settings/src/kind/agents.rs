@@ -311,6 +311,7 @@ pub(crate) fn check_language(language: &String) -> Result<(), Misfit> {
 }
 
 /// A check of `provider.NAME.url`: what it leads to is for its kind to say.
+#[expect(clippy::ptr_arg, reason = "a `Check` sees the type of the key")]
 pub(crate) fn check_provider_url(url: &String) -> Result<(), Misfit> {
     let known = ["http://", "https://", "ws://", "wss://"];
     let rest = known.iter().find_map(|scheme| url.strip_prefix(scheme));
@@ -338,6 +339,7 @@ pub(crate) fn check_provider_url(url: &String) -> Result<(), Misfit> {
 }
 
 /// A check of `provider.NAME.extra`: one object of JSON, or nothing.
+#[expect(clippy::ptr_arg, reason = "a `Check` sees the type of the key")]
 pub(crate) fn check_extra(extra: &String) -> Result<(), Misfit> {
     let why = if extra.is_empty() {
         return Ok(());
@@ -364,6 +366,7 @@ pub(crate) fn check_extra(extra: &String) -> Result<(), Misfit> {
 }
 
 /// A check of `agent.NAME.prompt`.
+#[expect(clippy::ptr_arg, reason = "a `Check` sees the type of the key")]
 pub(crate) fn check_prompt(prompt: &String) -> Result<(), Misfit> {
     if prompt.len() <= MAX_PROMPT {
         return Ok(());
@@ -390,7 +393,7 @@ mod tests {
     #[test]
     fn every_kind_of_provider_is_read_as_it_is_written() {
         for kind in ProviderKind::ALL {
-            let read = ProviderKind::read(Raw::Text(kind.word())).expect(kind.word());
+            let read = ProviderKind::read(Raw::Text(kind.word())).expect("a kind's own word");
             assert_eq!(read, *kind);
         }
         let misfit = ProviderKind::read(Raw::Text("openai_chat")).unwrap_err();

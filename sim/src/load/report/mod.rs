@@ -85,7 +85,11 @@ impl fmt::Display for Report {
     }
 }
 
-pub(super) fn shares(f: &mut fmt::Formatter<'_>, generator: f64, others: Option<f64>) -> fmt::Result {
+pub(super) fn shares(
+    f: &mut fmt::Formatter<'_>,
+    generator: f64,
+    others: Option<f64>,
+) -> fmt::Result {
     write!(f, "  generator {generator:.2} CPU")?;
     if let Some(others) = others {
         write!(f, ", other processes {others:.2} CPU")?;

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use safeport_voice::{Change, CodecError, Decoder, Ear, Happened, Patience, Rate, Taken, Told, Turn};
+use safeport_voice::{
+    Change, CodecError, Decoder, Ear, Happened, Patience, Rate, Taken, Told, Turn,
+};
 use safeport_xiaozhi::limits::MAX_OPUS_PACKET;
 use safeport_xiaozhi::{Emotion, Mode, Output, Repacketizer, TurnId};
 
@@ -26,7 +28,10 @@ pub(super) struct Answer {
 /// Who notices that somebody speaks.
 enum Microphone {
     /// The device does: all that it sends is heard.
-    Button { decoder: Box<Decoder>, samples: Vec<i16> },
+    Button {
+        decoder: Box<Decoder>,
+        samples: Vec<i16>,
+    },
     /// The server does.
     Open(Box<OpenMicrophone>),
     /// Nobody is listened to.
@@ -105,7 +110,8 @@ impl Answer {
     /// They have finished.
     pub(super) fn finish(&mut self) {
         self.work.finish();
-        let goes_on = matches!(&self.microphone, Microphone::Open(open) if open.mode == Mode::Realtime);
+        let goes_on =
+            matches!(&self.microphone, Microphone::Open(open) if open.mode == Mode::Realtime);
         if !goes_on {
             self.microphone = Microphone::Closed;
         }

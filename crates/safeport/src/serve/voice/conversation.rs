@@ -406,7 +406,8 @@ impl Drop for Conversation {
     fn drop(&mut self) {
         if let Some(Speaker::Agent(answer)) = self.speaker.take() {
             let happened = answer.end();
-            self.cast.remember(happened, Ending::Closed, self.session.id());
+            self.cast
+                .remember(happened, Ending::Closed, self.session.id());
         }
     }
 }
@@ -437,7 +438,9 @@ impl Cast {
             toolbox: Some(toolbox),
             history: lock(&self.talk).history(),
             facts: Box::new(move || {
-                let now = local_time(offset).strftime("%A, %Y-%m-%d %H:%M (UTC%:z)").to_string();
+                let now = local_time(offset)
+                    .strftime("%A, %Y-%m-%d %H:%M (UTC%:z)")
+                    .to_string();
                 format!("It is {now}. You speak through the device {device:?}.")
             }),
         };
@@ -462,7 +465,9 @@ impl Cast {
 
     /// The time that the device shows.
     fn clock(&self) -> String {
-        local_time(self.offset_minutes).strftime("%H:%M").to_string()
+        local_time(self.offset_minutes)
+            .strftime("%H:%M")
+            .to_string()
     }
 }
 

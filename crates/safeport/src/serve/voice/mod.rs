@@ -26,11 +26,11 @@ use safeport_xiaozhi::Time;
 use self::agents::Agents;
 use self::guests::Guests;
 pub use self::guests::Seat;
-pub use self::lobby::Lobby;
-pub use self::udp::Lines;
 use self::history::History;
+pub use self::lobby::Lobby;
 use self::talks::Talks;
 use self::tools::Toolroom;
+pub use self::udp::Lines;
 use crate::serve::xiaozhi::Guest;
 use crate::text::{Language, Texts};
 

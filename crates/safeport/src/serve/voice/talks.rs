@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use safeport_voice::{Memory, Talk};
 use safeport_xiaozhi::Time;
 
-use crate::limits::{VOICE_TALKS, VOICE_TALK_AGE};
+use crate::limits::{VOICE_TALK_AGE, VOICE_TALKS};
 
 /// The talk of a device, shared by its conversations.
 pub(super) type Shared = Arc<Mutex<Talk>>;

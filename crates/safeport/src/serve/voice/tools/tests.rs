@@ -217,10 +217,6 @@ impl AgentDesk for OneAgent {
     fn exists(&self, agent: &str) -> bool {
         agent == "kit.chen"
     }
-
-    fn eye(&self, _: &str) -> Option<Arc<dyn Eye>> {
-        None
-    }
 }
 
 #[test]
@@ -279,7 +275,7 @@ impl Post for Desk {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn an_idle_device_is_asked_over_mqtt_and_shows_what_it_is_to_say() {
     let room = Toolroom::new(&[1; 32]);
     let reach = room.reach();
