@@ -301,7 +301,12 @@ fn only_keys_that_devices_are_told_can_be_set_for_some_of_them() {
         .collect();
     assert_eq!(
         told,
-        ["advertise.host", "advertise.tls", "advertise.xiaozhi"]
+        [
+            "xiaozhi.agent",
+            "advertise.host",
+            "advertise.tls",
+            "advertise.xiaozhi"
+        ]
     );
 }
 
