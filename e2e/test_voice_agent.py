@@ -197,7 +197,7 @@ def test_an_answer_that_is_interrupted_falls_silent_and_what_was_under_way_ends(
 
 @pytest.mark.parametrize("service, fault", [
     ("transcription", 500), ("transcription", 401), ("chat", 401), ("chat", stand_ins.HTML), ("chat", stand_ins.CUT),
-    ("speech", 500), ("speech", stand_ins.NONSENSE)])
+    ("speech", 500), ("speech", stand_ins.NONSENSE), ("speech", stand_ins.CUT)])
 def test_a_service_that_fails_becomes_words_and_sound_and_never_silence(device, models, service, fault):
     models.fail(service, fault, times=None)
     said, heard = one_turn(device)
@@ -205,6 +205,13 @@ def test_a_service_that_fails_becomes_words_and_sound_and_never_silence(device, 
     models.heal(service)
     said, heard = one_turn(device)
     assert sentences(said)[-1] == models.answer and heard
+
+
+def test_services_that_are_slow_are_waited_for(device, models):
+    for service in ("transcription", "chat", "speech"):
+        models.fail(service, stand_ins.SLOW)
+    said, heard = one_turn(device)
+    assert said[0]["text"] == models.transcript and sentences(said) == [models.answer] and heard
 
 
 def test_a_model_that_says_nothing_for_long_is_given_up_with_words(home, models):

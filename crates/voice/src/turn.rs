@@ -98,7 +98,7 @@ enum Event {
     Done,
 }
 
-/// One utterance and its answer, while it lasts. See the [module](self).
+/// One utterance and its answer, while it lasts.
 #[derive(Debug)]
 pub struct Turn {
     /// What begins with the first sound.

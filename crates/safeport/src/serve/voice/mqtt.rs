@@ -1,9 +1,9 @@
 //! Conversations over MQTT and UDP: messages come and go through the broker, sound beside it
-//! ([`super::udp`]).
+//! (`udp.rs`).
 //!
-//! A device publishes to one topic, which the broker hands to [`Postbox`] with the login of who
+//! A device publishes to one topic, which the broker hands to `Postbox` with the login of who
 //! published; what it is sent is delivered to its connection, for it never subscribes to anything.
-//! One [`Desk`] sorts what came. A device costs something here only while it talks: then a task
+//! One `Desk` sorts what came. A device costs something here only while it talks: then a task
 //! drives its conversation, until one of the two has enough or the device's connection ends.
 
 use std::collections::HashMap;
