@@ -30,7 +30,8 @@ def free_ports(count: int) -> list[int]:
     while len(holders) < count:
         port = random.randrange(20000, 23000) + 3000 * (int(worker[2:]) % 4) if worker else 0
         try:
-            holders.append(socket.create_server(("127.0.0.1", port)))
+            # Of all addresses: some servers of tests listen at another one.
+            holders.append(socket.create_server(("", port)))
         except OSError:
             if not worker:
                 raise

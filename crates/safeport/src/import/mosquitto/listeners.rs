@@ -227,6 +227,10 @@ impl Listeners {
             let key = format!("{name}.enabled");
             out.map(&key, "false", Vec::new()).remark = Some(remark);
         }
+        out.map("voice.enabled", "false", Vec::new()).remark = Some(said!(
+            "mosquitto took no sound of voice assistants",
+            "mosquitto 不接收语音助手的声音"
+        ));
         mapped
     }
 }

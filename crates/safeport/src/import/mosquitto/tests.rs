@@ -227,6 +227,7 @@ fn listeners_that_mosquitto_had_not_are_not_opened_to_the_network() {
     assert_eq!(value(&one, "mqtt.bind"), Some("\"127.0.0.1:1883\""));
     assert_eq!(value(&one, "mqtts.enabled"), Some("false"));
     assert_eq!(value(&one, "https.enabled"), Some("false"));
+    assert_eq!(value(&one, "voice.enabled"), Some("false"));
     assert_eq!(value(&one, "http.bind"), Some("\"127.0.0.1:8002\""));
     holds(&one);
 }
