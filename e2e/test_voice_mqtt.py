@@ -242,20 +242,18 @@ def test_forged_repeated_old_and_cut_datagrams_are_dropped_and_counted(hub, box)
     box.send(SPOKEN[6], sequence=2_000_000)
     box.socket.sendto(b"", box.server)
     box.socket.sendto(b"\1\0", box.server)
-    # Of another key, from elsewhere: noise never moves the device.
+    # From elsewhere, what does not decrypt to a kind of Opus that this device has sent never moves it.
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
         for number in range(100):
-            stranger.sendto(box.datagram(SPOKEN[7], sequence=21, key=secrets.token_bytes(16)), box.server)
-    expected = {"heard": 0, "late": 1, "repeated": 1, "wrong_length": 2, "no_conversation": 1}
+            stranger.sendto(box.datagram(b"\xff" + secrets.token_bytes(60), sequence=21), box.server)
+    expected = {"heard": 0, "late": 1, "repeated": 1, "wrong_length": 2, "no_conversation": 1, "implausible": 100}
     for name, more in expected.items():
         assert eventually(lambda: datagrams(hub, name) - before[name] >= more), name
     box.socket.sendto(good[4], box.server)
     assert eventually(lambda: datagrams(hub, "heard") > before["heard"])
     box.listen("stop")
     said, heard = box.turn()
-    # At most one forged packet in many hundreds decrypts to a kind that this device has sent.
-    own = [packet for packet in heard if packet in SPOKEN]
-    assert own[:3] == [SPOKEN[0], SPOKEN[1], SPOKEN[3]] and len(heard) - len(own) <= 2
+    assert heard == [SPOKEN[0], SPOKEN[1], SPOKEN[3], SPOKEN[4]]
 
 
 def test_the_key_of_one_device_is_of_no_use_with_the_session_of_another(hub, boxes):
@@ -265,7 +263,8 @@ def test_the_key_of_one_device_is_of_no_use_with_the_session_of_another(hub, box
     time.sleep(0.3)
     for packet in SPOKEN[:4]:
         one.send(packet)
-    for number in range(50, 60):
+    # Two: of noise, one packet in a hundred sounds like this device, and would move it (docs/voice.md).
+    for number in range(50, 52):
         other.socket.sendto(other.datagram(SPOKEN[30], sequence=number, ssrc=one.ssrc), one.server)
     time.sleep(0.3)
     for box in (one, other):
