@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use safeport_voice::{Begin, Scene, Told, Toolbox, Turn};
+use safeport_voice::{Agent, Begin, Scene, Told, Toolbox, Turn};
 use safeport_xiaozhi::{
     Action, AudioParams, End, Ending, FromDevice, HelloWay, MessageError, Opening, Output, Taken,
     Time, ToDevice, TurnId, Uplink, VoiceSession, Waits, Why,
@@ -46,7 +46,7 @@ pub(super) struct Conversation {
     speaker: Option<Speaker>,
     orders: VecDeque<Order>,
     /// What people had it say, until that is said.
-    announced: VecDeque<(Option<TurnId>, Say)>,
+    announced: VecDeque<(TurnId, Say)>,
 }
 
 /// Who takes part, and what they share.
@@ -271,17 +271,17 @@ impl Conversation {
                 Some(text) => Ok(Speaker::Echo(Echo::shows(turn, text))),
                 None => return self.pass(turn, now),
             },
-            (Some(_), Why::Listens(mode)) => {
-                let work = self.cast.turn(Begin::Listening);
+            (Some(agent), Why::Listens(mode)) => {
+                let work = self.cast.turn(agent, Begin::Listening);
                 Answer::listening(turn, work, mode).map(Speaker::agent)
             }
-            (Some(_), Why::Asked(text)) => {
-                let work = self.cast.turn(Begin::Asked(text));
+            (Some(agent), Why::Asked(text)) => {
+                let work = self.cast.turn(agent, Begin::Asked(text));
                 Ok(Speaker::agent(Answer::speaking(turn, work)))
             }
-            (Some(_), Why::Announces) => match self.announcement(turn) {
+            (Some(agent), Why::Announces) => match self.announcement(turn) {
                 Some(text) => {
-                    let work = self.cast.turn(Begin::Announce(text));
+                    let work = self.cast.turn(agent, Begin::Announce(text));
                     Ok(Speaker::agent(Answer::speaking(turn, work)))
                 }
                 None => return self.pass(turn, now),
@@ -344,20 +344,20 @@ impl Conversation {
         }
         // Its turn begins with the next `drive`.
         match self.session.announce(now) {
-            Some(turn) => self.announced.push_back((Some(turn), say)),
+            Some(turn) => self.announced.push_back((turn, say)),
             None => say.done(Err(NotSaid::Busy)),
         }
     }
 
     fn announcement(&self, turn: TurnId) -> Option<String> {
         let mut announced = self.announced.iter();
-        let (_, say) = announced.find(|(of, _)| *of == Some(turn))?;
+        let (_, say) = announced.find(|(of, _)| *of == turn)?;
         Some(say.text.clone())
     }
 
     /// Tells who asked for it what became of an announcement.
     fn settle(&mut self, turn: TurnId, how: Ending, failure: Option<String>) {
-        let Some(at) = self.announced.iter().position(|(of, _)| *of == Some(turn)) else {
+        let Some(at) = self.announced.iter().position(|(of, _)| *of == turn) else {
             return;
         };
         let Some((_, say)) = self.announced.remove(at) else {
@@ -427,10 +427,7 @@ impl Speaker {
 
 impl Cast {
     /// Has the agent begin.
-    fn turn(&self, begin: Begin) -> Turn {
-        let Some(agent) = self.chosen.agent.clone() else {
-            unreachable!("asked only where there is an agent");
-        };
+    fn turn(&self, agent: &Arc<Agent>, begin: Begin) -> Turn {
         let offset = self.offset_minutes;
         let device = self.device.clone();
         let toolbox: Arc<dyn Toolbox> = self.tools.clone();
@@ -444,7 +441,7 @@ impl Cast {
                 format!("It is {now}. You speak through the device {device:?}.")
             }),
         };
-        Turn::start(agent, scene, begin)
+        Turn::start(agent.clone(), scene, begin)
     }
 
     fn remember(&self, happened: safeport_voice::Happened, how: Ending, session: &str) {

@@ -3,6 +3,7 @@
 //! [`DeviceDriver`] lives where the messages are carried; a [`DeviceBox`] can be anywhere. What one asks of the other
 //! goes through a short queue.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -147,17 +148,14 @@ impl DeviceDriver {
 
     /// What somebody asks; for ever if nobody does. Nothing is lost when it is dropped.
     pub async fn next_request(&mut self) -> Request {
-        match self.requests.recv().await {
-            Some(request) => request,
-            // Closed by `close`.
-            None => std::future::pending().await,
-        }
+        poll_fn(|context| self.poll_request(context)).await
     }
 
     /// [`DeviceDriver::next_request`], for who polls.
     pub fn poll_request(&mut self, context: &mut Context<'_>) -> Poll<Request> {
         match ready!(self.requests.poll_recv(context)) {
             Some(request) => Poll::Ready(request),
+            // Closed by `close`.
             None => Poll::Pending,
         }
     }
