@@ -19,5 +19,6 @@ pub mod ntp;
 pub mod packets;
 pub mod source;
 pub mod target;
+pub mod voice;
 pub mod xiaozhi;
 pub mod xiaozhi_voice;

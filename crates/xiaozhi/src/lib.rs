@@ -42,7 +42,8 @@ pub use mcp::{
 };
 pub use message::{
     AudioFormat, AudioParams, DeviceHello, Emotion, Features, FromDevice, Heard, HelloWay, Json,
-    Listen, MessageError, Mode, ServerHello, TextFont, ToDevice, Transport, Tts, UdpOffer,
+    Listen, MessageError, Mode, ServerHello, Subtitle, TextFont, ToDevice, Transport, Tts,
+    UdpOffer,
 };
 pub use opus::{
     Bandwidth, OpusError, OpusMode, OpusPacket, Repacketizer, Toc, is_plausible_opus, opus_duration,
@@ -100,6 +101,8 @@ pub mod limits {
     pub const MAX_QUEUED_WORDS: usize = 32;
     /// Longest text that is shown, in bytes; the rest is cut off. Devices keep a message in RAM.
     pub const MAX_SENTENCE: usize = 2048;
+    /// Lines of a notice that are shown while it is played; more are left out.
+    pub const MAX_SUBTITLES: usize = 32;
     /// Longest text of a `listen detect` message, in bytes; the rest is cut off.
     pub const MAX_SAID: usize = 4096;
     /// Longest Opus packet of either direction, in bytes; a longer one is dropped. Browsers send
@@ -115,6 +118,9 @@ pub mod limits {
     /// forged number would make a session deaf. 120 s of the shortest packets that clients send
     /// (20 ms), after which a device that hears nothing has given up.
     pub const MAX_MISSED: u32 = 6000;
+    /// Senders under the number of one session, beside its device, of which it is remembered how
+    /// much speaks for them; of more, the one is forgotten that has the least to show.
+    pub const MAX_TRIALS: usize = 8;
     /// Nothing sent to a device over UDP for so long, in milliseconds, and a keep-alive is due:
     /// home routers forget a way back after 30 s.
     pub const UDP_KEEP_ALIVE: u64 = 25_000;

@@ -26,7 +26,7 @@ pub use hello::{
     UdpOffer,
 };
 pub use json::Json;
-pub use to_device::{ToDevice, Tts};
+pub use to_device::{Subtitle, ToDevice, Tts};
 
 /// A message that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]

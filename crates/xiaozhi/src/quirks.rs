@@ -20,6 +20,10 @@ pub struct Quirks {
     pub modem_tls: ModemTls,
     /// Whether TLS verifies the server: against the public roots, and no others.
     pub verifies: bool,
+    /// From 2.5 on a device that is idle plays what it is sent in a `notify`
+    /// (78/xiaozhi-esp32#2191). An older one passes over it without a sound, so only one counts that
+    /// says its version.
+    pub takes_notices: bool,
     /// A program that trusts no certificate more or less: TLS of WebSockets is not verified, and
     /// MQTT is what its user chose, not what is told.
     pub is_program: bool,
@@ -74,10 +78,8 @@ impl Quirks {
     /// The habits of a device of this version.
     pub fn by(version: Option<&Version>, network: Network, client: Client) -> Quirks {
         let is_program = client != Client::Device;
-        let segments = match version {
-            Some(version) if !version.is_empty() && !is_program => version.segments(),
-            _ => &[u32::MAX],
-        };
+        let told = version.filter(|version| !version.is_empty() && !is_program);
+        let segments = told.map_or(&[u32::MAX][..], Version::segments);
         let before = |limit: &[u32]| segments < limit;
         let modem_tls = match network {
             Network::Cellular(Modem::Ml307) if before(&[1, 6, 1]) => ModemTls::Always,
@@ -91,6 +93,7 @@ impl Quirks {
             takes_websocket: !before(&[1, 6, 2]),
             modem_tls,
             verifies: !is_program && !matches!(network, Network::Cellular(_)),
+            takes_notices: told.is_some() && !before(&[2, 5]),
             is_program,
         }
     }
@@ -167,6 +170,18 @@ mod tests {
         }
         let unknown = Quirks::by(None, Network::Unknown, Client::Device);
         assert!(!unknown.wants_firmware && unknown.takes_websocket);
+    }
+
+    #[test]
+    fn notices_are_for_devices_that_say_that_their_firmware_is_2_5_or_later() {
+        let takes = |version| of(version, Network::Lan).takes_notices;
+        assert!(!takes("1.9.4") && !takes("2.4.2") && !takes("2.4.99"));
+        assert!(takes("2.5") && takes("2.5.0") && takes("2.10.1") && takes("3.0.0"));
+        let unknown = Quirks::by(None, Network::Lan, Client::Device);
+        assert!(!unknown.takes_notices);
+        let version: Version = "3.0.0".parse().expect("a version");
+        let program = Quirks::by(Some(&version), Network::Lan, Client::Python);
+        assert!(!program.takes_notices);
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! the header is the first counter. There is no proof of who sent it, so this is a cover and no
 //! lock: whoever sees a datagram can forge others. What a stranger who sees none can do is kept
 //! small: sessions are found by a random number, numbers of datagrams only grow, and the way back
-//! to a device is learned only from a datagram that decrypts to Opus of the kind that it sends.
+//! to a device changes only after several datagrams in a row that decrypt to Opus of the kinds
+//! that it sends (`senders.rs`).
 //!
 //! The low word of the counter is the number of the datagram, so that a block of one datagram and
 //! a block of the next share their key stream where all else in the header is equal. Devices send
@@ -13,6 +14,7 @@
 //! there an overlap of both directions remains possible.
 
 mod channels;
+mod senders;
 
 pub use channels::{AudioChannels, NotAdded};
 
@@ -23,6 +25,7 @@ use core::net::SocketAddr;
 use aes::Aes128Enc;
 use ctr::cipher::{KeyIvInit, StreamCipher};
 
+use self::senders::Senders;
 use crate::limits::{MAX_MISSED, MAX_OPUS_PACKET, MAX_UDP_PACKET, UDP_KEEP_ALIVE};
 use crate::{OpusPacket, Time, Toc};
 
@@ -33,9 +36,6 @@ const AUDIO: u8 = 1;
 /// Blocks of the longest packet: the number of a datagram must stay so far below its end that the
 /// counter never runs over into the timestamp.
 const LAST_SEQUENCE: u32 = u32::MAX - (MAX_OPUS_PACKET / 16) as u32;
-/// So many missing numbers are believed from any packet that is Opus, more only from one of a kind
-/// that was heard before.
-const USUAL_GAP: u32 = 64;
 
 /// What a session's audio is encrypted with, and how its datagrams are told from others. A new one
 /// for each hello: the same key with the same numbers is the same key stream.
@@ -153,13 +153,11 @@ impl AudioHeader {
 #[derive(Debug)]
 pub struct AudioChannel {
     key: AudioKey,
-    peer: Option<SocketAddr>,
+    senders: Senders,
     /// The highest number that was accepted; 0 before the first.
     heard: u32,
     /// Which of the 64 numbers up to `heard` were accepted, the lowest bit is `heard` itself.
     window: u64,
-    /// First bytes of packets that were accepted, a bit for each.
-    kinds: [u64; 4],
     sent_sequence: u32,
     sent_timestamp: u32,
     /// When something was sent last, or the session began.
@@ -178,8 +176,9 @@ pub struct AudioCounters {
     pub late: u32,
     /// Dropped, since the same number had been accepted.
     pub replayed: u32,
-    /// Dropped, since they did not decrypt to what this device sends, or their number was out of
-    /// reach: forged, or of a session before.
+    /// Dropped, since they did not decrypt to what this device sends, their number was out of
+    /// reach, or they came from another address and few like them: forged, of a session before, or
+    /// the first ones of a device that moves.
     pub implausible: u32,
     /// SentAudio, keep-alives among them.
     pub sent: u32,
@@ -207,9 +206,11 @@ pub struct HeardAudio<'a> {
 pub enum Peer {
     /// From where it was heard before.
     Same,
-    /// It was heard for the first time; something can be sent from now on.
+    /// It was heard for the first time; something can be sent from now on. Comes again if what was
+    /// found first turned out to be no device.
     Found,
-    /// It has moved: a router gave its datagrams another address or port.
+    /// It has moved: a router gave its datagrams another address or port. Its first three, at most
+    /// four packets from there were dropped.
     Moved,
 }
 
@@ -227,12 +228,12 @@ pub struct SentAudio {
 impl AudioChannel {
     /// A session that has just said hello. Numbers begin at 1 in both directions.
     pub fn new(key: AudioKey, now: Time) -> AudioChannel {
+        let (seed, _) = key.key.split_first_chunk().expect("16 bytes");
         AudioChannel {
+            senders: Senders::new(u64::from_ne_bytes(*seed)),
             key,
-            peer: None,
             heard: 0,
             window: 0,
-            kinds: [0; 4],
             sent_sequence: 0,
             sent_timestamp: 0,
             sent: now,
@@ -240,7 +241,8 @@ impl AudioChannel {
         }
     }
 
-    /// Decrypts a datagram in its place. Nothing of this session changes unless it is accepted.
+    /// Decrypts a datagram in its place. One that is not accepted changes nothing of what the
+    /// device has said and will say.
     ///
     /// A late one is dropped as devices drop it: by then its sound has been passed over.
     ///
@@ -260,15 +262,19 @@ impl AudioChannel {
             .expect("a header was read from it");
         self.key.apply(head, sound);
         let toc = self
-            .judge(sound, missed, from)
+            .judge(sound, from)
             .inspect_err(|error| self.count(*error))?;
-        self.accept(header.sequence, missed, toc);
+        if !self.senders.admit(from, header.sequence, missed, toc) {
+            self.count(AudioError::Unfamiliar);
+            return Err(AudioError::Unfamiliar);
+        }
+        self.accept(header.sequence, missed);
         Ok(HeardAudio {
             packet: sound,
             sequence: header.sequence,
             missed,
             timestamp: header.timestamp,
-            peer: self.learn(from),
+            peer: self.learn(from, toc),
         })
     }
 
@@ -291,48 +297,34 @@ impl AudioChannel {
         Ok(ahead)
     }
 
-    /// Whether this sounds like the device.
-    fn judge(&self, sound: &[u8], missed: u32, from: SocketAddr) -> Result<Toc, AudioError> {
-        let packet = OpusPacket::parse(sound)
-            .ok()
-            .filter(OpusPacket::is_plausible)
-            .ok_or(AudioError::NotOpus)?;
-        let toc = packet.toc();
-        let byte = usize::from(toc.byte());
-        let familiar = self.kinds[byte / 64] >> (byte % 64) & 1 == 1;
-        // Almost half of all noise is Opus, but hardly any is Opus of the kind that this device
-        // has sent. Its own address may bring new kinds; what would turn the sound away to another
-        // address, or drop much of what is to come, may not.
-        let trusted = match self.peer {
-            Some(peer) => peer == from && missed <= USUAL_GAP,
-            None => !toc.stereo(),
-        };
-        if trusted || familiar {
-            Ok(toc)
-        } else {
-            Err(AudioError::Unfamiliar)
+    /// Whether this could be sound of a device at all.
+    fn judge(&mut self, sound: &[u8], from: SocketAddr) -> Result<Toc, AudioError> {
+        let packet = OpusPacket::parse(sound).ok();
+        if let Some(packet) = packet.filter(OpusPacket::is_plausible) {
+            return Ok(packet.toc());
         }
+        if self.senders.distrust(from) {
+            // The numbers of the device may be lower than those of whom it was taken for.
+            self.heard = 0;
+            self.window = 0;
+        }
+        Err(AudioError::NotOpus)
     }
 
-    fn accept(&mut self, sequence: u32, missed: u32, toc: Toc) {
+    fn accept(&mut self, sequence: u32, missed: u32) {
         self.window = self.window.checked_shl(missed + 1).unwrap_or(0) | 1;
         self.heard = sequence;
-        let byte = usize::from(toc.byte());
-        self.kinds[byte / 64] |= 1 << (byte % 64);
         let counters = &mut self.counters;
         counters.heard = counters.heard.saturating_add(1);
         counters.missed = counters.missed.saturating_add(missed);
     }
 
-    fn learn(&mut self, from: SocketAddr) -> Peer {
-        match self.peer.replace(from) {
-            Some(peer) if peer == from => Peer::Same,
-            Some(_) => {
-                self.counters.moved = self.counters.moved.saturating_add(1);
-                Peer::Moved
-            }
-            None => Peer::Found,
+    fn learn(&mut self, from: SocketAddr, toc: Toc) -> Peer {
+        let peer = self.senders.learn(from, toc);
+        if peer == Peer::Moved {
+            self.counters.moved = self.counters.moved.saturating_add(1);
         }
+        peer
     }
 
     fn count(&mut self, error: AudioError) {
@@ -378,7 +370,7 @@ impl AudioChannel {
 
     /// When a keep-alive is due. `None` before the device was heard.
     pub fn next_keep_alive(&self) -> Option<Time> {
-        self.peer.map(|_| self.sent + UDP_KEEP_ALIVE)
+        self.senders.peer().map(|_| self.sent + UDP_KEEP_ALIVE)
     }
 
     fn append(
@@ -388,7 +380,7 @@ impl AudioChannel {
         out: &mut Vec<u8>,
         now: Time,
     ) -> Result<SentAudio, AudioError> {
-        let to = self.peer.ok_or(AudioError::NoPeer)?;
+        let to = self.senders.peer().ok_or(AudioError::NoPeer)?;
         if packet.len() > MAX_UDP_PACKET {
             return Err(AudioError::TooLong);
         }
@@ -422,7 +414,7 @@ impl AudioChannel {
 
     /// Where the device is heard from. Nothing can be sent before.
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.peer
+        self.senders.peer()
     }
 
     /// Key and number.
@@ -467,10 +459,12 @@ pub enum AudioError {
          to another format"
     )]
     NotOpus,
-    /// It is Opus of another kind than this device sends, and would move it.
+    /// It would move the device, or pass over much of what it says, and too few like it came in a
+    /// row.
     #[error(
-        "a datagram from another address decrypts to a kind of Opus that the device never sent; \
-         it was made with another key"
+        "a datagram came from another address than the device's, or far ahead of its last one, and \
+         was not believed; a device that moved is heard from the fourth or fifth packet on, and \
+         one that is never heard uses another key"
     )]
     Unfamiliar,
     /// The device was not heard yet.

@@ -123,6 +123,9 @@ fn messages_of_strangers_are_said_again_in_the_same_sense() {
         br#"{"type":"tts","state":"sentence_start","text":"x"}"#,
         br#"{"type":"alert","status":"s","message":"m","emotion":"e"}"#,
         br#"{"type":"goodbye","session_id":"s"}"#,
+        br#"{"type":"notify","audio_url":"http://h/a.ogg","subtitles":[{"start_ms":0,"text":"x"},{"start_ms":1.5e3,"text":"y"},7]}"#,
+        br#"{"type":"speak_request","session_id":"s","text":"t","auto_listen":true}"#,
+        br#"{"type":"speak_ready","session_id":"s","state":"ready"}"#,
     ]
     .map(<[u8]>::to_vec);
     attack(
@@ -193,7 +196,13 @@ fn mutated_datagrams_are_dropped_or_heard_in_their_order() {
     let mut moved = talk.clone();
     let last = moved.len() - 22;
     moved[last] |= 0x80;
-    let seeds = [talk, moved, datagram(1, &[0xf8, 0xff, 0xfe])];
+    let mut followed = Vec::new();
+    for sequence in 1..14 {
+        let at = followed.len();
+        followed.extend(datagram(sequence, &[0x58, 1, 2, 3]));
+        followed[at] |= if sequence > 6 { 0x80 } else { 0 };
+    }
+    let seeds = [talk, moved, followed, datagram(1, &[0xf8, 0xff, 0xfe])];
     attack(
         xiaozhi_voice::datagrams,
         &seeds,

@@ -5,7 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{Heard, Json, MessageError};
@@ -93,6 +93,23 @@ impl<'a> Fields<'a> {
         let raw = self.raw(name)?;
         said(name, wrong, || Fields::of(raw))
     }
+
+    /// The objects of a list, `most` of them; what is none is named, and left out.
+    pub(super) fn objects(
+        &self,
+        name: &'static str,
+        most: usize,
+        wrong: &mut Wrong,
+    ) -> Option<Vec<Fields<'a>>> {
+        let raw = self.raw(name)?;
+        let mut text = serde_json::Deserializer::from_str(raw.get());
+        let items = said(name, wrong, || text.deserialize_seq(Items { most }).ok())?;
+        let objects: Vec<_> = items.iter().filter_map(|item| Fields::of(item)).collect();
+        if objects.len() < items.len() {
+            mark(name, wrong);
+        }
+        Some(objects)
+    }
 }
 
 /// What `read` makes of a field that is there; names the field if it makes nothing of it.
@@ -143,5 +160,29 @@ impl<'de> Visitor<'de> for Pairs {
             pairs.push((name, map.next_value()?));
         }
         Ok(pairs)
+    }
+}
+
+struct Items {
+    most: usize,
+}
+
+impl<'de> Visitor<'de> for Items {
+    type Value = Vec<&'de RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        while items.len() < self.most {
+            match list.next_element()? {
+                Some(item) => items.push(item),
+                None => return Ok(items),
+            }
+        }
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(items)
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::limits::{MAX_MESSAGE, MAX_SAID};
+use crate::limits::{MAX_MESSAGE, MAX_SAID, MAX_SUBTITLES};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
@@ -358,7 +358,19 @@ fn every_to_device(text: &str, number: u64) -> Vec<ToDevice<'static>> {
         ToDevice::Pong {
             timestamp: Some("2026-11-23 08:00:00".into()),
         },
-        ToDevice::Notify { audio_url: owned() },
+        ToDevice::Notify {
+            audio_url: format!("http://hub/{text}").into(),
+            subtitles: vec![],
+        },
+        ToDevice::Notify {
+            audio_url: "https://hub/a.ogg".into(),
+            subtitles: [0, number as u32, u32::MAX]
+                .map(|start_ms| Subtitle {
+                    start_ms,
+                    text: owned(),
+                })
+                .into(),
+        },
         ToDevice::SpeakRequest {
             text: owned(),
             auto_listen: Some(true),
@@ -369,6 +381,96 @@ fn every_to_device(text: &str, number: u64) -> Vec<ToDevice<'static>> {
             kind: "party".into(),
         },
     ]
+}
+
+/// As the firmware's own page about it has it (78/xiaozhi-esp32, docs/notify.md).
+#[test]
+fn a_notice_is_read_as_firmware_2_5_reads_it() {
+    let heard = server(
+        r#"{"type":"notify","audio_url":"https://cdn.example.com/audio/task-complete.ogg",
+        "subtitles":[{"start_ms":0,"text":"Your task is complete."},
+        {"start_ms":1800.0,"text":"The result has been saved."}]}"#,
+    );
+    assert_eq!(heard.wrong, [""; 0]);
+    let line = |start_ms, text: &'static str| Subtitle {
+        start_ms,
+        text: text.into(),
+    };
+    let told = ToDevice::Notify {
+        audio_url: "https://cdn.example.com/audio/task-complete.ogg".into(),
+        subtitles: vec![
+            line(0, "Your task is complete."),
+            line(1800, "The result has been saved."),
+        ],
+    };
+    assert_eq!(heard.message, told);
+    assert_eq!(
+        told.to_json(None),
+        r#"{"type":"notify","audio_url":"https://cdn.example.com/audio/task-complete.ogg","subtitles":[{"start_ms":0,"text":"Your task is complete."},{"start_ms":1800,"text":"The result has been saved."}]}"#
+    );
+
+    let heard = server(
+        r#"{"type":"notify","audio_url":"u","subtitles":[7,{"start_ms":-1,"text":"x"},
+        {"start_ms":5000000000,"text":"x"},{"start_ms":1},{"start_ms":2,"text":"good"}]}"#,
+    );
+    let ToDevice::Notify { subtitles, .. } = &heard.message else {
+        panic!("{heard:?}");
+    };
+    assert_eq!(subtitles, &[line(2, "good")]);
+    assert_eq!(heard.wrong, ["subtitles", "start_ms"]);
+
+    for nothing in [
+        r#"{"type":"notify"}"#,
+        r#"{"type":"notify","audio_url":""}"#,
+        r#"{"type":"notify","audio_url":"u","subtitles":{"start_ms":1,"text":"x"}}"#,
+    ] {
+        let kind = "notify".into();
+        assert_eq!(server(nothing).message, ToDevice::Unknown { kind });
+    }
+}
+
+#[test]
+fn a_notice_has_no_more_lines_than_the_limit() {
+    let line = Subtitle {
+        start_ms: 1,
+        text: "x".into(),
+    };
+    let told = ToDevice::Notify {
+        audio_url: "u".into(),
+        subtitles: vec![line; MAX_SUBTITLES + 1],
+    };
+    let lines = |json: &str| match server(json).message {
+        ToDevice::Notify { subtitles, .. } => subtitles.len(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(lines(&told.to_json(None)), MAX_SUBTITLES);
+    let many = ",{\"start_ms\":1,\"text\":\"x\"}".repeat(1000);
+    let json = format!(
+        "{{\"type\":\"notify\",\"audio_url\":\"u\",\"subtitles\":[{}]}}",
+        &many[1..]
+    );
+    assert_eq!(lines(&json), MAX_SUBTITLES);
+}
+
+#[test]
+fn a_request_to_speak_needs_no_text_and_is_answered_with_ready() {
+    let heard = server(r#"{"session_id":"a","type":"speak_request"}"#);
+    assert_eq!(heard.session_id.as_deref(), Some("a"));
+    let request = ToDevice::SpeakRequest {
+        text: "".into(),
+        auto_listen: None,
+    };
+    assert_eq!(heard.message, request);
+    let answer = |json| device(json).message;
+    let ready = |ready| FromDevice::SpeakReady { ready };
+    assert_eq!(
+        answer(r#"{"session_id":"a","type":"speak_ready","state":"ready"}"#),
+        ready(true)
+    );
+    assert_eq!(
+        answer(r#"{"type":"speak_ready","state":"busy"}"#),
+        ready(false)
+    );
 }
 
 proptest! {

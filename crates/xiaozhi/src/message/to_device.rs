@@ -2,11 +2,12 @@
 
 use alloc::borrow::Cow;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use super::fields::{Fields, Wrong, cut, mark, read};
 use super::json::Writer;
 use super::{Heard, Json, MessageError, ServerHello};
-use crate::limits::MAX_FIELD;
+use crate::limits::{MAX_FIELD, MAX_SUBTITLES};
 
 /// A message to a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,14 +58,21 @@ pub enum ToDevice<'a> {
         /// `YYYY-MM-DD HH:MM:SS`.
         timestamp: Option<Cow<'a, str>>,
     },
-    /// Plays a file while the device is idle (firmware 2.5).
+    /// Plays a sound while the device is idle, and never listens
+    /// ([`Quirks::takes_notices`](crate::Quirks::takes_notices)). It is not answered: a device that
+    /// is not idle passes over it, and that the file is fetched is all that tells of it.
     Notify {
-        /// Address of an Ogg file with Opus.
+        /// Address of an Ogg file with one Opus stream, mono, in packets of 5 to 120 ms; `http://`
+        /// or `https://`, without redirection. Never empty.
         audio_url: Cow<'a, str>,
+        /// What is shown meanwhile, up to [`MAX_SUBTITLES`].
+        subtitles: Vec<Subtitle<'a>>,
     },
-    /// Asks the device to open a voice session (not stock firmware 2.4).
+    /// Asks the device to open a voice session (not stock firmware; proposed in
+    /// 78/xiaozhi-esp32#1939, and answered by
+    /// [`SpeakReady`](super::FromDevice::SpeakReady)).
     SpeakRequest {
-        /// What will be said.
+        /// What will be said. May be empty.
         text: Cow<'a, str>,
         /// Whether it listens afterwards.
         auto_listen: Option<bool>,
@@ -81,6 +89,15 @@ pub enum ToDevice<'a> {
         /// Its type, cut off at 128 bytes.
         kind: Cow<'a, str>,
     },
+}
+
+/// A line of a [`ToDevice::Notify`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subtitle<'a> {
+    /// From when of the sound on, in milliseconds.
+    pub start_ms: u32,
+    /// Replaces the line before.
+    pub text: Cow<'a, str>,
 }
 
 /// Speech begins, goes on or ends.
@@ -161,10 +178,11 @@ impl<'a> ToDevice<'a> {
                 timestamp: fields.text("timestamp", wrong),
             },
             "notify" => ToDevice::Notify {
-                audio_url: text("audio_url")?,
+                audio_url: text("audio_url").filter(|url| !url.is_empty())?,
+                subtitles: Subtitle::read(fields, wrong)?,
             },
             "speak_request" => ToDevice::SpeakRequest {
-                text: text("text")?,
+                text: fields.text("text", wrong).unwrap_or_default(),
                 auto_listen: fields.flag("auto_listen", wrong),
             },
             "call_accepted" => ToDevice::CallAccepted,
@@ -209,7 +227,15 @@ impl<'a> ToDevice<'a> {
                     json.text("timestamp", timestamp);
                 }
             }
-            ToDevice::Notify { audio_url } => json.text("audio_url", audio_url),
+            ToDevice::Notify {
+                audio_url,
+                subtitles,
+            } => {
+                json.text("audio_url", audio_url);
+                if !subtitles.is_empty() {
+                    json.raw("subtitles", &Subtitle::write(subtitles));
+                }
+            }
             ToDevice::SpeakRequest { text, auto_listen } => {
                 json.text("text", text);
                 if let Some(listens) = auto_listen {
@@ -241,6 +267,42 @@ impl<'a> ToDevice<'a> {
             ToDevice::Error { .. } => "error",
             ToDevice::Unknown { kind } => kind,
         }
+    }
+}
+
+impl<'a> Subtitle<'a> {
+    /// As a device reads them: without those that are wrong, and none at all where there is
+    /// something else than a list.
+    fn read(fields: &Fields<'a>, wrong: &mut Wrong) -> Option<Vec<Subtitle<'a>>> {
+        if fields.json("subtitles").is_none() {
+            return Some(Vec::new());
+        }
+        let lines = fields.objects("subtitles", MAX_SUBTITLES, wrong)?;
+        let mut read = Vec::with_capacity(lines.len());
+        for line in lines {
+            let start = line.number("start_ms", wrong);
+            let start = start.and_then(|start| u32::try_from(start).ok());
+            match (start, line.text("text", wrong)) {
+                (Some(start_ms), Some(text)) => read.push(Subtitle { start_ms, text }),
+                _ => mark("subtitles", wrong),
+            }
+        }
+        Some(read)
+    }
+
+    fn write(subtitles: &[Subtitle<'_>]) -> String {
+        let mut list = String::from("[");
+        for (index, subtitle) in subtitles.iter().take(MAX_SUBTITLES).enumerate() {
+            if index > 0 {
+                list.push(',');
+            }
+            let mut json = Writer::object();
+            json.plain("start_ms", subtitle.start_ms);
+            json.text("text", &subtitle.text);
+            list.push_str(&json.end());
+        }
+        list.push(']');
+        list
     }
 }
 

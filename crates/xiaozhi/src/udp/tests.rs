@@ -7,15 +7,15 @@ use proptest::prelude::*;
 use super::*;
 use crate::limits::MAX_OPUS_PACKET;
 
-const NOW: Time = Time(1_000);
+pub(super) const NOW: Time = Time(1_000);
 /// SILK wideband mono of 60 ms.
-const SPEECH: u8 = 0x58;
+pub(super) const SPEECH: u8 = 0x58;
 
-fn address(last: u8) -> SocketAddr {
+pub(super) fn address(last: u8) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, last], 40_000))
 }
 
-fn vector_key() -> AudioKey {
+pub(super) fn vector_key() -> AudioKey {
     let key = core::array::from_fn(|index| index as u8);
     AudioKey::new(key, 0x1234_5678)
 }
@@ -29,7 +29,7 @@ fn hex(text: &str) -> Vec<u8> {
 }
 
 /// What a device sends.
-fn datagram(key: &AudioKey, sequence: u32, packet: &[u8]) -> Vec<u8> {
+pub(super) fn datagram(key: &AudioKey, sequence: u32, packet: &[u8]) -> Vec<u8> {
     let header = AudioHeader {
         length: packet.len() as u16,
         ssrc: key.ssrc(),
@@ -51,7 +51,7 @@ fn opened(key: &AudioKey, datagram: &[u8]) -> (AudioHeader, Vec<u8>) {
 }
 
 /// A session whose device was heard from [`address`]`(1)`, up to number 1.
-fn talking() -> (AudioKey, AudioChannel) {
+pub(super) fn talking() -> (AudioKey, AudioChannel) {
     let key = vector_key();
     let mut channel = AudioChannel::new(key.clone(), NOW);
     let heard = hear(&mut channel, datagram(&key, 1, &[SPEECH, 1]), 1).expect("speech");
@@ -59,7 +59,7 @@ fn talking() -> (AudioKey, AudioChannel) {
     (key, channel)
 }
 
-fn hear(
+pub(super) fn hear(
     channel: &mut AudioChannel,
     mut datagram: Vec<u8>,
     from: u8,
@@ -154,13 +154,16 @@ fn numbers_only_grow_and_repeated_ones_are_told_from_late_ones() {
     assert_eq!(receive(1), Err(AudioError::Replayed));
     assert_eq!(receive(0), Err(AudioError::Late));
     assert_eq!(receive(5 + MAX_MISSED + 1), Err(AudioError::OutOfReach));
+    for far in 2 + MAX_MISSED..5 + MAX_MISSED {
+        assert_eq!(receive(far), Err(AudioError::Unfamiliar));
+    }
     assert_eq!(receive(5 + MAX_MISSED), Ok(5 + MAX_MISSED));
     assert_eq!(receive(4), Err(AudioError::Late));
     assert_eq!(receive(u32::MAX), Err(AudioError::OutOfReach));
     let counters = channel.counters();
     assert_eq!((counters.heard, counters.missed), (3, 2 + MAX_MISSED));
     assert_eq!((counters.late, counters.replayed), (3, 2));
-    assert_eq!(counters.implausible, 2);
+    assert_eq!(counters.implausible, 5);
 }
 
 #[test]
@@ -172,39 +175,7 @@ fn a_number_that_does_not_decrypt_is_not_used_up() {
     forged[HEADER + 1] ^= 1;
     assert_eq!(hear(&mut channel, forged, 1), Err(AudioError::NotOpus));
     let honest = datagram(&key, 2, &[SPEECH, 1]);
-    assert_eq!(hear(&mut channel, honest, 1), Ok((2, Peer::Same)));
-}
-
-#[test]
-fn a_device_that_moves_is_followed_but_only_by_opus_of_a_kind_that_it_sent_before() {
-    let (key, mut channel) = talking();
-    let music = |sequence| datagram(&key, sequence, &[0xf8, 1]);
-    assert_eq!(hear(&mut channel, music(2), 2), Err(AudioError::Unfamiliar));
-    assert_eq!(channel.peer(), Some(address(1)));
-    let speech = datagram(&key, 2, &[SPEECH, 9]);
-    assert_eq!(hear(&mut channel, speech, 2), Ok((2, Peer::Moved)));
-    assert_eq!(channel.peer(), Some(address(2)));
-    // From where it is known to be, it may change its mind; from then on the kind is familiar.
-    assert_eq!(hear(&mut channel, music(3), 2), Ok((3, Peer::Same)));
-    assert_eq!(hear(&mut channel, music(4), 3), Ok((4, Peer::Moved)));
-    let stale = datagram(&key, 2, &[SPEECH, 9]);
-    assert_eq!(hear(&mut channel, stale, 9), Err(AudioError::Replayed));
-    assert_eq!(channel.peer(), Some(address(3)));
-    assert_eq!(channel.counters().moved, 2);
-}
-
-#[test]
-fn a_far_jump_of_the_numbers_needs_a_kind_that_was_heard_before() {
-    let (key, mut channel) = talking();
-    let jump = |toc| datagram(&key, 2 + USUAL_GAP + 1, &[toc, 1]);
-    assert_eq!(
-        hear(&mut channel, jump(0xf8), 1),
-        Err(AudioError::Unfamiliar)
-    );
-    let near = datagram(&key, 2 + USUAL_GAP, &[0xf8, 1]);
-    assert!(hear(&mut channel, jump(SPEECH), 1).is_ok());
-    let (_, mut channel) = talking();
-    assert!(hear(&mut channel, near, 1).is_ok());
+    assert!(hear(&mut channel, honest, 1).is_ok());
 }
 
 #[test]
@@ -276,7 +247,7 @@ fn what_is_too_long_or_no_audio_is_refused_and_appends_nothing() {
     ] {
         assert_eq!(hear(&mut channel, bytes, 1), Err(error));
     }
-    assert_eq!(hear(&mut channel, good, 1), Ok((2, Peer::Same)));
+    assert!(hear(&mut channel, good, 1).is_ok());
 }
 
 #[test]
@@ -381,7 +352,9 @@ proptest! {
         let mut said: [Vec<Vec<u8>>; 3] = Default::default();
         let mut heard_up_to = [0u32; 3];
         let mut wire: Vec<Vec<u8>> = Vec::new();
-        for (step, event) in events.into_iter().enumerate() {
+        // So many packets that nobody doubts who they are.
+        let first = (0..15).map(|number| Event::Speak { device: number % 3 });
+        for (step, event) in first.chain(events).enumerate() {
             let count = wire.len().max(1);
             let past = |which: usize| wire.get(which % count).cloned().unwrap_or_default();
             let (mut bytes, from, honest) = match event {
@@ -440,8 +413,7 @@ proptest! {
         }
     }
 
-    /// Noise under the number of a session that talks hardly ever moves it, and noise without it
-    /// never.
+    /// Noise without the number of a session changes nothing of it.
     #[test]
     fn noise_without_the_number_of_a_session_reaches_nobody(
         mut noise in proptest::collection::vec(any::<u8>(), 0..200),
