@@ -19,13 +19,13 @@ import pathlib
 import shutil
 import socket
 import ssl
-import statistics
 import subprocess
 import sys
 import threading
 import time
 
 import brokers
+from mqtt import written
 
 WALL, CPU, FIRST = "wall_ms", "cpu_ms", "first_word_ms"
 GOALS = {WALL: "3,000", FIRST: "200"}
@@ -148,18 +148,12 @@ def rows(asked, broker, voice, ca):
             for key, (words, target, profile) in targets.items()]
 
 
-def written(figures):
-    low, high = min(figures), max(figures)
-    middle = f"{statistics.median(figures):,.0f}"
-    return middle if len(figures) == 1 else f"{middle} ({low:,.0f}–{high:,.0f})"
-
-
 def table(reports):
     text = ["| a healthy server | | doctor | by hand | goal |", "|---|---|---:|---:|---:|"]
     for report in reports:
         words = report["words"]
         for figure in (WALL, FIRST, CPU):
-            cells = " | ".join(written([run[figure] for run in report["runs"][name]]) for name in ("doctor", "by hand"))
+            cells = " | ".join(written([run[figure] for run in report["runs"][name]], 0) for name in ("doctor", "by hand"))
             text.append(f"| {words} | {WORDS[figure]} | {cells} | {GOALS.get(figure, '')} |")
             words = ""
     return "\n".join(text)

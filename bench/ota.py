@@ -17,7 +17,6 @@ import json
 import os
 import pathlib
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -29,7 +28,9 @@ import urllib.request
 from dataclasses import dataclass, field
 
 import brokers
+import servers
 from mqtt import BUSY, written
+from servers import own_address
 from start import busy_seconds, cpu_seconds, memory, own_seconds
 
 SIZE = 2 << 20
@@ -60,70 +61,14 @@ HEADERS = ["Device-Id: 020000{n}", "Client-Id: 7b94d69a-9808-4c59-9c9b-704333{n}
            "User-Agent: bread-compact-wifi/2.4.2", "Accept-Language: zh-CN"]
 
 
-def own_address():
-    """An address by which devices could reach this machine, since none is ever told a loopback one. Sends nothing."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("198.51.100.1", 9))
-        except OSError as error:
-            raise SystemExit(f"this machine has no network, and Safeport tells devices no loopback address: {error}")
-        return probe.getsockname()[0]
-
-
-class Server:
-    """Runs while it is used as a context. `check` and `file` are the paths of the two loads."""
+class Server(servers.Server):
+    """`check` and `file` are the paths of the two loads."""
 
     check, file = "/xiaozhi/ota/", "/firmware.bin"
 
     def __init__(self, bench):
-        self.bench, self.host = bench, bench.host
-        self.temporary = tempfile.TemporaryDirectory(prefix=f"bench-ota-{self.name}-")
-        self.folder = pathlib.Path(self.temporary.name)
-        self.port, *self.more_ports = brokers.free_ports(4)
-        self.process = None
-
-    def prepare(self):
-        """The command and its additional environment."""
-        raise NotImplementedError
-
-    def ready(self):
-        """Sets up what the loads need, once it listens."""
-
-    def __enter__(self):
-        command, environment = self.prepare()
-        self.environment = {key: value for key, value in os.environ.items() if not key.startswith("SAFEPORT_")} | environment
-        with open(self.folder / "output.log", "wb") as log:
-            self.process = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            env=self.environment, cwd=self.folder)
-        try:
-            self.eventually("it does not listen", self.listens)
-            self.ready()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.temporary.cleanup()
-
-    def listens(self):
-        with contextlib.suppress(OSError):
-            socket.create_connection((self.host, self.port), 1).close()
-            return True
-
-    def eventually(self, otherwise, condition, seconds=20):
-        deadline = time.monotonic() + seconds
-        while not (found := condition()):
-            if time.monotonic() > deadline or self.process.poll() is not None:
-                raise SystemExit(f"{self.name}: {otherwise}\n{(self.folder / 'output.log').read_text(errors='replace')[-2000:]}")
-            time.sleep(0.05)
-        return found
+        super().__init__(bench.host)
+        self.bench = bench
 
     def processes(self):
         """The first one and its children."""

@@ -8,7 +8,8 @@ table "Voice" of docs/benchmarks.md.
 Safeport runs with its defaults but takes devices in without a code. The generator is `safeport bench voice`: each device checks
 first, opens a WebSocket with what it was told, says hello, and sends recorded speech in packets of 60 ms when a microphone would.
 The agent is the one that says back what it heard, so no recogniser, model or voice is in these figures. CPU is user + system time of
-the server's process. The bare pieces are `cargo bench -p safeport-voice --bench ear`, and stand among 100 states in turn, as in a
+the server's process. In one scene the agent has a recogniser and a voice that are services of OpenAI's kind, here a small server in Python
+that answers at once: the voice gives samples, which Safeport encodes. The bare pieces are `cargo bench -p safeport-voice --bench ear`, and stand among 100 states in turn, as in a
 server. The peer is the `websockets` library of the Python that runs this, if it is there: it answers the hello and throws sound away.
 A row in which other processes took more than 0.35 of a CPU in half of its runs is marked `busy`.
 """
@@ -17,9 +18,7 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import pathlib
-import signal
 import socket
 import subprocess
 import sys
@@ -27,68 +26,33 @@ import tempfile
 import time
 
 import brokers
+import servers
 from mqtt import BUSY, written
-from ota import own_address
+from servers import own_address
 
 # A device has so many milliseconds to switch from listening to speaking, on purpose.
 SETTLE = 100
 # Devices are told to come over MQTT, with sound in datagrams.
 MQTT = {"SAFEPORT__ADVERTISE__XIAOZHI": "mqtt"}
+# Devices talk with an agent whose voice gives samples; `services()` says where it is.
+SAMPLES = {"SAFEPORT__AGENT__BENCH__RECOGNIZER": "ears", "SAFEPORT__AGENT__BENCH__VOICE": "mouth"}
 
 
-class Server:
-    """Runs while it is used as a context. `url` is what the generator is given."""
+class Server(servers.Server):
+    """`url` is what the generator is given."""
 
     def __init__(self, asked, settings=None):
-        self.asked, self.settings = asked, settings or {}
         # Who says by which way devices are to come needs an address that devices reach.
-        self.host = own_address() if settings else "127.0.0.1"
-        self.temporary = tempfile.TemporaryDirectory(prefix="bench-voice-")
-        self.folder = pathlib.Path(self.temporary.name)
-        self.port, *self.more_ports = brokers.free_ports(5)
-
-    def prepare(self):
-        """The command and its additional environment."""
-        raise NotImplementedError
-
-    def __enter__(self):
-        command, environment = self.prepare()
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("SAFEPORT_")}
-        with open(self.folder / "output.log", "wb") as log:
-            self.process = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            env={**inherited, **environment}, cwd=self.folder)
-        deadline = time.monotonic() + 20
-        while not self.listens():
-            if time.monotonic() > deadline or self.process.poll() is not None:
-                words = (self.folder / "output.log").read_text(errors="replace")[-2000:]
-                self.__exit__()
-                raise SystemExit(f"{self.name} does not listen:\n{words}")
-            time.sleep(0.05)
-        return self
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.temporary.cleanup()
-
-    def listens(self):
-        with contextlib.suppress(OSError):
-            socket.create_connection((self.host, self.port), 1).close()
-            return True
+        super().__init__(own_address() if settings is MQTT else "127.0.0.1")
+        self.asked, self.settings = asked, settings or {}
 
     def load(self, *arguments):
         """One run of the generator; what it said."""
-        way = "mqtt" if self.settings else "websocket"
+        way = "mqtt" if self.settings is MQTT else "websocket"
         command = [self.asked.safeport, "--json", "bench", "voice", *arguments, self.url, f"--way={way}", f"--pid={self.process.pid}"]
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
         if done.returncode:
-            log = (self.folder / "output.log").read_text(errors="replace")[-2000:]
-            raise SystemExit(f"{self.name}: {' '.join(map(str, arguments))}: {done.stdout}{done.stderr}\n{log}")
+            raise SystemExit(f"{self.name}: {' '.join(map(str, arguments))}: {done.stdout}{done.stderr}\n{self.last_words()}")
         return json.loads(done.stdout)
 
 
@@ -100,6 +64,8 @@ class Safeport(Server):
         environment = {f"SAFEPORT__{name}__BIND": f"{self.host}:{port}" for name, port in binds.items()}
         self.url = f"http://{self.host}:{self.port}/xiaozhi/ota/"
         environment |= {"SAFEPORT__XIAOZHI__ACTIVATION": "open", **self.settings}
+        if self.settings is SAMPLES:
+            environment |= services(self.asked.services.port)
         return [self.asked.safeport, "serve", "--data", self.folder / "data"], environment
 
 
@@ -109,6 +75,49 @@ class Websockets(Server):
     def prepare(self):
         self.url = f"ws://127.0.0.1:{self.port}/xiaozhi/v1/"
         return [sys.executable, pathlib.Path(__file__).resolve(), "--serve", self.port], {}
+
+
+class Services(servers.Server):
+    """A recogniser that always understands the same, and a voice that always says the sentence of the generator's devices."""
+
+    name = "services"
+
+    def __init__(self, samples):
+        super().__init__("127.0.0.1")
+        self.samples = samples
+
+    def prepare(self):
+        file = self.folder / "samples"
+        file.write_bytes(self.samples)
+        return [sys.executable, pathlib.Path(__file__).resolve(), "--serve", self.port, "--say", file], {}
+
+
+def services(port):
+    """The settings of who asks them."""
+    kinds = {"EARS": {"KIND": "openai-transcription"}, "MOUTH": {"KIND": "openai-speech", "FORMAT": "pcm"}}
+    return {f"SAFEPORT__PROVIDER__{name}__{key}": value for name, kind in kinds.items()
+            for key, value in {**kind, "URL": f"http://127.0.0.1:{port}/v1", "MODEL": "bench"}.items()}
+
+
+async def answer_services(port, samples):
+    async def exchanges(reader, writer):
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+                lengths = [line.split(":")[1] for line in head.splitlines() if line.startswith("content-length:")]
+                if lengths:
+                    await reader.readexactly(int(lengths[0]))
+                else:
+                    while size := int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):
+                        await reader.readexactly(size + 2)
+                    await reader.readuntil(b"\r\n")
+                kind, body = ("audio/pcm", samples) if "/speech" in head.splitlines()[0] else ("application/json", b'{"text": "lamp on"}')
+                writer.write(f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
+                await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(exchanges, "127.0.0.1", port, backlog=4096):
+        await asyncio.Future()
 
 
 async def serve(port):
@@ -144,6 +153,7 @@ def rows(asked):
     uplink = ["uplink", "--sessions=100", *seconds]
     talk = ["talk", f"--sessions={asked.talk}", "--mode=auto", *seconds]
     both = ["talk", "--sessions=100", "--mode=realtime", *seconds]
+    samples = ["talk", "--sessions=100", "--mode=auto", *seconds]
     per_second = "cpu_microseconds_per_session_second"
 
     def transcoded(report, pieces):
@@ -179,6 +189,10 @@ def rows(asked):
         Row("both", "100 sessions hear and speak at once (`realtime`): beside the bare pieces", "times", both, transcoded, 1.25, 2,
             peer=False),
         Row("both", "what is left without decoding and scoring, a packet heard or said", "µs CPU", both, our_own, 30, peer=False),
+        Row("samples", "100 sessions talk with a voice that gives samples: beside the bare pieces", "times", samples, transcoded, 1.25, 2,
+            peer=False, settings=SAMPLES),
+        Row("samples", "packets that came too late to be played", "of 1,000", samples,
+            lambda r, _: 1000 * r["late"] / max(1, r["down"]), 0, peer=False, settings=SAMPLES),
         Row("datagrams", "a datagram passed on (`manual`, MQTT and UDP), 100 sessions", "µs CPU", uplink + ["--mode=manual"],
             lambda r, _: r["cpu_microseconds_per_packet"], 20, peer=False, settings=MQTT),
         Row("mqtt", f"{asked.idle:,} idle sessions over MQTT: memory, the broker's included", "kB each", idle,
@@ -187,12 +201,13 @@ def rows(asked):
 
 
 def pieces():
-    """The bare codec and detector."""
-    command = ["cargo", "bench", "-q", "-p", "safeport-voice", "--bench", "ear", "--", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=brokers.ROOT, timeout=1800)
-    if done.returncode:
-        raise SystemExit(f"the bare pieces are not there: {done.stderr[-2000:]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    """The bare codec and detector, and what was encoded."""
+    with tempfile.NamedTemporaryFile(prefix="bench-voice-") as samples:
+        command = ["cargo", "bench", "-q", "-p", "safeport-voice", "--bench", "ear", "--", "--json", f"--samples={samples.name}"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=brokers.ROOT, timeout=1800)
+        if done.returncode:
+            raise SystemExit(f"the bare pieces are not there: {done.stderr[-2000:]}")
+        return json.loads(done.stdout.strip().splitlines()[-1]), samples.read()
 
 
 def has_websockets():
@@ -207,7 +222,13 @@ def has_websockets():
 def run(asked):
     """Every scene once for each run and server; rows of one scene share it."""
     kinds = [Safeport] + [Websockets] * has_websockets()
-    found = pieces()
+    found, sentence = pieces()
+    with Services(sentence) as asked.services:
+        play(asked, kinds, found)
+    return found
+
+
+def play(asked, kinds, found):
     for number in range(asked.runs):
         for kind in kinds:
             for key in dict.fromkeys(row.key for row in asked.rows):
@@ -221,7 +242,6 @@ def run(asked):
                 for row in about:
                     row.reports.append(report)
                     row.found.setdefault(kind.name, []).append(row.figure(report, found))
-    return found
 
 
 def table(asked, found):
@@ -247,12 +267,13 @@ def parse():
     parser.add_argument("--storm", type=int, default=1000, metavar="COUNT", help="sessions that open at once (default 1000)")
     parser.add_argument("--talk", type=int, default=200, metavar="COUNT", help="talking sessions (default 200)")
     parser.add_argument("--only", default="", metavar="KEYS", help="scenes to play, with commas between: idle, opens, storm, uplink, "
-                        "heard, talk, both, datagrams, mqtt")
+                        "heard, talk, both, samples, datagrams, mqtt")
     parser.add_argument("--safeport", type=pathlib.Path, default=brokers.ROOT / "target" / "release" / "safeport",
                         help="the binary to measure and to measure with")
     parser.add_argument("--markdown", type=pathlib.Path, metavar="FILE", help="write the tables there too")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write every report of every run there")
     parser.add_argument("--serve", type=int, metavar="PORT", help=argparse.SUPPRESS)
+    parser.add_argument("--say", type=pathlib.Path, metavar="FILE", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.serve:
         return asked
@@ -271,7 +292,7 @@ def main():
     asked = parse()
     if asked.serve:
         with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(serve(asked.serve))
+            asyncio.run(answer_services(asked.serve, asked.say.read_bytes()) if asked.say else serve(asked.serve))
         return
     begun = time.strftime("%Y-%m-%d %H:%M:%S")
     found = run(asked)

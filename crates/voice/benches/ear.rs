@@ -1,6 +1,7 @@
 //! Microseconds of each part that a packet of sound goes through, without a server around it.
 //!
-//! `cargo bench -p safeport-voice --bench ear`; `-- --json` for programs. One packet is 60 ms of recorded
+//! `cargo bench -p safeport-voice --bench ear`; `-- --json` for programs, and `--samples=FILE` writes down what
+//! is encoded (16 bit, 24 kHz), for a voice that a server is measured with. One packet is 60 ms of recorded
 //! speech. `alone` is one microphone whose state stays in the processor's cache; `among 100` takes 100
 //! of them in turn, as a server that listens to 100 devices does: each has 30 kB of state, and finds
 //! little of it in the cache. Time is CPU time, as the figures of a server are. A round is the whole
@@ -27,6 +28,13 @@ fn main() {
         ("encode", "libopus encodes 24 kHz at complexity 5", encode),
     ];
     let json = std::env::args().any(|argument| argument == "--json");
+    for argument in std::env::args() {
+        if let Some(file) = argument.strip_prefix("--samples=") {
+            let samples = samples(&packets, Rate::Hz24000).concat();
+            let bytes: Vec<u8> = samples.into_iter().flat_map(i16::to_le_bytes).collect();
+            fs::write(file, bytes).expect("a place to write to");
+        }
+    }
     let mut found = serde_json::Map::new();
     if !json {
         println!(

@@ -31,10 +31,7 @@ impl Histogram {
     /// The value below which `share` (0 to 1) of all values lie, as the upper edge of its bucket;
     /// `None` when nothing was counted.
     pub(super) fn quantile(&self, share: f64) -> Option<Duration> {
-        if self.count == 0 {
-            return None;
-        }
-        let rank = ((self.count as f64 * share).ceil() as u64).clamp(1, self.count);
+        let rank = rank(self.count, share)?;
         let mut seen = 0;
         let index = self.buckets.iter().position(|&n| {
             seen += n;
@@ -42,6 +39,12 @@ impl Histogram {
         })?;
         Some(Duration::from_nanos(upper_edge(index)))
     }
+}
+
+/// The place, from 1, of the value below which `share` (0 to 1) of `count` values lie, the nearest one;
+/// `None` of no values.
+pub(super) fn rank(count: u64, share: f64) -> Option<u64> {
+    (count > 0).then(|| ((count as f64 * share).ceil() as u64).clamp(1, count))
 }
 
 fn bucket(value: u64) -> usize {

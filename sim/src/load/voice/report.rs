@@ -1,5 +1,6 @@
 //! What a scene of voices found, for people and as JSON.
 
+use super::super::histogram::rank;
 use super::super::report::Microseconds;
 use serde_json::{Value, json};
 use std::fmt;
@@ -119,15 +120,11 @@ impl Wait {
     /// Of times in whatever order; `None` when there are none.
     pub(super) fn of(mut times: Vec<Duration>) -> Option<Wait> {
         times.sort_unstable();
-        let most = *times.last()?;
-        let at = |share: f64| {
-            let rank = (times.len() as f64 * share).ceil() as usize;
-            times[rank.clamp(1, times.len()) - 1]
-        };
+        let at = |share: f64| Some(times[rank(times.len() as u64, share)? as usize - 1]);
         Some(Wait {
-            p50: at(0.5),
-            p99: at(0.99),
-            most,
+            p50: at(0.5)?,
+            p99: at(0.99)?,
+            most: at(1.0)?,
         })
     }
 
