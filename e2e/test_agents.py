@@ -223,6 +223,33 @@ def test_what_a_device_and_its_agent_said_is_shown_timed_and_forgotten(home, mod
     assert here.json("device", "talks", "box") == []
 
 
+def test_what_was_said_in_the_last_second_before_the_server_is_stopped_is_written_down(home, models):
+    here = home(settings=sections(models)).start()
+    device = Device(here).taken_in("box")
+    device.told = sound(device.check())["websocket"]
+    models.say("It is a lamp.", "It is a very long story.")
+
+    async def talk():
+        async with talking(device, HELLO) as socket:
+            async def said(state):
+                while True:
+                    message = await asyncio.wait_for(socket.recv(), 20)
+                    if isinstance(message, str) and json.loads(message).get("state") == state:
+                        return
+
+            await socket.send(json.dumps({"type": "listen", "state": "detect", "text": "What is this?"}))
+            await said("stop")
+            # The second one is still being answered.
+            await socket.send(json.dumps({"type": "listen", "state": "detect", "text": "Tell me more"}))
+            await said("sentence_start")
+            await asyncio.to_thread(here.stop)
+
+    asyncio.run(talk())
+    here.start()
+    assert [(row["heard"], row["interrupted"]) for row in here.json("device", "talks", "box")] == [
+        ("Tell me more", True), ("What is this?", False)], here.log_text()[-2000:]
+
+
 def test_an_agent_without_history_keeps_nothing_and_is_timed_all_the_same(home, models):
     here = home(settings=sections(models, history='"0s"')).start()
     device = Device(here).taken_in("box")

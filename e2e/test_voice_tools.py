@@ -20,6 +20,7 @@ import server as servers
 from conftest import eventually
 from nginx import own_address
 from test_voice import talking
+from test_voice_mqtt import HELLO as mqtt_hello
 from test_voice_mqtt import Box
 from test_xiaozhi_ota import Answer, Device, sound
 
@@ -227,6 +228,24 @@ def vision_of(device):
     return asyncio.run(talk())
 
 
+def test_a_device_that_talks_over_mqtt_is_told_to_send_pictures_to_where_it_came(eye):
+    settings = {"provider.eye": f'kind = "openai-vision"\nurl = "{eye}"\nkey = "k"\nmodel = "m"',
+                "agent.default": 'vision = "eye"', "advertise": 'xiaozhi = "mqtt"'}
+    with servers.serving(servers.Safeport, open_to_all=False, settings=settings, host=own_address()) as hub:
+        box = Box(hub)
+        try:
+            box.say(mqtt_hello | {"features": {"mcp": True}})
+            told = None
+            while told is None:
+                message = box.next(15)
+                if message["type"] == "mcp" and message["payload"]["method"] == "initialize":
+                    told = message["payload"]["params"]["capabilities"]["vision"]
+            assert told["url"] == f"http://{hub.host}:{hub.http_port}/xiaozhi/vision/explain"
+            assert send_picture(hub, box.device, told["token"], form()).status == 200
+        finally:
+            box.close()
+
+
 def send_picture(hub, device, token, body, chunks=4096, tail=b"", stop_after=None, **changed):
     """As the camera does it: chunked, without a length."""
     values = {"Host": f"{hub.host}:{hub.http_port}", "Device-Id": device.mac, "Client-Id": device.client_id,
@@ -320,11 +339,11 @@ async def bring_tools(url, names, ready, calls=None):
 
 
 def test_a_program_at_the_access_point_gives_its_tools_to_who_has_the_token(hub):
-    status, point = api(hub, "GET", "/agents/default/access-point")
-    assert status == 200 and point["programs"] == 0, point
+    status, point = api(hub, "POST", "/agents/default/programs", {"name": "calculator"})
+    assert status == 201 and (point["agent"], point["name"]) == ("default", "calculator"), point
     url = f"ws://{hub.host}:{hub.http_port}/mcp_endpoint/mcp/?token={point['token']}"
     assert url in point["urls"]
-    assert api(hub, "GET", "/agents/nobody/access-point")[0] == 404
+    assert api(hub, "POST", "/agents/nobody/programs", {"name": "calculator"})[0] == 404
 
     async def talk():
         ready = asyncio.Event()
@@ -355,9 +374,9 @@ def test_a_program_at_the_access_point_gives_its_tools_to_who_has_the_token(hub)
     assert status == 200 and json.loads(health)["result"] == {"status": "success"}
 
 
-def test_the_access_point_opens_to_nobody_without_the_token_of_an_agent(hub):
-    token = api(hub, "GET", "/agents/default/access-point")[1]["token"]
-    for wrong in ("", "?token=", "?token=x", f"?token=other.{token.split('.')[1]}", f"?token={token[:-1]}"):
+def test_the_access_point_opens_to_nobody_without_the_token_of_a_program(hub):
+    token = api(hub, "POST", "/agents/default/programs", {"name": "guessed"})[1]["token"]
+    for wrong in ("", "?token=", "?token=x", f"?token=default.{token}", f"?token={token[:-1]}"):
         async def come():
             url = f"ws://{hub.host}:{hub.http_port}/mcp_endpoint/mcp/{wrong}"
             with pytest.raises(websockets.InvalidStatus) as refused:
@@ -368,7 +387,7 @@ def test_the_access_point_opens_to_nobody_without_the_token_of_an_agent(hub):
 
 
 def test_only_so_many_programs_come_for_one_agent(hub):
-    token = api(hub, "GET", "/agents/default/access-point")[1]["token"]
+    token = api(hub, "POST", "/agents/default/programs", {"name": "many"})[1]["token"]
     url = f"ws://{hub.host}:{hub.http_port}/mcp_endpoint/mcp/?token={token}"
 
     async def come():

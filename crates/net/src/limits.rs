@@ -58,7 +58,7 @@ pub const WEBSOCKET_MESSAGE: u64 = MQTT_PACKET;
 /// Largest incoming message of a WebSocket whose messages are gathered ([`crate::Messages`]), in
 /// bytes, its frames together. More is answered with close code 1009. Stock xiaozhi firmware sends
 /// frames of at most 65 535 bytes.
-pub const WEBSOCKET_GATHERED: u64 = 65_536;
+pub const WEBSOCKET_GATHERED: u32 = 65_536;
 
 /// Largest payload of a WebSocket control frame, in bytes (RFC 6455 §5.5). More is answered with
 /// close code 1002.

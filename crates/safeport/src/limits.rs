@@ -299,9 +299,15 @@ pub const API_LINE_BYTES: usize = 4096;
 /// Most attempts that one request to the API may ask for; more is answered with 400.
 pub const API_ATTEMPTS: u32 = 4096;
 
-/// Bytes of packets of UDP that are taken from the kernel at once; it may hand over 64 packets of one
+/// Bytes of a packet of UDP that are taken from the kernel; it may hand over 64 packets of one
 /// address as one, and the rest of a longer packet is cut off.
 pub const DATAGRAMS_RECEIVE: usize = 64 * 1024;
+/// Packets of UDP that are taken from the kernel at once; more are taken right after.
+pub const DATAGRAMS_AT_ONCE: usize = 32;
+/// Packets of UDP that come closer together than twice this time wait up to this time for each
+/// other. What comes meanwhile waits in the kernel, which has room for some 250 by default: enough
+/// for 60,000 in a second.
+pub const DATAGRAMS_REST: Duration = Duration::from_millis(4);
 /// Time that closing a socket of UDP may take; then it is reported as not closed.
 pub const DATAGRAMS_SWAP_PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is said that devices ask for the time and this machine's clock was never set.
@@ -334,6 +340,9 @@ pub const XIAOZHI_CODES: usize = 10_000;
 /// New codes that one address may ask for in a minute; more are answered with 429, and the devices
 /// ask again by themselves.
 pub const XIAOZHI_CODES_PER_MINUTE: u32 = 64;
+/// Names that are tried for a device that is taken in without one, before it gets one of its whole
+/// hardware address.
+pub const XIAOZHI_NAMES: u32 = 9;
 /// Addresses whose new codes are counted, per generation.
 pub const XIAOZHI_ASKERS: usize = 4096;
 /// Time in which a hardware address gets another code because another Client-Id asks for it; sooner
@@ -478,6 +487,8 @@ pub const IDLE_PAYLOADS: usize = 16;
 pub const ACCESS_POINT_SERVERS: usize = 64;
 /// Servers at the access point for one agent; more are refused with 503.
 pub const ACCESS_POINT_SERVERS_OF_AGENT: usize = 8;
+/// Bytes of one message of a program at the access point; the connection of one that sends more ends.
+pub const ACCESS_POINT_MESSAGE: u32 = 1024 * 1024;
 /// How long the answer of one tool at the access point may take.
 pub const ACCESS_POINT_CALL: Duration = Duration::from_secs(30);
 /// Questions of one voice server at the access point that are answered at once; meanwhile no more is read of it.
@@ -498,21 +509,58 @@ pub const PICTURES_AT_ONCE: usize = 8;
 pub const PICTURE_TOKEN_AGE: Duration = Duration::from_secs(24 * 3600);
 /// Bytes of what a person has a device say at once: half a minute to a minute of speech.
 pub const SAID_BYTES: usize = 600;
+/// Files of speech for idle devices that lie ready or are being made, at once; who wants one more has the words shown.
+pub const NOTICES: usize = 32;
+/// Bytes of such a file; speech of 100 s has some 300 kB. Words that would need more are shown.
+pub const NOTICE_BYTES: usize = 512 * 1024;
+/// How long such a file may play. Words that would need more are shown.
+pub const NOTICE_LENGTH: Duration = Duration::from_secs(100);
+/// Bytes of one packet in it: the most that firmware takes. Larger ones are left out.
+pub const NOTICE_PACKET: usize = 2048;
+/// How long its speech may take to be made; then the words are shown.
+pub const NOTICE_MADE: Duration = Duration::from_secs(40);
+/// How long a device may take to fetch it; then it is taken away, and the words are shown.
+pub const NOTICE_FETCH: Duration = Duration::from_secs(10);
+/// How long a device is left alone behind what it has played: it plays a sound of its own before.
+pub const NOTICE_PAUSE: Duration = Duration::from_secs(3);
+/// How long such a file lies ready at most, whatever the device does.
+pub const NOTICE_AGE: Duration = Duration::from_secs(120);
+/// What waits to be said to one idle device; who wants more is told that it is speaking.
+pub const NOTICES_WAITING: usize = 4;
 /// How long somebody waits until a device has said something.
 pub const SAID_PATIENCE: Duration = Duration::from_secs(80);
 /// Bytes of a file with a provider's key that are read; the key is its first line.
 pub const PROVIDER_KEY_FILE: u64 = 64 * 1024;
 /// Programs of one provider that run at once; more wait for their turn.
 pub const PROVIDER_PROGRAMS: usize = 8;
+/// Longest sound that is kept of what was said in a turn, and as much of its answer; the rest is left out and counted
+/// (`safeport_voice_recordings_cut_total`).
+pub const VOICE_SOUND_LENGTH: Duration = Duration::from_secs(180);
+/// Bytes of each of the two; speech of 180 s has some 700 kB. The rest is left out and counted, too. A conversation holds
+/// them until its turn is over.
+pub const VOICE_SOUND_BYTES: usize = 1 << 20;
+/// Bytes of the moment before somebody spoke that are held for a recording; of more, the oldest packet is left out.
+pub const VOICE_SOUND_RUN_UP: usize = 8 << 10;
+/// Bytes of all sound that is not written down yet, over all conversations. Where they are used up, what is being kept
+/// ends there, and is counted.
+pub const VOICE_SOUND_MEMORY: usize = 64 << 20;
 /// Turns that wait to be written down; more are dropped and counted (`safeport_voice_history_dropped_total`).
 pub const VOICE_HISTORY_WAITING: usize = 1024;
 /// Turns that are written down in one go.
 pub const VOICE_HISTORY_BATCH: usize = 256;
 /// How long the first of a batch waits for more.
 pub const VOICE_HISTORY_REST: Duration = Duration::from_secs(1);
+/// At the end of the server: how long it waits until everything that was said is written down.
+pub const VOICE_HISTORY_GOODBYE: Duration = Duration::from_secs(5);
+/// Before it is asked again whether there is room for the last note.
+pub const VOICE_HISTORY_FULL_PAUSE: Duration = Duration::from_millis(5);
 /// Bytes of what was heard, and of what was said, that are kept of a turn; the rest is cut off.
 pub const VOICE_HISTORY_TEXT: usize = 16 * 1024;
 /// Turns that are answered to one question; more are asked for page by page.
 pub const API_TALKS: u32 = 1000;
 /// Bytes of a recording that `agent try` takes: two minutes.
 pub const TRY_RECORDING: u64 = 4 << 20;
+/// How long `agent try` waits for the servers of tools to say what they have; it goes on without the others.
+pub const TRY_TOOLS: Duration = Duration::from_secs(35);
+/// Characters that `agent try` shows of what a tool was given, and of what it answered; the rest is left out.
+pub const TRY_CALL_SHOWN: usize = 200;

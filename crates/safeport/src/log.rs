@@ -17,8 +17,9 @@ pub enum Format {
 }
 
 /// Directives that a person's own ones override. rustls warns once per connection of every client
-/// that puts an IP address into SNI, which devices configured by address do.
-const QUIET: &str = "rustls=error";
+/// that puts an IP address into SNI, which devices configured by address do. rmcp logs whole addresses and answers of
+/// servers, with the keys that may stand in them; what it has to say, we say.
+const QUIET: &str = "rustls=error,rmcp=off";
 
 /// Gives the running log another filter.
 static SWAP: OnceLock<Box<dyn Fn(EnvFilter) -> bool + Send + Sync>> = OnceLock::new();

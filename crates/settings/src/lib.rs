@@ -68,7 +68,7 @@ pub use table::{
     Access, Acme, Advertise, Agent, Config, Engine, Http, Https, Limits, Log, Mqtt, Mqtts, Ntp,
     Provider, Proxy, Server, Settings, Storage, Tags, Tls, Voice, Xiaozhi,
 };
-pub use units::ByteSize;
+pub use units::{ByteSize, show_duration};
 pub use view::{
     Entry, Explained, KeyInfo, SectionInfo, key_info, nearest_key, read_value, sections,
 };

@@ -84,7 +84,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, Said> {
 }
 
 /// Writes a duration with the largest unit that keeps it whole.
-pub(crate) fn show_duration(duration: Duration) -> String {
+pub fn show_duration(duration: Duration) -> String {
     let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     if milliseconds == 0 {
         return "0s".to_string();

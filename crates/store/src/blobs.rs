@@ -310,7 +310,7 @@ fn is_shelf(name: &str) -> bool {
 }
 
 /// What lies in a folder; nothing if that is missing.
-fn entries(folder: &Path) -> Result<Vec<fs::DirEntry>, StoreError> {
+pub(crate) fn entries(folder: &Path) -> Result<Vec<fs::DirEntry>, StoreError> {
     let list = || fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>();
     match list() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -322,7 +322,7 @@ fn entries(folder: &Path) -> Result<Vec<fs::DirEntry>, StoreError> {
 }
 
 /// An error of writing, sorted by what a person can do about it.
-fn not_written(path: &Path, source: io::Error) -> StoreError {
+pub(crate) fn not_written(path: &Path, source: io::Error) -> StoreError {
     let path = path.to_path_buf();
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full { path },

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::areas::Area;
 use crate::audit;
 use crate::columns::{signed, unsigned};
-use crate::logins::{claim_login, read_rights, write_rights};
+use crate::logins::{all_rights, claim_login, read_rights, write_rights};
 use crate::{By, DeviceRecord, Kind, Registry, Rights, Secret, StoreError, revisions, tags};
 
 const COLUMNS: &str =
@@ -110,16 +110,19 @@ impl Registry {
 
     /// Removes a device with its credentials, rights and tags, what it was told,
     /// and the settings that were made for it alone: those are unset by a
-    /// revision of their own, so that a new device of this name starts afresh.
+    /// revision of their own, so that a new device of this name starts afresh. What
+    /// was said with it goes with its sound.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`].
+    /// [`StoreError::NotFound`]. A file with sound could not be removed; then the
+    /// device is forgotten, and the file tried again.
     pub fn forget_device(&mut self, name: &str, by: By<'_>) -> Result<(), StoreError> {
         self.update_device(name, by, "forgotten", |db, username| {
             revisions::unset_all_of_device(db, name, by)?;
             db.execute("DELETE FROM logins WHERE name = ?1", [username])
                 .map(|_| Ok(()))
-        })
+        })?;
+        self.remove_gone_recordings().map(drop)
     }
 
     /// All devices, by name.
@@ -150,6 +153,14 @@ impl Registry {
     /// The database could not be read.
     pub fn device(&self, name: &str) -> Result<Option<DeviceRecord>, StoreError> {
         one(&self.connection, "name", name).map_err(|source| self.failed(source))
+    }
+
+    /// The device that has this hardware address, as it is written down.
+    ///
+    /// # Errors
+    /// The database could not be read.
+    pub fn device_with_mac(&self, mac: &str) -> Result<Option<DeviceRecord>, StoreError> {
+        one(&self.connection, "mac", mac).map_err(|source| self.failed(source))
     }
 
     /// Runs `update` with the login name of the device, then audits it.
@@ -223,8 +234,16 @@ pub(crate) fn add(
 
 pub(crate) fn all(db: &Connection) -> rusqlite::Result<Vec<DeviceRecord>> {
     let mut statement = db.prepare_cached(&format!("{COLUMNS} ORDER BY name"))?;
+    let mut rights = all_rights(db)?;
+    let mut tags = tags::all(db)?;
     let rows = statement.query_map([], read)?;
-    rows.map(|device| complete(db, device?)).collect()
+    rows.map(|device| {
+        let mut device = device?;
+        device.extra = rights.remove(&device.username).unwrap_or_default();
+        device.tags = tags.remove(&device.name).unwrap_or_default();
+        Ok(device)
+    })
+    .collect()
 }
 
 pub(crate) fn by_username(

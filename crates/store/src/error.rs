@@ -29,6 +29,8 @@ pub enum Kind {
     Activation,
     /// A token in the address of a download.
     Download,
+    /// A program that may bring its tools to an agent.
+    Program,
 }
 
 impl Kind {
@@ -43,6 +45,7 @@ impl Kind {
             Kind::Offer | Kind::Download => "safeport firmware offers",
             Kind::Backup => "safeport device backups",
             Kind::Activation => "safeport device list --waiting",
+            Kind::Program => "safeport agent program list",
         }
     }
 }
@@ -60,6 +63,7 @@ impl fmt::Display for Kind {
             Kind::Backup => "backup",
             Kind::Activation => "activation code",
             Kind::Download => "download token",
+            Kind::Program => "program",
         })
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::lock::{ChangeTurn, FolderLock, RunningServer};
-use crate::{BlobStore, Registry, StoreError};
+use crate::{BlobStore, Recordings, Registry, StoreError, recordings};
 
 /// The folder that holds everything that survives a restart:
 ///
@@ -16,6 +16,7 @@ use crate::{BlobStore, Registry, StoreError};
 /// | `pki/` | keys and certificates |
 /// | `log/` | messages and sessions |
 /// | `blobs/` | images and backups, the [`BlobStore`] |
+/// | `recordings/` | the sound of conversations, where it is kept: [`Recordings`] |
 /// | `safeport.lock` | the pid of the server that uses the folder |
 ///
 /// Made with mode 0700: it holds private keys and password hashes.
@@ -106,6 +107,11 @@ impl DataFolder {
     /// Nothing can be written there.
     pub fn blobs(&self) -> Result<BlobStore, StoreError> {
         BlobStore::open(&self.path.join("blobs"))
+    }
+
+    /// The sound of conversations. Its folder is made when there is some.
+    pub fn recordings(&self) -> Recordings {
+        Recordings::new(self.path.join(recordings::FOLDER))
     }
 
     /// Takes the folder for one server. Held until the value is dropped or the

@@ -50,6 +50,8 @@ pub const MAX_TAGS: usize = 16;
 pub const MAX_TAG_LENGTH: usize = 32;
 /// Most tokens of the HTTP API; more are refused.
 pub const MAX_TOKENS: usize = 100;
+/// Most programs that may bring their tools to agents; more are refused.
+pub const MAX_PROGRAMS: usize = 100;
 /// The use of a token is written down again after so long, in seconds: programs
 /// ask often, and each write waits for the disk.
 pub const TOKEN_USE_REFRESH: u64 = 60;
@@ -80,6 +82,14 @@ pub const MAX_EVENTS: u64 = 2_000_000;
 pub const MAX_TALKS_PER_DEVICE: u32 = 2_000;
 /// Most turns of conversations kept of all devices; the oldest go first.
 pub const MAX_TALKS: u64 = 1_000_000;
+/// Most sound of conversations kept of one device, as it lies on the disk: 256 MiB;
+/// the oldest goes first, and its turn stays without.
+pub const MAX_RECORDINGS_PER_DEVICE: u64 = 256 << 20;
+/// Most sound of conversations kept of all devices: 4 GiB; the oldest goes first.
+pub const MAX_RECORDINGS: u64 = 4 << 30;
+/// What the sound of conversations leaves free on the disk: 256 MiB, or a tenth of a
+/// small one. Below it no more is kept: messages and sessions need the disk more.
+pub const RECORDINGS_LEAVE_FREE: u64 = 256 << 20;
 /// Most contradictions kept in quarantine; those not seen for longest go first.
 pub const MAX_QUARANTINE: u32 = 1_000;
 /// Most images; more are refused.

@@ -1,6 +1,7 @@
 //! What users and devices share: one name space of logins, and rights.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::collections::HashMap;
 use std::path::Path;
 
 use crate::{Kind, Rights, StoreError};
@@ -60,6 +61,20 @@ pub(crate) fn write_rights(db: &Connection, login: &str, rights: &Rights) -> rus
     Ok(())
 }
 
+/// The filters of all logins that have any, in one query: one for each login is what reading
+/// thousands of them would take longest for.
+pub(crate) fn all_rights(db: &Connection) -> rusqlite::Result<HashMap<String, Rights>> {
+    let mut all: HashMap<String, Rights> = HashMap::new();
+    let mut statement = db.prepare_cached(
+        "SELECT direction, filter, login FROM rights ORDER BY login, direction, position",
+    )?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        take_filter(all.entry(row.get(2)?).or_default(), row)?;
+    }
+    Ok(all)
+}
+
 pub(crate) fn read_rights(db: &Connection, login: &str) -> rusqlite::Result<Rights> {
     let mut rights = Rights::default();
     let mut statement = db.prepare_cached(
@@ -67,12 +82,17 @@ pub(crate) fn read_rights(db: &Connection, login: &str) -> rusqlite::Result<Righ
     )?;
     let mut rows = statement.query([login])?;
     while let Some(row) = rows.next()? {
-        let filter = row.get(1)?;
-        if row.get_ref(0)?.as_str()? == "publish" {
-            rights.publish.push(filter);
-        } else {
-            rights.subscribe.push(filter);
-        }
+        take_filter(&mut rights, row)?;
     }
     Ok(rights)
+}
+
+fn take_filter(rights: &mut Rights, row: &Row<'_>) -> rusqlite::Result<()> {
+    let filter = row.get(1)?;
+    if row.get_ref(0)?.as_str()? == "publish" {
+        rights.publish.push(filter);
+    } else {
+        rights.subscribe.push(filter);
+    }
+    Ok(())
 }

@@ -244,6 +244,10 @@ const STEPS: &[&str] = &[
     include_str!("schema/step_6.sql"),
     // 7: what devices and their agents said to each other.
     include_str!("schema/step_7.sql"),
+    // 8: the sound of these talks.
+    include_str!("schema/step_8.sql"),
+    // 9: programs at the access point.
+    include_str!("schema/step_9.sql"),
 ];
 
 /// The newest schema version that this program knows.

@@ -1,6 +1,7 @@
 //! Tags: the groups a device belongs to, for settings of several devices.
 
 use rusqlite::{Connection, params};
+use std::collections::HashMap;
 use std::path::Path;
 
 use crate::{By, Registry, StoreError, limits};
@@ -78,6 +79,18 @@ pub(crate) fn read(db: &Connection, device: &str) -> rusqlite::Result<Vec<String
     db.prepare_cached("SELECT tag FROM device_tags WHERE device = ?1 ORDER BY tag")?
         .query_map([device], |row| row.get(0))?
         .collect()
+}
+
+/// The tags of all devices that have any, in one query.
+pub(crate) fn all(db: &Connection) -> rusqlite::Result<HashMap<String, Vec<String>>> {
+    let mut all: HashMap<String, Vec<String>> = HashMap::new();
+    let mut statement =
+        db.prepare_cached("SELECT device, tag FROM device_tags ORDER BY device, tag")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        all.entry(row.get(0)?).or_default().push(row.get(1)?);
+    }
+    Ok(all)
 }
 
 fn is_tag(text: &str) -> bool {

@@ -5,7 +5,7 @@ use rusqlite::{Connection, Row, params};
 
 use crate::areas::Area;
 use crate::columns::{maybe_unsigned, signed, unsigned};
-use crate::{Kind, Registry, StoreError, limits};
+use crate::{Kind, Recording, Registry, StoreError, limits, recordings};
 
 /// One turn: what somebody said, and what was answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,15 +37,25 @@ pub struct TalkRow {
     pub token_ms: Option<u64>,
     /// From the end of speech to the first sound, in milliseconds.
     pub audio_ms: Option<u64>,
+    /// What it sounded like, where that is kept.
+    pub sound: Option<Recording>,
 }
 
-const COLUMNS: &str = "SELECT id, device, at, until, conversation, agent, heard, said, failure,
-    transcript_ms, token_ms, audio_ms, interrupted FROM talks";
+/// ?1 is the moment at which sound has to be kept still.
+const COLUMNS: &str = "SELECT id, talks.device, at, talks.until, conversation, agent, heard, said,
+    failure, transcript_ms, token_ms, audio_ms, interrupted,
+    name, recordings.until, heard_bytes, heard_ms, said_bytes, said_ms
+    FROM talks LEFT JOIN recordings ON talk = id AND recordings.until > ?1";
 
 impl Registry {
     /// Adds turns, in one transaction; the newest
     /// [`MAX_TALKS_PER_DEVICE`](limits::MAX_TALKS_PER_DEVICE) of each device are
     /// kept. Those of devices that are not enrolled (any more) are passed over.
+    ///
+    /// Of their sound, the newest is kept up to
+    /// [`MAX_RECORDINGS_PER_DEVICE`](limits::MAX_RECORDINGS_PER_DEVICE) and
+    /// [`MAX_RECORDINGS`](limits::MAX_RECORDINGS). Files of what goes by that wait
+    /// for [`remove_gone_recordings`](Registry::remove_gone_recordings).
     ///
     /// # Errors
     /// [`StoreError::TooLong`]; the database could not be written. Then nothing
@@ -79,24 +89,39 @@ impl Registry {
     ) -> Result<Vec<TalkRow>, StoreError> {
         self.rows(
             &format!(
-                "{COLUMNS} WHERE device = ?1 AND id < ?2 AND until > ?3 ORDER BY id DESC LIMIT ?4"
+                "{COLUMNS} WHERE talks.device = ?2 AND id < ?3 AND talks.until > ?1
+                 ORDER BY id DESC LIMIT ?4"
             ),
             params![
+                signed(now),
                 device,
                 signed(before.unwrap_or(u64::MAX)),
-                signed(now),
                 limit
             ],
             read,
         )
     }
 
-    /// Forgets every turn of a device; how many there were.
+    /// One turn of a device; `None` if it has no such one, or its time is over at
+    /// `now`.
     ///
     /// # Errors
-    /// The database could not be written; then nothing is forgotten.
+    /// The database could not be read.
+    pub fn talk(&self, device: &str, id: u64, now: u64) -> Result<Option<TalkRow>, StoreError> {
+        self.row(
+            &format!("{COLUMNS} WHERE talks.device = ?2 AND id = ?3 AND talks.until > ?1"),
+            params![signed(now), device, signed(id)],
+            read,
+        )
+    }
+
+    /// Forgets every turn of a device with its sound; how many there were.
+    ///
+    /// # Errors
+    /// The database could not be written; then nothing is forgotten. A file with
+    /// sound could not be removed: it is tried again, and nothing names it any more.
     pub fn forget_talks(&mut self, device: &str, by: crate::By<'_>) -> Result<u64, StoreError> {
-        self.change(Area::Unwatched, |db, path| {
+        let gone = self.change(Area::Unwatched, |db, path| {
             let failed = |source| StoreError::sqlite(path, source);
             let known: bool = db
                 .query_row(
@@ -121,7 +146,9 @@ impl Registry {
             )
             .map_err(failed)?;
             Ok(gone as u64)
-        })
+        })?;
+        self.remove_gone_recordings()?;
+        Ok(gone)
     }
 }
 
@@ -132,8 +159,9 @@ fn add(db: &Connection, talks: &[TalkRow], per_device: u32) -> rusqlite::Result<
          SELECT name, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 FROM devices WHERE name = ?1",
     )?;
     let mut devices: Vec<&str> = Vec::with_capacity(talks.len());
+    let mut with_sound: Vec<&str> = Vec::new();
     for talk in talks {
-        insert.execute(params![
+        let added = insert.execute(params![
             talk.device,
             signed(talk.at),
             signed(talk.until),
@@ -148,6 +176,11 @@ fn add(db: &Connection, talks: &[TalkRow], per_device: u32) -> rusqlite::Result<
             talk.interrupted,
         ])?;
         devices.push(&talk.device);
+        if let Some(sound) = &talk.sound {
+            let id = (added > 0).then(|| db.last_insert_rowid());
+            recordings::add(db, id, &talk.device, sound)?;
+            with_sound.push(&talk.device);
+        }
     }
     devices.sort_unstable();
     devices.dedup();
@@ -158,7 +191,13 @@ fn add(db: &Connection, talks: &[TalkRow], per_device: u32) -> rusqlite::Result<
     for device in devices {
         crowd.execute(params![device, per_device])?;
     }
-    Ok(())
+    if with_sound.is_empty() {
+        return Ok(());
+    }
+    with_sound.sort_unstable();
+    with_sound.dedup();
+    let (per_device, most) = (limits::MAX_RECORDINGS_PER_DEVICE, limits::MAX_RECORDINGS);
+    recordings::crowd(db, &with_sound, per_device, most)
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<TalkRow> {
@@ -176,5 +215,6 @@ fn read(row: &Row<'_>) -> rusqlite::Result<TalkRow> {
         token_ms: maybe_unsigned(row, 10)?,
         audio_ms: maybe_unsigned(row, 11)?,
         interrupted: row.get(12)?,
+        sound: recordings::read(row, 13)?,
     })
 }

@@ -43,6 +43,8 @@ pub struct Tidied {
     pub quarantine: u64,
     /// Turns of conversations whose time was over.
     pub talks: u64,
+    /// Sound of turns that stay.
+    pub recordings: u64,
     /// There is more to go: tidy again soon.
     pub more: bool,
 }
@@ -53,7 +55,8 @@ impl Registry {
     /// nobody who writes has to wait for long.
     ///
     /// The bytes of what has gone stay until
-    /// [`BlobStore::remove_unused`](crate::BlobStore::remove_unused).
+    /// [`BlobStore::remove_unused`](crate::BlobStore::remove_unused), and those of
+    /// sound until [`remove_gone_recordings`](Registry::remove_gone_recordings).
     ///
     /// # Errors
     /// The database could not be written; some kinds may be done.
@@ -105,6 +108,13 @@ impl Registry {
                 [before(retention.quarantine)],
             )
         })?;
+        let recordings = step(&|db| {
+            db.execute(
+                "DELETE FROM recordings WHERE talk IN (
+                    SELECT talk FROM recordings WHERE until <= ?1 ORDER BY until LIMIT ?2)",
+                params![signed(now), most],
+            )
+        })?;
         let talks = step(&|db| {
             let old = db.execute(
                 "DELETE FROM talks WHERE id IN (
@@ -120,6 +130,7 @@ impl Registry {
             offers,
             quarantine,
             talks,
+            recordings,
             more,
         })
     }

@@ -22,6 +22,10 @@ impl TokenHash {
     pub fn new(bytes: [u8; 32]) -> TokenHash {
         TokenHash(bytes)
     }
+
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
 }
 
 impl PartialEq for TokenHash {

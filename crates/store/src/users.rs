@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use crate::areas::Area;
 use crate::audit;
 use crate::columns::{signed, unsigned};
-use crate::logins::{claim_login, exists, read_rights, write_rights};
+use crate::logins::{all_rights, claim_login, exists, read_rights, write_rights};
 use crate::{Account, By, Kind, Registry, Rights, Secret, StoreError, User};
 
 const COLUMNS: &str = "SELECT name, password_hash, enabled, created FROM users";
@@ -156,8 +156,14 @@ impl Registry {
 
 pub(crate) fn all(db: &Connection) -> rusqlite::Result<Vec<User>> {
     let mut statement = db.prepare_cached(&format!("{COLUMNS} ORDER BY name"))?;
+    let mut rights = all_rights(db)?;
     let rows = statement.query_map([], read)?;
-    rows.map(|user| with_rights(db, user?)).collect()
+    rows.map(|user| {
+        let mut user = user?;
+        user.rights = rights.remove(&user.name).unwrap_or_default();
+        Ok(user)
+    })
+    .collect()
 }
 
 fn one(db: &Connection, name: &str) -> rusqlite::Result<Option<User>> {

@@ -6,6 +6,8 @@ mod members;
 mod offers;
 #[path = "fleet/promises.rs"]
 mod promises;
+#[path = "fleet/recordings.rs"]
+mod recordings;
 #[path = "fleet/talks.rs"]
 mod talks;
 #[path = "fleet/tidy.rs"]

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use safeport_store::{
     BlobHash, By, DataFolder, DeviceRecord, DownloadFile, DownloadToken, IdentityRow, ImageRow,
-    MemberEventRow, MemberRow, NewBackup, NewOffer, OfferChange, Registry, Rights, Secret,
-    StoreError, TalkRow,
+    MemberEventRow, MemberRow, NewBackup, NewOffer, OfferChange, Registry, Rights, Secret, Side,
+    StoreError, TalkRow, TrackBytes,
 };
 
 /// How long the whole test goes on killing.
@@ -122,7 +122,7 @@ impl Told {
         let blobs = folder.blobs().unwrap();
         let unfinished = std::fs::read_dir(path.join("blobs/new")).unwrap().count();
         assert_eq!(unfinished, 0, "round {round}");
-        let registry = folder.registry().unwrap();
+        let mut registry = folder.registry().unwrap();
         for blob in blobs.list().unwrap() {
             blobs.verify(&blob.hash).unwrap();
         }
@@ -175,6 +175,21 @@ impl Told {
         for batch in talks.chunks(TURNS) {
             assert!(batch.iter().all(|talk| talk.at == batch[0].at));
         }
+        // Rows never name sound that is not there, and after the start no sound is there
+        // that no row names.
+        let recordings = folder.recordings();
+        let mut files = 0;
+        for sound in talks.iter().filter_map(|talk| talk.sound.as_ref()) {
+            for side in [Side::Heard, Side::Said] {
+                assert!(
+                    recordings.open(sound, side).unwrap().is_some(),
+                    "round {round}"
+                );
+                files += 1;
+            }
+        }
+        recordings.sweep(&mut registry).unwrap();
+        assert_eq!(count(&path.join("recordings")), files, "round {round}");
         let sound: String = rusqlite::Connection::open(folder.database())
             .unwrap()
             .query_row("PRAGMA integrity_check", [], |row| row.get(0))
@@ -203,7 +218,7 @@ fn works_until_it_is_killed() {
     let spoken = promised.talks("box", None, 1, 0).unwrap();
     let spoken = spoken.first().map_or(0, |talk| talk.at);
     for at in 1.. {
-        talks(&mut noted, spoken + at);
+        talks(&mut noted, &folder, spoken + at);
         let by = By { who: "child", at };
         let (seed, len) = (dice.roll(1 << 40), dice.roll(300_000));
         let mut writer = blobs.begin(1 << 20).unwrap();
@@ -266,9 +281,16 @@ fn talker(promised: &mut Registry) {
     promised.add_device(&device, by).unwrap();
 }
 
-/// Writes a batch of turns, all of one time.
-fn talks(noted: &mut Registry, at: u64) {
-    let talk = TalkRow {
+/// Writes a batch of turns, all of one time, each with its sound, and forgets that of
+/// the batches before the last few.
+fn talks(noted: &mut Registry, folder: &DataFolder, at: u64) {
+    let recordings = folder.recordings();
+    let track = TrackBytes {
+        bytes: &[7; 5_000],
+        lasts: Duration::from_secs(2),
+    };
+    let talk = || TalkRow {
+        sound: Some(recordings.write(Some(track), Some(track), at + 3).unwrap()),
         device: "box".to_string(),
         at,
         until: at + 1_000_000,
@@ -276,8 +298,21 @@ fn talks(noted: &mut Registry, at: u64) {
         said: "y".repeat(900),
         ..TalkRow::default()
     };
-    noted.add_talks(&vec![talk; TURNS]).unwrap();
+    let talks: Vec<TalkRow> = (0..TURNS).map(|_| talk()).collect();
+    noted.add_talks(&talks).unwrap();
     say(format_args!("talks {at}"));
+    noted.tidy(at, &Default::default()).unwrap();
+    noted.remove_gone_recordings().unwrap();
+}
+
+/// How many files lie in a folder and those below it.
+fn count(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let below = entries.map(|entry| match entry.file_type().unwrap().is_dir() {
+        true => count(&entry.path()),
+        false => 1,
+    });
+    below.sum()
 }
 
 /// Writes one batch, new or changed; returns one of its devices.

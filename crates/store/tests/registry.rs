@@ -453,3 +453,50 @@ fn a_topic_leads_to_the_devices_that_have_it() {
     assert_eq!(found, [("plug-1".to_string(), "tasmota".to_string())]);
     assert_eq!(registry.devices_with_topic("plug").unwrap(), []);
 }
+
+#[test]
+fn a_device_is_found_by_its_hardware_address_without_a_look_at_any_other() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut registry = open(&scratch);
+    let mut plug = device("plug-1");
+    plug.mac = Some("a0:b1:c2:d3:e4:f5".to_string());
+    plug.extra.publish = vec!["cmnd/lamp/POWER".to_string()];
+    plug.tags = vec!["hall".to_string(), "kitchen".to_string()];
+    registry.add_device(&plug, BY).unwrap();
+    registry.add_device(&device("plug-0"), BY).unwrap();
+    // A row that cannot be read tells who reads it.
+    Connection::open(scratch.path().join("safeport.db"))
+        .unwrap()
+        .execute(
+            "UPDATE devices SET family = CAST(x'ff' AS TEXT) WHERE name = 'plug-0'",
+            [],
+        )
+        .unwrap();
+    assert!(registry.devices().is_err());
+    let found = registry.device_with_mac("a0:b1:c2:d3:e4:f5").unwrap();
+    assert_eq!(found, Some(plug));
+    assert_eq!(registry.device_with_mac("a0:b1:c2:d3:e4:f6").unwrap(), None);
+}
+
+#[test]
+fn all_that_is_read_at_once_has_the_rights_and_tags_of_each() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut registry = open(&scratch);
+    let mut users = vec![user("ada"), user("bert")];
+    users[1].rights = Rights::default();
+    let mut devices: Vec<_> = (1..5).map(|n| device(&format!("plug-{n}"))).collect();
+    devices[1].extra.subscribe = vec!["b/#".to_string(), "a/#".to_string()];
+    devices[2].extra.publish = vec!["c".to_string()];
+    devices[2].tags = vec!["hall".to_string(), "kitchen".to_string()];
+    devices[3].tags = vec!["hall".to_string()];
+    for user in &users {
+        registry.add_user(user, BY).unwrap();
+    }
+    for device in &devices {
+        registry.add_device(device, BY).unwrap();
+    }
+    assert_eq!(registry.users().unwrap(), users);
+    assert_eq!(registry.devices().unwrap(), devices);
+    let snapshot = registry.load().unwrap();
+    assert_eq!((snapshot.users, snapshot.devices), (users, devices));
+}

@@ -7,7 +7,7 @@
 //!
 //! * [`Recognizer`], [`ChatModel`] and [`Synthesizer`] are who make an answer of it;
 //! * [`Turn`] is one utterance and its answer, by an [`Agent`] that has all three;
-//! * [`Talk`] is what was said before.
+//! * [`Talk`] is what was said before, and [`OggOpus`] a recording of it.
 //!
 //! What listens owns no socket and no clock: time is what the audio itself lasts.
 
@@ -21,6 +21,7 @@ mod funasr;
 pub mod limits;
 mod local;
 mod mcp;
+mod ogg;
 mod openai;
 mod parrot;
 mod provider;
@@ -41,6 +42,7 @@ pub use endpoint::{Change, Endpointer, Patience};
 pub use funasr::{FunAsr, FunAsrMode, FunAsrSettings};
 pub use local::{LocalPlaces, LocalRecognizer, LocalSettings, LocalSynthesizer};
 pub use mcp::{McpServer, McpSettings, McpState, McpWay};
+pub use ogg::OggOpus;
 pub use openai::{
     AnswerError, AnswerReader, ApiKey, Endpoint, EndpointError, NoFormat, OpenAiChat, OpenAiEye,
     OpenAiSpeech, OpenAiTranscription, SoundReader, SpeechFormat, SpeechStyle, Timeouts,

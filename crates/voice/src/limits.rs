@@ -187,6 +187,12 @@ pub const MCP_TOOLS_BYTES: usize = 128 << 10;
 /// Least time between two lists that an MCP server itself gave rise to.
 pub const MCP_RELIST_PAUSE: Duration = Duration::from_secs(1);
 
+/// How long nothing is asked of an MCP server before it is asked whether it is still there.
+pub const MCP_PING_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long an MCP server may take to say that it is still there. Then it is connected to anew.
+pub const MCP_PING_WAIT: Duration = Duration::from_secs(20);
+
 /// Calls of one MCP server that wait for their answer. More are refused.
 pub const MCP_CALLS: usize = 32;
 
@@ -204,3 +210,9 @@ pub const MCP_STABLE: Duration = Duration::from_secs(60);
 
 /// Messages that wait between an MCP server that came to us and who reads them. While there are as many, it is not read.
 pub const MCP_TEXTS: usize = 16;
+
+/// Sound that a page of a recording has before the next one is begun, in milliseconds: what RFC 7845 section 4 asks for.
+pub const OGG_PAGE_MS: u64 = 1_000;
+
+/// Bytes by which the memory of a recording grows.
+pub const OGG_STEP: usize = 16 << 10;

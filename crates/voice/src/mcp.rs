@@ -4,6 +4,7 @@
 //! turn waits for nothing that it does not call. One that fails is left out of what models are told and tried again,
 //! later each time. The protocol itself is the official SDK's.
 
+mod over;
 mod process;
 mod session;
 mod shared;
@@ -20,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use self::over::{Over, Secrets};
 use self::process::Process;
 use self::session::Session;
 pub use self::shared::McpState;
@@ -27,7 +29,7 @@ use self::shared::Shared;
 use self::texts::Lines;
 use crate::dial::Dial;
 use crate::limits::{MCP_FIRST_PAUSE, MCP_LONGEST_PAUSE, MCP_MESSAGE_BYTES, MCP_STABLE, MCP_TEXTS};
-use crate::provider::{Failure, Job, ToolCall, ToolSpec, Toolbox};
+use crate::provider::{Failure, FailureKind, Job, ToolCall, ToolSpec, Toolbox};
 
 /// One server that is to be connected to.
 #[derive(Clone, PartialEq, Eq)]
@@ -84,7 +86,8 @@ pub struct McpServer {
 impl McpServer {
     /// Connects, and keeps at it. To be called on the runtime; returns at once.
     pub fn start(settings: McpSettings, dial: &Dial) -> McpServer {
-        let shared = Arc::new(Shared::new(&settings.name, settings.timeout));
+        let secrets = Secrets::of(&settings.way);
+        let shared = Arc::new(Shared::new(&settings.name, settings.timeout, secrets));
         let task = tokio::spawn(keep(shared.clone(), settings.way, dial.http.clone()));
         McpServer { shared, task }
     }
@@ -97,11 +100,11 @@ impl McpServer {
         incoming: mpsc::Receiver<String>,
         outgoing: mpsc::Sender<String>,
     ) -> McpServer {
-        let shared = Arc::new(Shared::new(name, timeout));
+        let shared = Arc::new(Shared::new(name, timeout, Secrets::default()));
         let kept = shared.clone();
         let task = tokio::spawn(async move {
-            let why = Session::run(&kept, Lines::new(incoming, outgoing)).await;
-            kept.broke(why);
+            let over = Session::run(&kept, Lines::new(incoming, outgoing)).await;
+            kept.broke(over);
         });
         McpServer { shared, task }
     }
@@ -146,7 +149,8 @@ impl McpServer {
 impl Drop for McpServer {
     fn drop(&mut self) {
         self.task.abort();
-        self.shared.broke("it is not wanted any more".to_owned());
+        let why = "it is not wanted any more";
+        self.shared.broke(Over::new(FailureKind::Broken, why));
     }
 }
 
@@ -165,13 +169,14 @@ async fn keep(shared: Arc<Shared>, way: McpWay, http: reqwest::Client) {
     let mut pause = MCP_FIRST_PAUSE;
     loop {
         let since = Instant::now();
-        let why = connect(&shared, &way, &http).await;
+        let over = connect(&shared, &way, &http).await;
+        let failure = shared.broke(over);
         tracing::warn!(
             target: "safeport::voice",
             server = shared.name(),
-            "the MCP server cannot be used; it is tried again in {} s: {why}", pause.as_secs()
+            "the MCP server cannot be used; it is tried again in {} s: {}",
+            pause.as_secs(), failure.detail
         );
-        shared.broke(why);
         if since.elapsed() >= MCP_STABLE {
             pause = MCP_FIRST_PAUSE;
         }
@@ -181,23 +186,23 @@ async fn keep(shared: Arc<Shared>, way: McpWay, http: reqwest::Client) {
 }
 
 /// One connection; returns why it is over.
-async fn connect(shared: &Arc<Shared>, way: &McpWay, http: &reqwest::Client) -> String {
+async fn connect(shared: &Arc<Shared>, way: &McpWay, http: &reqwest::Client) -> Over {
     match way {
         McpWay::Command { command, env } => {
             let mut process = match Process::start(command, env) {
                 Ok(process) => process,
-                Err(why) => return why,
+                Err(why) => return Over::new(FailureKind::Missing, why),
             };
             let Some((output, input)) = process.pipes() else {
-                return "the program came without pipes".to_owned();
+                return Over::new(FailureKind::Broken, "the program came without pipes");
             };
             let transport =
                 AsyncRwTransport::new(output, input).with_max_line_length(MCP_MESSAGE_BYTES);
-            let why = tokio::select! {
-                why = Session::run(shared, transport) => why,
-                () = process.listen() => "the program ended".to_owned(),
+            let over = tokio::select! {
+                over = Session::run(shared, transport) => over,
+                () = process.listen() => Over::new(FailureKind::Broken, "the program ended"),
             };
-            process.end(why).await
+            process.end(over).await
         }
         McpWay::Http { url, key } => {
             let mut config = StreamableHttpClientTransportConfig::with_uri(url.as_str())

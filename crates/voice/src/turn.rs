@@ -15,6 +15,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, error::TryRecvError};
 use tokio::task::AbortHandle;
 
@@ -108,13 +109,16 @@ pub struct Turn {
     /// What is told though no task tells it.
     ours: VecDeque<Told>,
     is_over: bool,
+    /// Where the work is done.
+    runtime: Handle,
     task: Option<AbortHandle>,
     record: Arc<Mutex<Record>>,
     agent: Arc<Agent>,
 }
 
 impl Turn {
-    /// Begins. One that listens costs nothing but itself until somebody is heard.
+    /// Begins. One that listens costs nothing but itself until somebody is heard. The work is done on
+    /// the current runtime, wherever the turn is polled.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -128,6 +132,7 @@ impl Turn {
             events,
             ours: VecDeque::new(),
             is_over: false,
+            runtime: Handle::current(),
             task: None,
             record,
             agent,
@@ -141,13 +146,10 @@ impl Turn {
     }
 
     fn spawn(&mut self, work: Box<Work>, task: Task) {
-        self.task = Some(tokio::spawn(work.run(task)).abort_handle());
+        self.task = Some(self.runtime.spawn(work.run(task)).abort_handle());
     }
 
     /// Takes what somebody says: 16 kHz, mono. The first of it wakes the recogniser. Never waits.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime.
     pub fn hear(&mut self, samples: &[i16]) -> Taken {
         if let Some(work) = self.parked.take() {
             let (mouth, ears) = hearing::channel();

@@ -6,7 +6,7 @@ use super::{LayerError, Received, WebSocketError};
 /// The server side of a WebSocket after its upgrade has been answered with 101, without its socket.
 ///
 /// Between messages it holds some 60 bytes; of an unfinished message, what has come of it, up to
-/// [`crate::limits::WEBSOCKET_GATHERED`].
+/// [`crate::limits::WEBSOCKET_GATHERED`], or what it was made for.
 #[derive(Debug)]
 pub struct Messages {
     websocket: WebSocket,
@@ -24,14 +24,19 @@ pub enum Message<'a> {
 
 impl Default for Messages {
     fn default() -> Messages {
-        Messages {
-            websocket: WebSocket::new(Carries::Messages),
-            gathered: Vec::new(),
-        }
+        Messages::of_up_to(crate::limits::WEBSOCKET_GATHERED)
     }
 }
 
 impl Messages {
+    /// Takes messages of so many bytes at most, instead of [`crate::limits::WEBSOCKET_GATHERED`].
+    pub fn of_up_to(bytes: u32) -> Messages {
+        Messages {
+            websocket: WebSocket::new(Carries::Messages(bytes)),
+            gathered: Vec::new(),
+        }
+    }
+
     /// Takes bytes read from the socket, all of them. Calls `each` for every message that is whole
     /// now, and appends to `raw_out` what has to be written back at once: pong, close.
     ///

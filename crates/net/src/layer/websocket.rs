@@ -8,7 +8,7 @@ use thiserror::Error;
 use tungstenite::protocol::frame::coding::CloseCode;
 
 use super::{LayerError, Received};
-use crate::limits::{WEBSOCKET_CONTROL, WEBSOCKET_FRAME, WEBSOCKET_GATHERED, WEBSOCKET_MESSAGE};
+use crate::limits::{WEBSOCKET_CONTROL, WEBSOCKET_FRAME, WEBSOCKET_MESSAGE};
 
 /// What a WebSocket client did wrong. [`WebSocketError::close_code`] is what it was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -109,8 +109,8 @@ pub(super) struct WebSocket {
 pub(super) enum Carries {
     /// Bytes, wherever messages end; text is none of them.
     Bytes,
-    /// Messages, binary and text; each is in memory as a whole.
-    Messages,
+    /// Messages of so many bytes at most, binary and text; each is in memory as a whole.
+    Messages(u32),
 }
 
 /// What the next byte belongs to.
@@ -305,7 +305,7 @@ impl WebSocket {
         let too_long = |part, size, limit| Err(WebSocketError::TooLong { part, size, limit });
         let (frame, message) = match self.carries {
             Carries::Bytes => (WEBSOCKET_FRAME, WEBSOCKET_MESSAGE),
-            Carries::Messages => (WEBSOCKET_GATHERED, WEBSOCKET_GATHERED),
+            Carries::Messages(most) => (u64::from(most), u64::from(most)),
         };
         if length > frame {
             return too_long("frame", length, frame);

@@ -202,6 +202,7 @@ fn tidy_once(
             .blobs()?
             .remove_unused(BLOB_AGE, |hash| registry.blob_is_used(hash))?;
     }
+    registry.remove_gone_recordings()?;
     Ok(tidied.more)
 }
 

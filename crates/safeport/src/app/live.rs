@@ -5,14 +5,15 @@
 //! SIGHUP, by the registry (commands stage revisions there, see [`safeport_store::Revision`]), by a
 //! confirmation that came in over HTTP, and by the gate.
 
+mod confirming;
 mod swap;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use safeport_engine::EngineHandle;
 use safeport_net::Handshakes;
@@ -39,10 +40,9 @@ use crate::serve::ntp::NtpListeners;
 use crate::serve::voice::Lines;
 use crate::text::Texts;
 
+use confirming::Unconfirmed;
+pub(super) use confirming::{AskLive, Awaited};
 use swap::Proofs;
-
-/// How long a person who confirms waits for what comes of it.
-pub(super) const CONFIRM_REPLY: Duration = Duration::from_secs(10);
 
 /// What wakes the thread.
 pub enum Event {
@@ -72,7 +72,7 @@ pub(crate) struct Live {
     pub(crate) strand: Vec<String>,
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) unconfirmed: Option<Unconfirmed>,
-    pub(crate) awaited: Awaited,
+    pub(super) awaited: Awaited,
     /// Our own CA's certificate.
     pub(crate) ca_pem: String,
     /// Keeps our certificates good.
@@ -87,36 +87,6 @@ pub(crate) struct Live {
     pub(crate) handshakes: Handshakes,
     /// Who logged in by which listener, as written down already.
     pub(crate) met: HashSet<(String, String, u16)>,
-}
-
-/// A change that serves, but is undone unless somebody comes over its address.
-pub(crate) struct Unconfirmed {
-    revision: u64,
-    token: String,
-    until: Instant,
-    before: Read,
-    files: Vec<FileSnapshot>,
-    /// Sockets of before the change, still listening so that the way back is open.
-    old: Vec<Bound>,
-}
-
-/// The token of the change that waits for its confirmation, or that was undone last. Whoever asks
-/// with another one is answered at the door and wakes nobody.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Awaited(Arc<Mutex<Option<String>>>);
-
-impl Awaited {
-    pub(crate) fn is(&self, token: &str) -> bool {
-        self.lock().as_deref() == Some(token)
-    }
-
-    fn set(&self, token: String) {
-        *self.lock() = Some(token);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Live {
@@ -211,19 +181,8 @@ impl Live {
 
     /// Tells the gate which addresses there are to tell.
     pub(crate) fn show_candidates(&self) {
-        self.gate
-            .set_candidates(&self.read, &super::bound_sockets(&self.bound));
-    }
-
-    /// Who confirms a change that the last server has undone is told so.
-    fn remember_undone(&self) {
-        let newest = self.registry.history(1).unwrap_or_default();
-        if let Some(newest) = newest.first()
-            && newest.state == RevisionState::Reverted
-        {
-            self.awaited
-                .set(self.gate.proofs().confirm_token(newest.id));
-        }
+        let bound: Vec<_> = self.bound.iter().map(Bound::place).collect();
+        self.gate.set_candidates(&self.read, &bound);
     }
 
     pub(crate) fn write_addresses(&mut self) {
@@ -474,103 +433,6 @@ impl Live {
         }
         Ok((RevisionState::Live, verdict, None))
     }
-
-    // Confirmation.
-
-    fn confirm(&mut self, token: &str, at: Option<SocketAddr>) -> Confirmed {
-        match self.unconfirmed.take() {
-            Some(unconfirmed)
-                if unconfirmed.token == token && is_old(at, &unconfirmed.old, &self.bound) =>
-            {
-                self.unconfirmed = Some(unconfirmed);
-                Confirmed::OldAddress
-            }
-            Some(unconfirmed) if unconfirmed.token == token => {
-                let verdict = say!(self.texts, "change-confirmed");
-                if let Err(failure) = self.retire(unconfirmed.old) {
-                    tracing::error!(target: "safeport::serve", "{}", failure.one_text());
-                }
-                self.settle(unconfirmed.revision, RevisionState::Live, &verdict, None);
-                tracing::info!(
-                    target: "safeport::serve",
-                    revision = unconfirmed.revision,
-                    "confirmed over the new address"
-                );
-                Confirmed::Kept
-            }
-            other => {
-                let late = self
-                    .registry
-                    .history(1)
-                    .ok()
-                    .and_then(|newest| newest.into_iter().next())
-                    .is_some_and(|newest| {
-                        newest.state == RevisionState::Reverted
-                            && self.gate.proofs().confirm_token(newest.id) == token
-                    });
-                self.unconfirmed = other;
-                if late {
-                    Confirmed::Late
-                } else {
-                    Confirmed::Unknown
-                }
-            }
-        }
-    }
-
-    /// Nobody came over the new address in time.
-    fn revert(&mut self) {
-        let Some(unconfirmed) = self.unconfirmed.take() else {
-            return;
-        };
-        // The old sockets still listen: the way back needs no port that somebody else could have
-        // taken meanwhile.
-        self.bound.extend(unconfirmed.old);
-        let mut verdict = say!(self.texts, "change-reverted");
-        let restored = match self.swap(unconfirmed.before, Proofs::Spared) {
-            Ok(applied) => self.retire(applied.old),
-            Err(failure) => Err(failure),
-        };
-        if let Err(failure) = restored {
-            verdict = format!("{verdict} {}", failure.one_text());
-        }
-        for file in &unconfirmed.files {
-            if let Err(error) = put_back(file) {
-                let path = file.path.clone();
-                verdict = format!(
-                    "{verdict} {}",
-                    say!(self.texts, "file-not-put-back", path = path, error = error)
-                );
-            }
-        }
-        tracing::warn!(
-            target: "safeport::serve",
-            revision = unconfirmed.revision,
-            "{verdict}"
-        );
-        self.settle(
-            unconfirmed.revision,
-            RevisionState::Reverted,
-            &verdict,
-            None,
-        );
-        self.write_live();
-    }
-}
-
-/// Whether a connection came by a socket of before a change and by none that stays.
-fn is_old(at: Option<SocketAddr>, old: &[Bound], bound: &[Bound]) -> bool {
-    let takes = |sockets: &[Bound], at: SocketAddr| {
-        sockets.iter().any(|socket| takes_at(socket.actual, at))
-    };
-    at.is_some_and(|at| takes(old, at) && !takes(bound, at))
-}
-
-/// Whether a connection whose our end is `at` comes by a socket that is bound to `bound`.
-fn takes_at(bound: SocketAddr, at: SocketAddr) -> bool {
-    let (ip, came_to) = (bound.ip().to_canonical(), at.ip().to_canonical());
-    bound.port() == at.port()
-        && (ip == came_to || ip.is_unspecified() && (ip.is_ipv6() || came_to.is_ipv4()))
 }
 
 /// What became of the files between two readings.
@@ -597,35 +459,4 @@ pub(crate) fn changed_files(before: &[TextFile], after: &[TextFile]) -> Vec<File
         })
         .filter(|file| file.old != file.new)
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_confirmation_is_told_from_one_over_the_old_address_by_address_and_port() {
-        let takes = |bound: &str, at: &str| {
-            takes_at(
-                bound.parse().expect("an address"),
-                at.parse().expect("an address"),
-            )
-        };
-        for (bound, at) in [
-            ("127.0.0.1:8002", "127.0.0.1:8002"),
-            ("0.0.0.0:8002", "192.168.1.20:8002"),
-            ("[::]:8002", "[::ffff:192.168.1.20]:8002"),
-            ("[::]:8002", "[fd00::2]:8002"),
-            ("192.168.1.20:8002", "[::ffff:192.168.1.20]:8002"),
-        ] {
-            assert!(takes(bound, at), "{bound} {at}");
-        }
-        for (bound, at) in [
-            ("127.0.0.1:8002", "127.0.0.2:8002"),
-            ("127.0.0.1:8002", "127.0.0.1:8003"),
-            ("0.0.0.0:8002", "[fd00::2]:8002"),
-        ] {
-            assert!(!takes(bound, at), "{bound} {at}");
-        }
-    }
 }

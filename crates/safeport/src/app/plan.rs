@@ -1,4 +1,4 @@
-//! Settings in the engine's words.
+//! Settings in the words of the engine and of the pages.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +13,9 @@ use super::sockets::Bound;
 use crate::certificates::Presented;
 use crate::console::Failure;
 use crate::descriptors::Descriptors;
+use crate::reading::Read;
 use crate::say;
+use crate::serve::http::SiteSettings;
 use crate::text::Texts;
 
 /// Connections that the settings allow on all listeners together.
@@ -153,4 +155,20 @@ pub(super) fn engine_settings(
         max_connections: usize::try_from(wanted).unwrap_or(usize::MAX),
         ..EngineSettings::default()
     }
+}
+
+/// What the pages heed.
+pub(super) fn site_settings(read: &Read) -> SiteSettings {
+    SiteSettings {
+        name: read.settings.server.name.clone(),
+        anonymous: read.settings.access.anonymous,
+        metrics_token: read.settings.http.metrics_token.reveal().to_owned(),
+    }
+}
+
+/// What `/healthz` says of a server that runs on its last good settings: nothing of what stands in
+/// the files, since anybody may ask.
+pub(super) fn degraded_word(read: &Read) -> Option<String> {
+    let word = "the settings files have mistakes; the last good settings are in force, see the log";
+    read.degraded.is_some().then(|| word.to_owned())
 }

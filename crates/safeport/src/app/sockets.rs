@@ -7,7 +7,9 @@ use std::ops::RangeInclusive;
 
 use safeport_net::BindError;
 use safeport_net::holder::Holding;
-use safeport_settings::{Listener, OnConflict, PlannedBind, PortClaim, Protocol, Settings};
+use safeport_settings::{
+    BoundSocket, Listener, OnConflict, PlannedBind, PortClaim, Protocol, Settings,
+};
 use safeport_store::{By, PortEvent, PortEventKind, Registry};
 
 use super::words::bind_error;
@@ -70,6 +72,15 @@ impl Bound {
         PortClaim {
             protocol: self.listener.protocol(),
             address: self.actual,
+        }
+    }
+
+    /// Where it listens, for the gate.
+    pub(crate) fn place(&self) -> BoundSocket {
+        BoundSocket {
+            listener: self.listener,
+            address: self.actual,
+            standard: self.standard,
         }
     }
 

@@ -1,6 +1,9 @@
 //! `safeport agent`: which agents there are, and whether one answers, before any device is there.
 
+mod programs;
+mod servers;
 mod sound;
+mod tools;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -8,16 +11,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use safeport_settings::Settings;
-use safeport_voice::{
-    Begin, ChatMessage, Failure as ProviderFailure, FailureKind, Happened, Scene, Stage, Told, Turn,
-};
+use safeport_settings::{Settings, show_duration};
+use safeport_voice::{Begin, Failure as ProviderFailure, Happened, Scene, Stage, Told, Turn};
 use serde_json::{Value, json};
 
+use self::servers::Servers;
+use self::tools::{TriedTools, call_line, calls};
 use super::{Place, read};
 use crate::console::{Console, Failure};
 use crate::say;
-use crate::serve::voice::agents::{Agents, Chosen, kind_word, stage_word};
+use crate::serve::voice::agents::{Agents, Chosen};
+use crate::shown::agents::{failure_json, headline, next, server_line, told};
 use crate::text::{Language, Texts};
 
 #[derive(Debug, Subcommand)]
@@ -29,6 +33,11 @@ pub(super) enum AgentCommand {
     ///
     /// Reads the settings and asks its providers from this machine; no server has to run.
     Try(TryArgs),
+    /// Which programs may bring their tools to an agent, at the access point of the server that runs
+    Program {
+        #[command(subcommand)]
+        command: programs::ProgramCommand,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -47,6 +56,9 @@ pub(super) struct TryArgs {
     /// Have it hear this recording instead: WAV, 16 bit, mono, 16,000 samples a second
     #[arg(long = "voice", value_name = "FILE", conflicts_with = "text")]
     recording: Option<PathBuf>,
+    /// Leave its tools alone: no server of tools is connected to, and none is started
+    #[arg(long)]
+    no_tools: bool,
     /// Write what it says to this file, as WAV
     #[arg(long, value_name = "FILE")]
     answer: Option<PathBuf>,
@@ -59,6 +71,7 @@ impl AgentCommand {
         match self {
             AgentCommand::List(args) => list(args, console, lang),
             AgentCommand::Try(args) => attempt(args, console, lang),
+            AgentCommand::Program { command } => command.run(console, lang),
         }
     }
 }
@@ -70,6 +83,7 @@ fn list(args: &ListArgs, console: &mut Console, lang: Option<Language>) -> Resul
     agents.set_settings(&read.settings, &read.managed);
     let broken = agents.broken();
     let settings = &read.settings;
+    let servers = Servers::ask(&read, &broken, texts);
     let rows: Vec<Value> = settings
         .agent
         .iter()
@@ -89,6 +103,8 @@ fn list(args: &ListArgs, console: &mut Console, lang: Option<Language>) -> Resul
                 "language": agent.language,
                 "default": agents.everyones() == agent.name,
                 "trouble": trouble,
+                "servers": servers.of(agent, settings, texts),
+                "recordings_s": agent.recordings.as_secs(),
             })
         })
         .collect();
@@ -101,14 +117,26 @@ fn list(args: &ListArgs, console: &mut Console, lang: Option<Language>) -> Resul
     }
     let lines: Vec<String> = rows.iter().map(|row| line(row, settings, texts)).collect();
     console.data(&lines.join("\n"))?;
-    for (_, failure) in &broken {
+    for agent in settings.agent.iter().filter(|it| !it.recordings.is_zero()) {
+        let time = show_duration(agent.recordings);
+        console.talk(&say!(
+            texts,
+            "agent-records",
+            name = &agent.name,
+            time = time
+        ));
+    }
+    for (_, failure) in broken.iter().filter(|(_, it)| it.stage != Stage::Tool) {
         console.talk(&told(failure, texts));
+    }
+    for trouble in servers.trouble(settings, texts) {
+        console.talk(&trouble);
     }
     console.talk(&say!(texts, "agents-next"));
     Ok(())
 }
 
-/// An agent in one line: its name, and each provider with its kind.
+/// An agent: its name, and each provider with its kind; its servers of tools in lines of their own.
 fn line(row: &Value, settings: &Settings, texts: &Texts) -> String {
     let mut line = row["name"].as_str().unwrap_or_default().to_owned();
     if row["default"] == true {
@@ -122,6 +150,10 @@ fn line(row: &Value, settings: &Settings, texts: &Texts) -> String {
             line.push_str(&format!("  {key}={name} ({})", provider.kind.word()));
         }
     }
+    for server in row["servers"].as_array().into_iter().flatten() {
+        line.push_str("\n  ");
+        line.push_str(&server_line(server, texts));
+    }
     line
 }
 
@@ -133,6 +165,8 @@ struct Answered {
     sound: Vec<Arc<[u8]>>,
     failures: Vec<ProviderFailure>,
     happened: Happened,
+    /// Of tools, that were connected to.
+    servers: Vec<Value>,
 }
 
 fn attempt(args: &TryArgs, console: &mut Console, lang: Option<Language>) -> Result<(), Failure> {
@@ -169,8 +203,19 @@ fn attempt(args: &TryArgs, console: &mut Console, lang: Option<Language>) -> Res
         _ => Begin::Listening,
     };
     let shows = !console.json && std::io::stderr().is_terminal();
+    let section = read.settings.agent.iter();
+    let section = section
+        .filter(|_| !args.no_tools)
+        .find(|section| section.name == args.name);
     let answered = runtime.block_on(async {
-        let mut turn = Turn::start(agent, Scene::default(), begin);
+        let mut tried = None;
+        let mut scene = Scene::default();
+        if let Some(section) = section {
+            let tools = TriedTools::connect(&agents, section, &read.settings, console).await;
+            scene.toolbox = Some(tools.tools.clone());
+            tried = Some(tools);
+        }
+        let mut turn = Turn::start(agent, scene, begin);
         if let Some(samples) = &speech {
             for piece in samples.chunks(PIECE) {
                 turn.hear(piece);
@@ -179,7 +224,12 @@ fn attempt(args: &TryArgs, console: &mut Console, lang: Option<Language>) -> Res
             }
             turn.finish();
         }
-        hear(&mut turn, shows, console).await
+        let mut answered = hear(&mut turn, shows, console).await;
+        if let Some(tried) = tried {
+            answered.servers = tried.servers();
+            answered.failures.extend(tried.failures);
+        }
+        answered
     });
     // A program or engine that hangs is not waited for.
     runtime.shutdown_timeout(Duration::from_millis(200));
@@ -228,8 +278,8 @@ fn tell(
         "first_audio_ms": ms(timing.first_audio),
     });
     let failure = answered.failures.first();
+    let calls = calls(&answered.happened.messages);
     if console.json {
-        let calls: usize = answered.happened.messages.iter().map(calls).sum();
         let failures: Vec<Value> = answered.failures.iter().map(failure_json).collect();
         console.json(&json!({
             "agent": &*chosen.name,
@@ -237,11 +287,17 @@ fn tell(
             "answer": answered.sentences.join(" "),
             "packets": answered.sound.len(),
             "calls": calls,
+            "servers": answered.servers,
             "stages": stages,
             "failures": failures,
         }))?;
-    } else if !answered.sentences.is_empty() {
-        console.data(&answered.sentences.join("\n"))?;
+    } else {
+        for call in &calls {
+            console.talk(&call_line(call, console));
+        }
+        if !answered.sentences.is_empty() {
+            console.data(&answered.sentences.join("\n"))?;
+        }
     }
     if let Some(failure) = failure {
         return Err(Failure::new(headline(failure, texts))
@@ -261,85 +317,12 @@ fn tell(
     Ok(())
 }
 
-fn calls(message: &ChatMessage) -> usize {
-    match message {
-        ChatMessage::Assistant { calls, .. } => calls.len(),
-        _ => 0,
-    }
-}
-
 fn unknown(name: &str, agents: &Agents, texts: &Texts) -> Failure {
     Failure::usage(say!(texts, "agent-no-such", name = name)).next(say!(
         texts,
         "agent-no-such-next",
         names = agents.names().join(", ")
     ))
-}
-
-fn failure_json(failure: &ProviderFailure) -> Value {
-    json!({
-        "provider": &*failure.provider,
-        "stage": stage_word(failure.stage),
-        "kind": kind_word(failure.kind),
-        "detail": &*failure.detail,
-    })
-}
-
-/// A failure in lines of its own.
-fn told(failure: &ProviderFailure, texts: &Texts) -> String {
-    format!(
-        "{}\n  {}\n  {}",
-        headline(failure, texts),
-        failure.detail,
-        next(failure, texts)
-    )
-}
-
-/// On which layer, who, and what.
-fn headline(failure: &ProviderFailure, texts: &Texts) -> String {
-    let who = match failure.stage {
-        Stage::Recognizer => say!(texts, "provider-recognizer"),
-        Stage::Model => say!(texts, "provider-model"),
-        Stage::Tool => say!(texts, "provider-tools"),
-        Stage::Synthesizer => say!(texts, "provider-voice"),
-        Stage::Eye => say!(texts, "provider-vision"),
-    };
-    let what = match failure.kind {
-        FailureKind::Unreachable => say!(texts, "provider-unreachable"),
-        FailureKind::TimedOut => say!(texts, "provider-timed-out"),
-        FailureKind::NotAllowed => say!(texts, "provider-not-allowed"),
-        FailureKind::Exhausted => say!(texts, "provider-exhausted"),
-        FailureKind::Refused => say!(texts, "provider-refused"),
-        FailureKind::Failed => say!(texts, "provider-failed-inside"),
-        FailureKind::Broken => say!(texts, "provider-broken"),
-        FailureKind::Misunderstood => say!(texts, "provider-misunderstood"),
-        FailureKind::Missing => say!(texts, "provider-missing"),
-    };
-    let provider = &failure.provider;
-    say!(
-        texts,
-        "provider-failed",
-        who = who,
-        provider = provider,
-        what = what
-    )
-}
-
-fn next(failure: &ProviderFailure, texts: &Texts) -> String {
-    let name = &failure.provider;
-    match failure.kind {
-        FailureKind::Unreachable => say!(texts, "provider-next-unreachable", name = name),
-        FailureKind::TimedOut => say!(texts, "provider-next-timed-out", name = name),
-        FailureKind::NotAllowed => say!(texts, "provider-next-not-allowed", name = name),
-        FailureKind::Exhausted => say!(texts, "provider-next-exhausted"),
-        FailureKind::Refused if failure.stage == Stage::Synthesizer => {
-            say!(texts, "provider-next-refused-voice", name = name)
-        }
-        FailureKind::Refused => say!(texts, "provider-next-refused", name = name),
-        FailureKind::Failed | FailureKind::Broken => say!(texts, "provider-next-failed"),
-        FailureKind::Misunderstood => say!(texts, "provider-next-misunderstood", name = name),
-        FailureKind::Missing => say!(texts, "provider-next-missing", name = name),
-    }
 }
 
 /// Samples that are handed over at once: 60 ms.

@@ -13,10 +13,10 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
-use quinn_udp::{RecvMeta, Transmit};
+use quinn_udp::Transmit;
 use safeport_net::ntp::{Answer, Ignored, NEVER_BEFORE, Request, Turn, Turns, since_1970};
 
-use super::datagrams::{DatagramSocket, Datagrams, Taker};
+use super::datagrams::{DatagramSocket, Datagrams, Packets, Taker};
 use crate::limits::NTP_CLOCK_WORD;
 use crate::tasks::Tasks;
 use crate::throttle::Throttle;
@@ -53,9 +53,6 @@ struct Counts {
 
 impl NtpListeners {
     /// No sockets yet. A panic while one is answered ends the server through `tasks`.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime, which then answers every packet.
     pub fn new(tasks: Tasks) -> NtpListeners {
         let clock = Arc::new(Clock {
             turns: Mutex::new(Turns::new()),
@@ -97,9 +94,9 @@ impl NtpListeners {
 }
 
 impl Taker for Clock {
-    fn take(&self, packets: &mut [u8], meta: &RecvMeta, socket: &Arc<DatagramSocket>) {
-        let received = received_at(meta.timestamp);
-        for packet in packets.chunks(meta.stride.max(1)) {
+    fn take(&self, packets: Packets<'_>, socket: &Arc<DatagramSocket>) {
+        for (packet, meta) in packets.each() {
+            let received = received_at(meta.timestamp);
             let Some(answer) = self.answer(packet, meta.addr.ip(), received) else {
                 continue;
             };

@@ -1,5 +1,6 @@
 //! What commands with `--json` and the HTTP API show alike.
 
+pub mod agents;
 pub mod attempts;
 pub mod causes;
 pub mod certificates;

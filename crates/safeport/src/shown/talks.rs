@@ -1,6 +1,6 @@
 //! What a device and its agent said to each other, as `device talks`, `device show` and the API show it.
 
-use safeport_store::TalkRow;
+use safeport_store::{Recording, TalkRow, Track};
 use serde_json::{Value, json};
 
 use crate::say;
@@ -23,7 +23,14 @@ pub fn row_json(row: &TalkRow) -> Value {
         "transcript_ms": row.transcript_ms,
         "first_token_ms": row.token_ms,
         "first_audio_ms": row.audio_ms,
+        "sound": row.sound.as_ref().map(sound_json),
     })
+}
+
+fn sound_json(sound: &Recording) -> Value {
+    let track =
+        |track: Option<Track>| track.map(|track| json!({"bytes": track.bytes, "ms": track.ms}));
+    json!({"until": sound.until, "heard": track(sound.heard), "said": track(sound.said)})
 }
 
 /// Turns as a person reads them, the oldest first.
@@ -41,8 +48,27 @@ pub fn text(newest_first: &[Value], texts: &Texts) -> String {
         if let Some(stages) = stages(talk, texts) {
             lines.push(format!("  {stages}"));
         }
+        if let Some(sound) = sound(talk, texts) {
+            lines.push(format!("  {sound}"));
+        }
     }
     lines.join("\n")
+}
+
+/// Which sound is kept of a turn, and how long; `None` where there is none.
+fn sound(talk: &Value, texts: &Texts) -> Option<String> {
+    let seconds = |side: &str| {
+        let ms = talk["sound"][side]["ms"].as_u64()?;
+        Some(format!("{}.{}", ms / 1000, ms % 1000 / 100))
+    };
+    let heard = seconds("heard").map(|seconds| say!(texts, "talk-sound-heard", seconds = seconds));
+    let said = seconds("said").map(|seconds| say!(texts, "talk-sound-said", seconds = seconds));
+    let sides: Vec<String> = heard.into_iter().chain(said).collect();
+    if sides.is_empty() {
+        return None;
+    }
+    let (sides, number) = (sides.join(", "), talk["id"].as_u64().unwrap_or_default());
+    Some(say!(texts, "talk-sound", number = number, sides = sides))
 }
 
 /// How long each stage took; `None` where nothing was timed.
@@ -85,10 +111,16 @@ mod tests {
                 ..TalkRow::default()
             })
         };
-        let shown = text(&[row(2, "second"), row(1, "first")], &texts);
+        let with_sound = |mut row: Value| {
+            row["sound"] = json!({"heard": {"ms": 2_340}, "said": null});
+            row
+        };
+        let shown = text(&[row(2, "second"), with_sound(row(1, "first"))], &texts);
         assert!(shown.find("first") < shown.find("second"), "{shown}");
         assert!(shown.contains("  > A.\n  > B.\n"), "{shown}");
         assert!(shown.contains("120") && shown.contains("800"), "{shown}");
         assert_eq!(stages(&json!({}), &texts), None);
+        assert_eq!(shown.matches("sound of turn").count(), 1, "{shown}");
+        assert!(shown.contains("2.3 s heard"), "{shown}");
     }
 }

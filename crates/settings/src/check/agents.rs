@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use crate::nearest::{did_you_mean, either, nearest};
 use crate::said::said;
+use crate::units::show_duration;
 use crate::{
     Agent, AgentChoice, Problem, Provider, ProviderKind, ProviderNeed, ProviderRole, Said,
     Settings, Source, ToolSource,
@@ -27,6 +28,10 @@ pub(super) fn agents(settings: &mut Settings, failed: &[String], problems: &mut 
         problems.extend(judge.reserved(agent));
         judge.names(agent, problems);
         notes.extend(judge.deaf(agent));
+        match judge.outlives(agent) {
+            Some(problem) => problems.push(problem),
+            None => notes.extend(judge.records(agent)),
+        }
     }
     let source = judge.source(CHOICE);
     problems.extend(judge.choice(&settings.xiaozhi.agent, source));
@@ -317,6 +322,54 @@ impl Judge<'_> {
                 "set agent.{}.{lacking} to the name of a provider, if that is not meant",
                 "如果这不是本意，请把 agent.{}.{lacking} 设为某个服务的名字",
                 agent.name.as_str()
+            ),
+        ))
+    }
+
+    /// Sound that would be kept when nobody knows any more what it is of.
+    fn outlives(&self, agent: &Agent) -> Option<Problem> {
+        let name = agent.name.as_str();
+        let [sound, text] = ["recordings", "history"].map(|key| format!("agent.{name}.{key}"));
+        let is_fine = agent.recordings <= agent.history;
+        if is_fine || !self.is_sound(&sound) || !self.is_sound(&text) {
+            return None;
+        }
+        let kept = show_duration(agent.history);
+        let wanted = show_duration(agent.recordings);
+        let mut problem = self.problem(
+            sound,
+            said!(
+                "sound goes with its turn at the latest, and turns are kept for {kept}",
+                "声音最迟与所属的对话一起删除，而对话只保留 {kept}"
+            ),
+            said!(
+                "set agent.{name}.history to {wanted} or more, or keep sound for at most {kept}",
+                "把 agent.{name}.history 设为 {wanted} 或更长，或者声音最多保留 {kept}"
+            ),
+        );
+        let source = self.source(&text);
+        problem.related = Some((text, source));
+        Some(problem)
+    }
+
+    /// An agent that keeps what people sound like: it is to be seen by whoever runs the server.
+    fn records(&self, agent: &Agent) -> Option<Problem> {
+        let name = agent.name.as_str();
+        let key = format!("agent.{name}.recordings");
+        if agent.recordings.is_zero() || !self.is_sound(&key) {
+            return None;
+        }
+        let kept = show_duration(agent.recordings);
+        Some(self.problem(
+            key,
+            said!(
+                "agent {name} keeps the sound of everything that is said to it and that it says, for \
+                 {kept}",
+                "智能体 {name} 会保存所有对它说的话和它的回答的声音，保留 {kept}"
+            ),
+            said!(
+                "tell those who talk; set agent.{name}.recordings to \"0s\" if it is not meant",
+                "请告知说话的人；如果这不是本意，请把 agent.{name}.recordings 设为 \"0s\""
             ),
         ))
     }

@@ -158,7 +158,10 @@ entries! {
         /// What its model may call: `all`, or some of `device` and the names of providers of the
         /// kind `mcp`. Empty for nothing.
         tools: Vec<ToolSource> = "all";
-        /// How long what was said is kept. 0 keeps nothing.
+        /// How long what was said is kept, as text. 0 keeps nothing.
         history: Duration = "7d", "0s" to "3650d";
+        /// How long the sound of it is kept, in files of the data folder: what was said to the
+        /// device, and what it answered. 0 keeps none. No longer than `history`. Tell those who talk.
+        recordings: Duration = "0s", "0s" to "3650d";
     }
 }

@@ -90,6 +90,7 @@ fn what_is_too_old_goes_and_what_is_not_stays() {
         offers: 1,
         quarantine: 1,
         talks: 0,
+        recordings: 0,
         more: false,
     };
     assert_eq!(tidied, expected);

@@ -7,6 +7,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
+use super::over::Over;
 use crate::limits::PROGRAM_LAST_WORDS_BYTES;
 
 /// It runs until this is dropped, and everything that it has started ends with it.
@@ -71,8 +72,8 @@ impl Process {
         }
     }
 
-    /// It is over: `why` with what it said last and how it ended.
-    pub(super) async fn end(mut self, mut why: String) -> String {
+    /// It is over: `over` with what it said last and how it ended.
+    pub(super) async fn end(mut self, mut over: Over) -> Over {
         // Its output ends a moment before it does, and what it said last may still be on its way.
         let rest = async {
             self.listen().await;
@@ -80,14 +81,14 @@ impl Process {
         };
         let _ = tokio::time::timeout(GRACE, rest).await;
         if let Ok(Some(status)) = self.child.try_wait() {
-            why += &format!(" ({status})");
+            over.why += &format!(" ({status})");
         }
         let words = String::from_utf8_lossy(&self.last_words);
         let words = words.trim();
         if !words.is_empty() {
-            why += &format!("; it said: {words}");
+            over.why += &format!("; it said: {words}");
         }
-        why
+        over
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Tool as Described,
@@ -11,6 +11,7 @@ use rmcp::service::{Peer, RoleClient, ServiceError};
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 
+use super::over::{Over, Secrets};
 use crate::limits::{
     ARGUMENTS_BYTES, MCP_CALLS, MCP_RESULT_BYTES, MCP_TOOL_BYTES, MCP_TOOLS, MCP_TOOLS_BYTES,
 };
@@ -27,11 +28,15 @@ pub enum McpState {
         tools: usize,
         /// Whether these are all: some may be too large, or too many.
         complete: bool,
+        /// When it was connected.
+        since: SystemTime,
     },
     /// It has no tools now, and is tried again.
     Broken {
-        /// What happened, in English, never a key.
-        why: String,
+        /// What happened when it was tried last, never with a key.
+        failure: Failure,
+        /// When it began not to work.
+        since: SystemTime,
     },
 }
 
@@ -39,6 +44,7 @@ pub enum McpState {
 pub(super) struct Shared {
     name: Box<str>,
     timeout: Duration,
+    secrets: Secrets,
     now: Mutex<Now>,
     calls: tokio::sync::Semaphore,
 }
@@ -66,10 +72,11 @@ struct Known {
 }
 
 impl Shared {
-    pub(super) fn new(name: &str, timeout: Duration) -> Shared {
+    pub(super) fn new(name: &str, timeout: Duration, secrets: Secrets) -> Shared {
         Shared {
             name: name.into(),
             timeout,
+            secrets,
             now: Mutex::new(Now {
                 state: McpState::Connecting,
                 line: None,
@@ -91,20 +98,41 @@ impl Shared {
     pub(super) fn ready(&self, line: Line, listed: Vec<Described>, complete: bool) {
         let (tools, all_fit) = known(listed);
         let mut now = self.now();
+        let since = match now.state {
+            // A new list over the same connection.
+            McpState::Ready { since, .. } => since,
+            _ => SystemTime::now(),
+        };
         now.state = McpState::Ready {
             tools: tools.len(),
             complete: complete && all_fit,
+            since,
         };
         now.line = Some(line);
         now.tools = tools.into();
     }
 
-    /// It has no tools until it is [`Shared::ready`] again.
-    pub(super) fn broke(&self, why: String) {
+    /// It has no tools until it is [`Shared::ready`] again. Returns why, as it may be shown.
+    pub(super) fn broke(&self, over: Over) -> Failure {
         let mut now = self.now();
-        now.state = McpState::Broken { why };
+        let since = match now.state {
+            // It was tried once more.
+            McpState::Broken { since, .. } => since,
+            _ => SystemTime::now(),
+        };
+        let failure = self.failure(over.kind, over.why);
+        now.state = McpState::Broken {
+            failure: failure.clone(),
+            since,
+        };
         now.line = None;
         now.tools = Arc::new([]);
+        failure
+    }
+
+    /// Whether a call waits for its answer.
+    pub(super) fn is_called(&self) -> bool {
+        self.calls.available_permits() < MCP_CALLS
     }
 
     pub(super) fn specs(&self) -> Vec<ToolSpec> {
@@ -188,9 +216,14 @@ impl Shared {
             ServiceError::McpError(error) => {
                 (FailureKind::Refused, cut(&error.message, MCP_RESULT_BYTES))
             }
-            ServiceError::TransportClosed | ServiceError::TransportSend(_) => {
+            ServiceError::TransportSend(error) => {
                 line.lost.notify_one();
-                (FailureKind::Broken, error.to_string())
+                let over = Over::of_way(error);
+                (over.kind, over.why)
+            }
+            ServiceError::TransportClosed => {
+                line.lost.notify_one();
+                (FailureKind::Broken, "the connection has ended".to_owned())
             }
             _ => (FailureKind::Misunderstood, error.to_string()),
         };
@@ -202,7 +235,7 @@ impl Shared {
             stage: Stage::Tool,
             provider: self.name.clone(),
             kind,
-            detail: detail.into(),
+            detail: self.secrets.taken_out(detail).into(),
         }
     }
 

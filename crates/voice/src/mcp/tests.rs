@@ -6,7 +6,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::provider::FailureKind;
+use crate::provider::{FailureKind, Stage};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -133,11 +133,16 @@ async fn tools_of_all_pages_are_told_with_names_that_models_take_and_called_by_t
         json!({"type": "object", "properties": {}})
     );
     // One name came twice.
-    let state = McpState::Ready {
+    let state = server.state();
+    let McpState::Ready {
         tools: 3,
         complete: false,
+        since,
+    } = state
+    else {
+        panic!("{state:?}");
     };
-    assert_eq!(server.state(), state);
+    assert!(since <= std::time::SystemTime::now());
     let said = server.call(&call("lamp_on_2", r#"{"room":"bath"}"#)).await;
     assert_eq!(
         said.as_deref(),
@@ -261,6 +266,21 @@ async fn a_guest_that_goes_in_the_middle_of_a_call_fails_it_and_its_tools_are_go
     assert!(matches!(server.state(), McpState::Broken { .. }));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_answer_any_more_is_noticed_while_nobody_calls_it() {
+    let guest = guest(vec![vec![tool("lamp")]]);
+    let server = &guest.server;
+    eventually("it is ready", || is_ready(server)).await;
+    // It does not answer when it is asked whether it is there, half a minute later.
+    tokio::time::sleep(Duration::from_secs(29)).await;
+    assert!(is_ready(server));
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    let McpState::Broken { failure, .. } = server.state() else {
+        panic!("it is still taken for alive");
+    };
+    assert_eq!(failure.kind, FailureKind::TimedOut, "{failure}");
+}
+
 /// A program that is a server: its tools tell the numbers of its processes, and end it.
 const PROGRAM: &str = r#"
 sleep 600 &
@@ -311,13 +331,16 @@ async fn a_program_that_ends_is_started_again_and_everything_that_it_started_end
         matches!(server.state(), McpState::Broken { .. })
     })
     .await;
-    let McpState::Broken { why } = server.state() else {
+    let McpState::Broken { failure, since } = server.state() else {
         panic!("it was started again at once");
     };
+    let why = &failure.detail;
     assert!(
         why.contains("exit status: 7") && why.contains("the milk is sour"),
         "{why}"
     );
+    assert_eq!((failure.stage, &*failure.provider), (Stage::Tool, "sh"));
+    assert!(since <= std::time::SystemTime::now());
     eventually("it is ready again", || is_ready(&server)).await;
     let again = server.call(&call("pids", "{}")).await.expect("an answer");
     assert_ne!(again, pids);
@@ -420,8 +443,43 @@ async fn a_server_by_http_is_used_with_the_key_and_says_why_without() {
         matches!(other.state(), McpState::Broken { .. })
     })
     .await;
-    let McpState::Broken { why } = other.state() else {
+    let McpState::Broken { failure, since } = other.state() else {
         panic!("it was let in");
     };
+    assert_eq!(failure.kind, FailureKind::NotAllowed);
+    let why = &failure.detail;
     assert!(why.contains("401") && !why.contains("wrong-key"), "{why}");
+    // The next try does not make it a new trouble.
+    let again = Over::new(FailureKind::Unreachable, "still");
+    other.shared.broke(again);
+    let McpState::Broken { since: then, .. } = other.state() else {
+        panic!("it was let in");
+    };
+    assert_eq!(then, since);
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_told_without_the_secrets_of_its_address() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let place = listener.local_addr().expect("bound");
+    drop(listener);
+    let settings = McpSettings {
+        name: "web".to_owned(),
+        way: McpWay::Http {
+            url: format!("http://{place}/mcp?api_key=sesame"),
+            key: None,
+        },
+        timeout: LONG,
+    };
+    let server = McpServer::start(settings, &dial());
+    eventually("it is broken", || {
+        matches!(server.state(), McpState::Broken { .. })
+    })
+    .await;
+    let McpState::Broken { failure, .. } = server.state() else {
+        panic!("somebody answered");
+    };
+    assert_eq!(failure.kind, FailureKind::Unreachable, "{failure}");
+    assert!(failure.detail.contains("refused"), "{failure}");
+    assert!(!failure.detail.contains("sesame"), "{failure}");
 }

@@ -17,6 +17,9 @@ pub(crate) fn unverified(tls: &ClientConfig) -> ClientConfig {
 }
 
 /// Takes every certificate. Whoever shows it must have its key, all the same.
+///
+/// The others in this repository are other things: the doctor's collects chains and looks behind wrong signatures, a probe
+/// asks real authorities, and pretend devices have a TLS of their own, so that they do not judge us with our code.
 #[derive(Debug)]
 struct Anybody(Arc<CryptoProvider>);
 

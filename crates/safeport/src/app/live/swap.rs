@@ -11,8 +11,10 @@ use safeport_settings::{BoundSocket, Listener, PlannedBind, Settings};
 
 use super::Live;
 use crate::acme::AcmeConfig;
+use crate::app::logging::log_filter;
 use crate::app::plan::{
-    accepts_both, broker_limits, handshake_limits, listener_limits, wanted_connections,
+    accepts_both, broker_limits, degraded_word, handshake_limits, listener_limits, site_settings,
+    wanted_connections,
 };
 use crate::app::sockets::{Binder, Bound};
 use crate::certificates::{Prepared, pinned};
@@ -20,7 +22,7 @@ use crate::console::Failure;
 use crate::reading::Read;
 use crate::serve::http::Transport;
 use crate::text::Texts;
-use crate::{app, lan, log, say, trust};
+use crate::{lan, log, say, trust};
 
 /// Whether the addresses of a change must be proved where those of before were.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -395,7 +397,7 @@ impl Live {
             settings.http.max_connections as usize,
             settings.https.max_connections as usize,
         );
-        self.site.set(app::site_settings(&self.read));
+        self.site.set(site_settings(&self.read));
         self.household.set_settings(settings, &self.site);
         if let Some(xiaozhi) = self.site.xiaozhi() {
             xiaozhi.set_settings(settings, &self.read.managed);
@@ -404,7 +406,7 @@ impl Live {
             let _on_runtime = self.runtime.enter();
             voice.set_settings(settings, &self.read.managed);
         }
-        self.site.set_degraded(app::degraded_word(&self.read));
+        self.site.set_degraded(degraded_word(&self.read));
         let names = lan::told_names(settings, &self.read.managed);
         self.keeper.tell_names(names);
         self.keeper.wake();
@@ -415,7 +417,7 @@ impl Live {
             Ok(trust) => self.gate.set_trust(trust),
             Err(error) => tracing::warn!(target: "safeport::gate", "{error}"),
         }
-        if let Err(error) = log::set_filter(&app::log_filter(settings).1) {
+        if let Err(error) = log::set_filter(&log_filter(settings).1) {
             tracing::warn!(target: "safeport::serve", "log.level: {error}");
         }
     }

@@ -1,5 +1,9 @@
 //! `safeport device talks`: what a device and its agent said to each other.
 
+mod saving;
+
+use std::path::PathBuf;
+
 use clap::Args;
 use serde_json::Value;
 
@@ -22,9 +26,12 @@ pub(in super::super) struct TalksArgs {
     /// At most so many turns, the newest
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=i64::from(API_TALKS)))]
     limit: u32,
-    /// Forget all of them
+    /// Forget all of them, with their sound
     #[arg(long)]
     forget: bool,
+    /// Write their sound into this folder, where it is kept: Ogg Opus, which players open
+    #[arg(long, value_name = "FOLDER", conflicts_with = "forget")]
+    save: Option<PathBuf>,
     #[command(flatten)]
     remote: Remote,
     #[command(flatten)]
@@ -42,7 +49,7 @@ pub(super) fn run(
     }
     let texts = &console.texts;
     let place = format!("{}/talks", path(&args.name));
-    let found: Vec<Value> = match session {
+    let found: Vec<Value> = match &session {
         Session::Server(client) => {
             let answer = client.get(&format!("{place}?limit={}", args.limit))?;
             answer["talks"].as_array().cloned().unwrap_or_default()
@@ -59,6 +66,15 @@ pub(super) fn run(
             rows.map_err(broken)?.iter().map(talks::row_json).collect()
         }
     };
+    if let Some(folder) = &args.save {
+        let files = saving::save(&args.name, &found, folder, &session, texts)?;
+        let shown = folder.display();
+        let has_sound = found.iter().any(|talk| !talk["sound"].is_null());
+        console.talk(&match has_sound {
+            true => say!(texts, "talks-saved", files = files, folder = shown),
+            false => say!(texts, "talks-soundless"),
+        });
+    }
     if console.json {
         return console.json(&found);
     }

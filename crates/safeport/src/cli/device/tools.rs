@@ -105,6 +105,10 @@ pub(super) fn say(
     if console.json {
         return console.json(&done);
     }
-    console.talk(&say!(console.texts, "device-said", name = args.name));
+    let said = match done["why"].as_str() {
+        Some(why) => say!(console.texts, "device-shows", name = args.name, why = why),
+        None => say!(console.texts, "device-said", name = args.name),
+    };
+    console.talk(&said);
     Ok(())
 }

@@ -14,19 +14,16 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Extension, Router};
-use hyper_util::rt::TokioIo;
-use safeport_net::attempt::Ending;
+use safeport_store::Program;
 use safeport_voice::McpServer;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use self::carry::carry;
+use super::Site;
 use super::caller::Caller;
-use super::tls_socket::TlsSocket;
-use super::websocket::{answer, upgraded};
-use super::{Site, Transport};
+use super::websocket::{self, Socket, answer};
 use crate::limits::ACCESS_POINT_CALL;
 use crate::serve::voice::tools::Toolroom;
 
@@ -58,9 +55,9 @@ struct Asked {
 }
 
 impl Asked {
-    fn agent(&self, room: &Toolroom) -> Option<String> {
+    fn program(&self, room: &Toolroom) -> Option<Program> {
         let token = self.token.as_deref().or(self.key.as_deref())?;
-        room.agent_of_token(token)
+        room.program_of_token(token)
     }
 }
 
@@ -86,12 +83,12 @@ async fn open(
         return (StatusCode::NOT_FOUND, text).into_response();
     };
     let room = voice.toolroom().clone();
-    let Some(agent) = asked.agent(&room) else {
-        let text = "the token behind ?token= is not that of an agent; take the address from \
-                    `safeport agent list` or /api/v1/agents/NAME/access-point\n";
+    let Some(program) = asked.program(&room) else {
+        let text = "the token behind ?token= is not known; `safeport agent program add AGENT NAME` \
+                    prints an address with one\n";
         return (StatusCode::UNAUTHORIZED, text).into_response();
     };
-    if side == Side::Tools && !room.has_place(&agent) {
+    if side == Side::Tools && !room.has_place(&program.agent) {
         let text = "too many programs give their tools to this agent; end one of them\n";
         return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     }
@@ -99,65 +96,60 @@ async fn open(
         Ok(response) => response,
         Err(refusal) => return *refusal,
     };
-    let untold = caller.visit.take();
-    let upgrade = hyper::upgrade::on(&mut request);
-    tokio::spawn(async move {
-        let tell = |ending| {
-            if let Some(untold) = untold {
-                untold.tell(ending);
-            }
-        };
-        let upgraded = match upgraded(upgrade).await {
-            Ok(upgraded) => upgraded,
-            Err(ending) => return tell(ending),
-        };
-        tell(Ending::Connected);
-        // Our own accept loop wrapped it, so its type is known.
-        match caller.transport {
-            Transport::Plain => {
-                if let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() {
-                    let early = parts.read_buf.to_vec();
-                    serve(parts.io.into_inner(), early, room, &agent, side).await;
-                }
-            }
-            Transport::Tls => {
-                if let Ok(parts) = upgraded.downcast::<TokioIo<Box<TlsSocket<TcpStream>>>>() {
-                    let early = parts.read_buf.to_vec();
-                    serve(parts.io.into_inner(), early, room, &agent, side).await;
-                }
-            }
-        }
-        // Held as long as it was open.
-        drop(caller.place);
+    let seen = Seen {
+        site: site.clone(),
+        program: program.clone(),
+    };
+    websocket::carry(&mut request, caller, async move |socket, early| {
+        seen.note();
+        serve(socket, early, room, program, side).await;
+        seen.note();
     });
     response
 }
 
-async fn serve<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
-    socket: S,
+/// Has it written down when a program comes and goes.
+struct Seen {
+    site: Arc<Site>,
+    program: Program,
+}
+
+impl Seen {
+    fn note(&self) {
+        let (site, program) = (self.site.clone(), self.program.clone());
+        tokio::task::spawn_blocking(move || site.api.note_program(&program));
+    }
+}
+
+async fn serve(
+    socket: Box<dyn Socket>,
     early: Vec<u8>,
     room: Arc<Toolroom>,
-    agent: &str,
+    program: Program,
     side: Side,
 ) {
+    let agent = &*program.agent;
     let (heard, hears) = mpsc::channel(McpServer::TEXTS);
     let (says, said) = mpsc::channel(McpServer::TEXTS);
     if side == Side::Call {
-        let relay = tokio::spawn(relay::run(room, agent.to_owned(), hears, says));
-        carry(socket, early, heard, said).await;
+        let relay = relay::run(room.clone(), agent.to_owned(), hears, says);
+        let relay = tokio::spawn(relay);
+        carry(socket, early, heard, said, room.removed(&program)).await;
         // It ends when nothing more is heard.
         let _ = relay.await;
         return;
     }
-    let server = McpServer::attach("access-point", ACCESS_POINT_CALL, hears, says);
-    let server = Arc::new(server);
-    if !room.join(agent, &server) {
+    // It stands before the name of a tool that another one has, too, where models take no dots.
+    let source = program.name.replace('.', "_");
+    let server = Arc::new(McpServer::attach(&source, ACCESS_POINT_CALL, hears, says));
+    if !room.join(&program, &server) {
         return;
     }
-    tracing::info!(target: "safeport::voice", agent, "a program came to the access point");
-    let why = carry(socket, early, heard, said).await;
+    let name = &*program.name;
+    tracing::info!(target: "safeport::voice", agent, name, "a program came to the access point");
+    let why = carry(socket, early, heard, said, room.removed(&program)).await;
     room.leave(&server);
-    tracing::info!(target: "safeport::voice", agent, "a program left the access point: {why}");
+    tracing::info!(target: "safeport::voice", agent, name, "a program left the access point: {why}");
 }
 
 /// Whether it works; who has a token is told more.
@@ -167,7 +159,7 @@ async fn health(State(site): State<Arc<Site>>, Query(asked): Query<Asked>) -> Re
     };
     let room = voice.toolroom();
     let mut result = json!({"status": "success"});
-    if asked.agent(room).is_some() {
+    if asked.program(room).is_some() {
         let (tools, callers) = (room.guests(None).len(), relay::open());
         result["connections"] = json!({
             "tool_connections": tools,

@@ -12,6 +12,7 @@ mod connection;
 pub mod download;
 mod form;
 mod listeners;
+mod notice;
 mod origin;
 mod page;
 mod pages;

@@ -3,23 +3,16 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::body::Bytes;
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use hyper::upgrade::{OnUpgrade, Parts};
-use hyper_util::rt::TokioIo;
-use safeport_net::attempt::Ending;
-use tokio::net::TcpStream;
 
+use super::Site;
 use super::caller::Caller;
-use super::tls_socket::TlsSocket;
-use super::visit::Untold;
-use super::websocket::{answer, upgraded};
-use super::{Site, Transport};
+use super::websocket::{answer, carry};
 use crate::serve::access::shown;
-use crate::serve::voice::{Seat, Voice, websocket};
-use crate::serve::xiaozhi::{Guest, Introduction};
+use crate::serve::voice::websocket::converse;
+use crate::serve::xiaozhi::Introduction;
 
 /// Answers a request for a conversation. Who may not have one is told so before the upgrade: the
 /// firmware then says at once that it cannot connect.
@@ -52,9 +45,10 @@ pub(super) async fn open(
         }
     };
     let seat = voice.enter(&guest);
-    let untold = caller.visit.take();
-    let upgrade = hyper::upgrade::on(&mut request);
-    tokio::spawn(talk(upgrade, caller, untold, voice.clone(), guest, seat));
+    let voice = voice.clone();
+    carry(&mut request, caller, |socket, early| {
+        converse(voice, socket, early, guest, seat)
+    });
     response
 }
 
@@ -80,54 +74,4 @@ pub(super) fn introduction(headers: &HeaderMap, uri: &Uri) -> Introduction {
         came_to: None,
         is_gateway: asked("from").as_deref() == Some("mqtt_gateway"),
     }
-}
-
-async fn talk(
-    upgrade: OnUpgrade,
-    caller: Caller,
-    untold: Option<Untold>,
-    voice: Arc<Voice>,
-    guest: Guest,
-    seat: Seat,
-) {
-    let tell = |ending| {
-        if let Some(untold) = untold {
-            untold.tell(ending);
-        }
-    };
-    let upgraded = match upgraded(upgrade).await {
-        Ok(upgraded) => upgraded,
-        Err(ending) => return tell(ending),
-    };
-    tell(Ending::Connected);
-    match caller.transport {
-        Transport::Plain => {
-            let Ok(Parts { io, read_buf, .. }) = upgraded.downcast::<TokioIo<TcpStream>>() else {
-                return strange();
-            };
-            let socket = io.into_inner();
-            // Sixty milliseconds of sound are one small packet each: none waits for the next.
-            let _ = socket.set_nodelay(true);
-            websocket::converse(voice, socket, early(read_buf), guest, seat).await;
-        }
-        Transport::Tls => {
-            let downcast = upgraded.downcast::<TokioIo<Box<TlsSocket<TcpStream>>>>();
-            let Ok(Parts { io, read_buf, .. }) = downcast else {
-                return strange();
-            };
-            let socket = io.into_inner();
-            websocket::converse(voice, socket, early(read_buf), guest, seat).await;
-        }
-    }
-    // Held as long as the conversation was open.
-    drop(caller.place);
-}
-
-/// What came behind the request, without the 8 KiB around it that HTTP has read into.
-fn early(read: Bytes) -> Vec<u8> {
-    read.to_vec()
-}
-
-fn strange() {
-    tracing::error!(target: "safeport::voice", "an upgraded connection is no socket of ours");
 }

@@ -1,4 +1,5 @@
-//! `/mqtt`: the upgrade to a WebSocket, after which the socket leaves HTTP for good.
+//! The upgrade to a WebSocket, after which the socket leaves HTTP for good: behind `/mqtt` it joins the
+//! engine, behind the other paths ([`carry`]) it stays on tokio.
 
 use std::io;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use safeport_net::Layer;
 use safeport_net::attempt::{Ending, Stage};
 use safeport_net::upgrade::{self, MQTT_SUBPROTOCOLS};
 use serde::Deserialize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::caller::Caller;
@@ -110,11 +111,48 @@ pub(super) fn answer(
     Ok(response)
 }
 
+/// Has `serve` carry the socket once the 101 has been sent, on a task of its own, with what came right
+/// behind the request. The connection counts as open until that is done.
+pub(super) fn carry<F: Future<Output = ()> + Send>(
+    request: &mut Request,
+    caller: Caller,
+    serve: impl FnOnce(Box<dyn Socket>, Vec<u8>) -> F + Send + 'static,
+) {
+    let untold = caller.visit.take();
+    let upgrade = hyper::upgrade::on(request);
+    tokio::spawn(async move {
+        let upgraded = upgraded(upgrade).await;
+        let ending = match &upgraded {
+            Ok(_) => Ending::Connected,
+            Err(ending) => ending.clone(),
+        };
+        if let Some(untold) = untold {
+            untold.tell(ending);
+        }
+        let Ok(upgraded) = upgraded else { return };
+        match behind(upgraded, caller.transport) {
+            Ok((Behind::Plain(socket), early)) => {
+                // Messages are small, and none waits for the next.
+                let _ = socket.set_nodelay(true);
+                serve(Box::new(socket), early).await;
+            }
+            Ok((Behind::Tls(socket), early)) => serve(socket, early).await,
+            Err(error) => tracing::error!(target: "safeport::http", "{error}"),
+        }
+        drop(caller.place);
+    });
+}
+
+/// What a WebSocket lies on.
+pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
+
 /// The connection once the 101 has been sent.
 ///
 /// # Errors
 /// How it ended before that.
-pub(super) async fn upgraded(upgrade: OnUpgrade) -> Result<Upgraded, Ending> {
+async fn upgraded(upgrade: OnUpgrade) -> Result<Upgraded, Ending> {
     upgrade.await.map_err(|error| {
         tracing::debug!(target: "safeport::http", "upgrade failed: {error}");
         Ending::Closed {
@@ -194,21 +232,9 @@ async fn proceed(upgrade: OnUpgrade, caller: Caller, untold: Option<Untold>, aft
 /// Gives the socket behind an upgraded connection to the engine, with what came right behind the
 /// request: bytes of the socket, or what TLS had made of them.
 async fn hand_over(upgraded: Upgraded, caller: &Caller, engine: &EngineHandle) -> io::Result<()> {
-    // Our own accept loop wrapped it, so its type is known.
-    let (socket, layer, early) = match caller.transport {
-        Transport::Plain => {
-            let parts = upgraded
-                .downcast::<TokioIo<TcpStream>>()
-                .map_err(strange_socket)?;
-            let early = parts.read_buf.to_vec();
-            (parts.io.into_inner(), Layer::websocket(), early)
-        }
-        Transport::Tls => {
-            let parts = upgraded
-                .downcast::<TokioIo<Box<TlsSocket<TcpStream>>>>()
-                .map_err(strange_socket)?;
-            let mut early = parts.read_buf.to_vec();
-            let mut socket = parts.io.into_inner();
+    let (socket, layer, early) = match behind(upgraded, caller.transport)? {
+        (Behind::Plain(socket), early) => (socket, Layer::websocket(), early),
+        (Behind::Tls(mut socket), mut early) => {
             // Who never reads its own upgrade must not keep its place for ever.
             tokio::time::timeout(HTTP_GOODBYE, socket.flush())
                 .await
@@ -222,8 +248,30 @@ async fn hand_over(upgraded: Upgraded, caller: &Caller, engine: &EngineHandle) -
     engine.adopt(socket, layer, early, caller.listener.listener())
 }
 
-fn strange_socket(_: Upgraded) -> io::Error {
-    io::Error::other("an upgraded connection is no socket of ours")
+/// The socket behind an upgraded connection.
+enum Behind {
+    Plain(TcpStream),
+    Tls(Box<TlsSocket<TcpStream>>),
+}
+
+/// With what came right behind the request, without the 8 KiB around it that HTTP has read into.
+fn behind(upgraded: Upgraded, transport: Transport) -> io::Result<(Behind, Vec<u8>)> {
+    // Our own accept loop wrapped it, so its type is known.
+    let strange = |_| io::Error::other("an upgraded connection is no socket of ours");
+    match transport {
+        Transport::Plain => {
+            let parts = upgraded.downcast::<TokioIo<TcpStream>>().map_err(strange)?;
+            Ok((
+                Behind::Plain(parts.io.into_inner()),
+                parts.read_buf.to_vec(),
+            ))
+        }
+        Transport::Tls => {
+            let parts = upgraded.downcast::<TokioIo<Box<TlsSocket<TcpStream>>>>();
+            let parts = parts.map_err(strange)?;
+            Ok((Behind::Tls(parts.io.into_inner()), parts.read_buf.to_vec()))
+        }
+    }
 }
 
 /// One binary message, `safeport` and the proof, then the end of the WebSocket.

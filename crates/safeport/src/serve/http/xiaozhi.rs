@@ -19,9 +19,10 @@ use safeport_xiaozhi::{CheckRequest, Headers};
 use super::Site;
 use super::caller::Caller;
 use super::page::{Page, escaped, texts, wants_html};
-use super::{origin, vision, voice};
+use super::{notice, origin, vision, voice};
 use crate::lan;
 use crate::limits::{XIAOZHI_BODY_BYTES, XIAOZHI_BODY_PATIENCE};
+use crate::serve::voice::NOTICE_PATH;
 use crate::serve::xiaozhi::{Asker, Mode, PICTURE_PATH, Polled, Refused, Standing, Xiaozhi};
 use crate::text::Texts;
 use crate::{program, say};
@@ -45,6 +46,7 @@ pub(super) fn routes() -> Router<Arc<Site>> {
         .route("/xiaozhi/ota/activate", activate.clone())
         .route("/xiaozhi/ota/activate/", activate)
         .route(PICTURE_PATH, picture)
+        .route(&format!("{NOTICE_PATH}{{name}}"), get(notice::fetch))
         .route("/xiaozhi/v1", any(voice::open))
         .route("/xiaozhi/v1/", any(voice::open))
 }

@@ -56,6 +56,8 @@ struct Roll {
     providers: BTreeMap<String, Provider>,
     /// Servers of tools.
     servers: Vec<McpSettings>,
+    /// Agents that keep sound; not part of [`Chosen`], so that it ends at once where somebody ends it.
+    recording: BTreeMap<String, Duration>,
     /// For who has no other.
     everyone: String,
     devices: HashMap<String, String>,
@@ -122,6 +124,10 @@ impl Agents {
             roll.providers.insert(section.name.clone(), provider);
         }
         for section in &settings.agent {
+            if !section.recordings.is_zero() {
+                let keep = section.recordings.min(section.history);
+                roll.recording.insert(section.name.clone(), keep);
+            }
             let chosen = self.chosen(section, &roll);
             roll.agents.insert(section.name.clone(), chosen);
         }
@@ -159,6 +165,16 @@ impl Agents {
     /// The agent that devices have of which nothing else is said.
     pub fn everyones(&self) -> String {
         self.roll().everyone.clone()
+    }
+
+    /// The agents that keep sound, and for how long.
+    pub fn recording(&self) -> BTreeMap<String, Duration> {
+        self.roll().recording.clone()
+    }
+
+    /// How long an agent keeps sound as of now, for the next turn of whoever talks with it; `None`: not at all.
+    pub fn keeps_sound_of(&self, agent: &str) -> Option<Duration> {
+        self.roll().recording.get(agent).copied()
     }
 
     /// The servers of tools that are set.
@@ -292,6 +308,7 @@ impl Default for Roll {
             agents: BTreeMap::new(),
             providers: BTreeMap::new(),
             servers: Vec::new(),
+            recording: BTreeMap::new(),
             everyone: AgentChoice::ECHO.to_owned(),
             devices: HashMap::new(),
             tags: Vec::new(),

@@ -11,6 +11,7 @@ use safeport_xiaozhi::limits::MAX_OPUS_PACKET;
 use safeport_xiaozhi::{Emotion, Mode, Output, Repacketizer, TurnId};
 
 use super::echo::Heard;
+use super::recording::{Recording, Sound};
 use crate::limits::{VOICE_RECORDING, VOICE_RUN_UP};
 
 /// One turn of an agent.
@@ -23,6 +24,8 @@ pub(super) struct Answer {
     /// Puts a provider's packets into those of 60 ms; made when one comes.
     packets: Option<Box<Repacketizer>>,
     happened: Option<Happened>,
+    /// What it sounds like, if that is kept.
+    recording: Option<Box<Recording>>,
 }
 
 /// Who notices that somebody speaks.
@@ -82,7 +85,13 @@ impl Answer {
             outputs: VecDeque::new(),
             packets: None,
             happened: None,
+            recording: None,
         }
+    }
+
+    /// Has its sound kept.
+    pub(super) fn record(&mut self, recording: Recording) {
+        self.recording = Some(Box::new(recording));
     }
 
     pub(super) fn turn(&self) -> TurnId {
@@ -100,9 +109,15 @@ impl Answer {
                 if decoder.decode(packet, samples).is_ok() {
                     heard.finished = self.work.hear(samples) == Taken::TooLong;
                     heard.voice = true;
+                    if let Some(recording) = &mut self.recording {
+                        recording.heard(packet);
+                    }
                 }
             }
-            Microphone::Open(open) => open.hear(packet, &mut self.work, &mut heard),
+            Microphone::Open(open) => {
+                let recording = self.recording.as_deref_mut();
+                open.hear(packet, &mut self.work, &mut heard, recording);
+            }
         }
         heard
     }
@@ -154,17 +169,9 @@ impl Answer {
         if let Some(emotion) = Emotion::first_in(shown) {
             self.outputs.push_back(Output::Emotion(emotion));
         }
-        let mut text = String::with_capacity(shown.len());
-        for c in shown.chars() {
-            match is_face(c) {
-                // The space before it goes, too; the one behind it stays.
-                true => text.truncate(text.trim_end().len()),
-                false => text.push(c),
-            }
-        }
-        let text = text.trim();
+        let text = without_faces(shown);
         if !text.is_empty() {
-            self.outputs.push_back(Output::Sentence(text.to_owned()));
+            self.outputs.push_back(Output::Sentence(text));
         }
     }
 
@@ -203,17 +210,32 @@ impl Answer {
         self.outputs.push_front(output);
     }
 
-    /// It is over, or broken off: what happened.
-    pub(super) fn end(self) -> Happened {
-        match self.happened {
+    /// This packet of it was sent to the device.
+    pub(super) fn sent(&mut self, packet: &[u8]) {
+        if let Some(recording) = &mut self.recording {
+            recording.said(packet);
+        }
+    }
+
+    /// It is over, or broken off: what happened, and what it sounded like if that is kept.
+    pub(super) fn end(self) -> (Happened, Option<Sound>) {
+        let sound = self.recording.and_then(|recording| recording.finish());
+        let happened = match self.happened {
             Some(happened) => happened,
             None => self.work.stop(),
-        }
+        };
+        (happened, sound)
     }
 }
 
 impl OpenMicrophone {
-    fn hear(&mut self, packet: &[u8], work: &mut Turn, heard: &mut Heard) {
+    fn hear(
+        &mut self,
+        packet: &[u8],
+        work: &mut Turn,
+        heard: &mut Heard,
+        mut recording: Option<&mut Recording>,
+    ) {
         let began = self.began;
         let now_began = &mut self.began;
         let known = self.ear.hear(packet, |change| match change {
@@ -233,7 +255,13 @@ impl OpenMicrophone {
             self.run_up.extend(samples);
             let most = Rate::Hz16000.samples(VOICE_RUN_UP as usize);
             self.run_up.drain(..self.run_up.len().saturating_sub(most));
+            if let Some(recording) = &mut recording {
+                recording.run_up(packet);
+            }
             return;
+        }
+        if let Some(recording) = &mut recording {
+            recording.heard(packet);
         }
         if !began {
             let run_up = std::mem::take(&mut self.run_up);
@@ -245,6 +273,19 @@ impl OpenMicrophone {
         let most = Rate::Hz16000.samples(VOICE_RECORDING as usize);
         heard.finished |= work.hear(samples) == Taken::TooLong || self.said > most;
     }
+}
+
+/// What a device shows of a text.
+pub(super) fn without_faces(shown: &str) -> String {
+    let mut text = String::with_capacity(shown.len());
+    for c in shown.chars() {
+        match is_face(c) {
+            // The space before it goes, too; the one behind it stays.
+            true => text.truncate(text.trim_end().len()),
+            false => text.push(c),
+        }
+    }
+    text.trim().to_owned()
 }
 
 /// Whether a device cannot show it: its face is told apart from the text.

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use safeport_voice::{Agent, Begin, Scene, Told, Toolbox, Turn};
+use safeport_voice::{Agent, Begin, Happened, Scene, Told, Toolbox, Turn};
 use safeport_xiaozhi::{
     Action, AudioParams, End, Ending, FromDevice, HelloWay, MessageError, Opening, Output, Taken,
     Time, ToDevice, TurnId, Uplink, VoiceSession, Waits, Why,
@@ -16,8 +16,9 @@ use super::agents::Chosen;
 use super::answer::Answer;
 use super::echo::Echo;
 use super::history::TalkNote;
+use super::recording::{Recording, Sound};
 use super::talks::{Shared, lock};
-use super::tools::{DeviceDriver, NotSaid, Presence, Request, Say, Tools, Which};
+use super::tools::{DeviceDriver, NotSaid, Presence, Request, Said, Say, Tools, Which, WhyShown};
 use crate::limits::VOICE_ANNOUNCED;
 use crate::say;
 use crate::serve::xiaozhi::Guest;
@@ -229,8 +230,17 @@ impl Conversation {
                     Order::Message(text)
                 }
                 Action::Audio {
-                    packet, timestamp, ..
-                } => Order::Audio { packet, timestamp },
+                    turn,
+                    packet,
+                    timestamp,
+                } => {
+                    if let Some(Speaker::Agent(answer)) = &mut self.speaker
+                        && answer.turn() == turn
+                    {
+                        answer.sent(&packet);
+                    }
+                    Order::Audio { packet, timestamp }
+                }
                 Action::End(end) => Order::End(end),
                 Action::TurnStarted { turn, why } => {
                     self.begin(turn, why, now);
@@ -289,7 +299,12 @@ impl Conversation {
             (_, Why::Farewell) => return self.pass(turn, now),
         };
         match begun {
-            Ok(speaker) => self.speaker = Some(speaker),
+            Ok(mut speaker) => {
+                if let Speaker::Agent(answer) = &mut speaker {
+                    self.cast.record(answer);
+                }
+                self.speaker = Some(speaker);
+            }
             Err(error) => {
                 tracing::error!(target: "safeport::voice", "nobody can be heard: {error}");
                 self.pass(turn, now);
@@ -327,9 +342,9 @@ impl Conversation {
         let ours = self.speaker.take_if(|speaker| speaker.turn() == turn);
         let mut failure = None;
         if let Some(Speaker::Agent(answer)) = ours {
-            let happened = answer.end();
+            let (happened, sound) = answer.end();
             failure = happened.failures.last().map(ToString::to_string);
-            self.cast.remember(happened, how, self.session.id());
+            self.cast.remember(happened, sound, how, self.session.id());
         }
         self.settle(turn, how, failure);
         if how == Ending::Said && self.cast.tools.wants_to_end() {
@@ -365,7 +380,7 @@ impl Conversation {
         };
         say.done(match (how, failure) {
             (_, Some(why)) => Err(NotSaid::NoVoice(why)),
-            (Ending::Said | Ending::Nothing, None) => Ok(()),
+            (Ending::Said | Ending::Nothing, None) => Ok(self.cast.said()),
             (Ending::Closed, None) => Err(NotSaid::Gone),
             (_, None) => Err(NotSaid::Busy),
         });
@@ -405,9 +420,9 @@ impl Drop for Conversation {
     /// Whatever ended it: what was said is remembered.
     fn drop(&mut self) {
         if let Some(Speaker::Agent(answer)) = self.speaker.take() {
-            let happened = answer.end();
-            self.cast
-                .remember(happened, Ending::Closed, self.session.id());
+            let (happened, sound) = answer.end();
+            let id = self.session.id();
+            self.cast.remember(happened, sound, Ending::Closed, id);
         }
     }
 }
@@ -426,8 +441,18 @@ impl Speaker {
 }
 
 impl Cast {
+    /// How it says what people want it to say.
+    fn said(&self) -> Said {
+        let agent = self.chosen.agent.as_ref();
+        match agent.is_some_and(|agent| agent.synthesizer.is_some()) {
+            true => Said::Spoken,
+            false => Said::Shown(WhyShown::NoVoice),
+        }
+    }
+
     /// Has the agent begin.
     fn turn(&self, agent: &Arc<Agent>, begin: Begin) -> Turn {
+        let _inside = self.voice.runtime.enter();
         let offset = self.offset_minutes;
         let device = self.device.clone();
         let toolbox: Arc<dyn Toolbox> = self.tools.clone();
@@ -444,10 +469,19 @@ impl Cast {
         Turn::start(agent.clone(), scene, begin)
     }
 
-    fn remember(&self, happened: safeport_voice::Happened, how: Ending, session: &str) {
+    /// Keeps the sound of this turn, if the agent is to.
+    fn record(&self, answer: &mut Answer) {
+        if let Some(keep) = self.voice.agents.keeps_sound_of(&self.chosen.name) {
+            let memory = self.voice.history.sound_memory();
+            answer.record(Recording::new(answer.turn().0, keep, memory));
+        }
+    }
+
+    fn remember(&self, happened: Happened, sound: Option<Sound>, how: Ending, session: &str) {
         if let Some(agent) = &self.chosen.agent
             && !happened.messages.is_empty()
         {
+            let _inside = self.voice.runtime.enter();
             lock(&self.talk).append(happened.messages.clone(), &agent.model.provider);
         }
         self.voice.history.note(TalkNote {
@@ -457,6 +491,7 @@ impl Cast {
             session: session.to_owned(),
             interrupted: !matches!(how, Ending::Said | Ending::Nothing),
             happened,
+            sound,
         });
     }
 

@@ -3,8 +3,10 @@
 //! A turn that has ended is noted without waiting: a thread writes what came, several turns at once. What it cannot keep
 //! up with is dropped and counted; nobody who talks waits for a disk.
 
+mod scribe;
+
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -15,27 +17,36 @@ use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
-use safeport_store::{Registry, TalkRow};
+use safeport_store::{Recordings, Registry, TalkRow};
 use safeport_voice::{ChatMessage, Happened};
 
+use self::scribe::{Scribe, Written};
 use super::agents::{kind_word, stage_word};
+use super::recording::{Sound, SoundMemory};
 use crate::limits::{
-    VOICE_HISTORY_BATCH, VOICE_HISTORY_REST, VOICE_HISTORY_TEXT, VOICE_HISTORY_WAITING,
+    VOICE_HISTORY_BATCH, VOICE_HISTORY_FULL_PAUSE, VOICE_HISTORY_REST, VOICE_HISTORY_TEXT,
+    VOICE_HISTORY_WAITING,
 };
 use crate::serve::access::unix_now;
 use crate::tasks::Tasks;
-use crate::throttle::Throttle;
 
 /// Notes turns that have ended. One for all conversations.
 #[derive(Default)]
 pub struct History {
     /// None yet: nothing is written down, only counted.
-    rows: OnceLock<SyncSender<TalkRow>>,
+    rows: OnceLock<SyncSender<Noted>>,
     figures: Arc<Figures>,
 }
 
+/// What the thread is told.
+enum Noted {
+    Turn(Box<Written>),
+    /// Everything before it is to be written now; then this is told.
+    Finish(SyncSender<()>),
+}
+
 /// A turn that has ended, whole or broken off.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct TalkNote {
     /// The device's name in the registry.
     pub device: String,
@@ -49,31 +60,74 @@ pub struct TalkNote {
     pub interrupted: bool,
     /// What happened in it.
     pub happened: Happened,
+    /// What it sounded like, if that is kept.
+    pub sound: Option<Sound>,
 }
 
 impl History {
-    /// Writes into this registry from here on, from a thread of its own. For once; until then turns are counted only.
+    /// Writes into this registry and this folder from here on, from a thread of its own. For once; until then turns are
+    /// counted only.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn write_into(&self, registry: Registry, tasks: &Tasks) -> std::io::Result<()> {
+    pub fn write_into(
+        &self,
+        registry: Registry,
+        recordings: Recordings,
+        tasks: &Tasks,
+    ) -> std::io::Result<()> {
         let (rows, come) = sync_channel(VOICE_HISTORY_WAITING);
+        let figures = self.figures.clone();
         match self.rows.set(rows) {
-            Ok(()) => tasks.spawn_thread("history", move || write(registry, &come)),
+            Ok(()) => tasks.spawn_thread("history", move || {
+                write(Scribe::new(registry, recordings, figures), &come);
+            }),
             Err(_) => Ok(()),
         }
     }
 
     /// Notes a turn. Never waits.
-    pub fn note(&self, note: TalkNote) {
+    pub fn note(&self, mut note: TalkNote) {
         self.figures.count(&note.happened);
         let Some(rows) = self.rows.get() else { return };
+        let sound = note.sound.take();
         let Some(row) = row(note, unix_now()) else {
             return;
         };
-        if rows.try_send(row).is_err() {
+        if rows
+            .try_send(Noted::Turn(Box::new(Written { row, sound })))
+            .is_err()
+        {
             self.figures.dropped.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Returns when everything that was noted is written down, at the latest after `patience`. For the end of the server,
+    /// when nobody talks any more.
+    pub fn finish(&self, patience: Duration) {
+        let Some(rows) = self.rows.get() else { return };
+        let until = Instant::now() + patience;
+        let left = || until.saturating_duration_since(Instant::now());
+        let (done, written) = sync_channel(1);
+        let mut finish = Noted::Finish(done);
+        while let Err(TrySendError::Full(back)) = rows.try_send(finish) {
+            if left().is_zero() {
+                break;
+            }
+            finish = back;
+            std::thread::sleep(VOICE_HISTORY_FULL_PAUSE);
+        }
+        if written.recv_timeout(left()).is_err() {
+            tracing::warn!(
+                target: "safeport::voice",
+                "what was said last may not be written down: that took longer than {} s", patience.as_secs()
+            );
+        }
+    }
+
+    /// The memory that sound may take before it is written down.
+    pub(super) fn sound_memory(&self) -> &Arc<SoundMemory> {
+        &self.figures.sound
     }
 
     /// How long the stages of turns took and which failed, as figures for Prometheus.
@@ -124,6 +178,7 @@ fn row(note: TalkNote, now: u64) -> Option<TalkRow> {
         transcript_ms: ms(timing.transcript),
         token_ms: ms(timing.first_part),
         audio_ms: ms(timing.first_audio),
+        sound: None,
     })
 }
 
@@ -137,25 +192,27 @@ fn join(into: &mut String, text: &str) {
 }
 
 /// The thread: until nobody notes any more.
-fn write(mut registry: Registry, come: &Receiver<TalkRow>) {
-    let trouble = Throttle::default();
+fn write(mut scribe: Scribe, come: &Receiver<Noted>) {
     while let Ok(first) = come.recv() {
-        let mut rows = vec![first];
+        let (mut turns, mut finished) = (Vec::new(), None);
         let until = Instant::now() + VOICE_HISTORY_REST;
-        while rows.len() < VOICE_HISTORY_BATCH {
-            let left = until.saturating_duration_since(Instant::now());
-            match come.recv_timeout(left) {
-                Ok(row) => rows.push(row),
-                Err(_) => break,
+        let mut next = Some(first);
+        while let Some(noted) = next {
+            match noted {
+                Noted::Turn(turn) => turns.push(*turn),
+                Noted::Finish(done) => {
+                    finished = Some(done);
+                    break;
+                }
             }
+            let left = until.saturating_duration_since(Instant::now());
+            let has_room = turns.len() < VOICE_HISTORY_BATCH;
+            next = has_room.then(|| come.recv_timeout(left).ok()).flatten();
         }
-        if let Err(error) = registry.add_talks(&rows)
-            && trouble.admit("talks", Instant::now()).is_some()
-        {
-            tracing::warn!(
-                target: "safeport::voice",
-                "what was said in {} turns cannot be written down: {error}", rows.len()
-            );
+        scribe.write(turns);
+        if let Some(done) = finished {
+            // Who waited may have given up.
+            let _ = done.try_send(());
         }
     }
 }
@@ -168,6 +225,9 @@ struct Figures {
     failures: Family<Labels, Counter>,
     turns: AtomicU64,
     dropped: AtomicU64,
+    /// Turns whose sound could not be written down.
+    unwritten: AtomicU64,
+    sound: Arc<SoundMemory>,
 }
 
 impl Default for Figures {
@@ -177,6 +237,8 @@ impl Default for Figures {
             failures: Family::default(),
             turns: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            unwritten: AtomicU64::new(0),
+            sound: Arc::default(),
         }
     }
 }
@@ -236,20 +298,30 @@ impl Collector for HistoryMetrics {
             MetricType::Counter,
         )?;
         figures.failures.encode(failures)?;
-        let mut counter = |name, help, value: &AtomicU64| {
-            let counter = ConstCounter::new(value.load(Ordering::Relaxed));
+        let mut counter = |name, help, value: u64| {
+            let counter = ConstCounter::new(value);
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             counter.encode(metric)
         };
         counter(
             "safeport_voice_turns",
             "Turns in which an agent was asked something",
-            &figures.turns,
+            figures.turns.load(Ordering::Relaxed),
         )?;
         counter(
             "safeport_voice_history_dropped",
             "Turns that came faster than they could be written down",
-            &figures.dropped,
+            figures.dropped.load(Ordering::Relaxed),
+        )?;
+        counter(
+            "safeport_voice_recordings_cut",
+            "Recordings that end before what was said did: it was long, or memory was short",
+            figures.sound.cut(),
+        )?;
+        counter(
+            "safeport_voice_recordings_failed",
+            "Turns whose sound was to be kept and could not be written",
+            figures.unwritten.load(Ordering::Relaxed),
         )
     }
 }
@@ -305,6 +377,7 @@ mod tests {
             session: "c1".to_owned(),
             interrupted: true,
             happened,
+            sound: None,
         }
     }
 
@@ -358,7 +431,9 @@ mod tests {
         registry.add_device(&device, by).expect("a device");
         let history = History::default();
         let own = folder.registry().expect("another");
-        history.write_into(own, &tasks).expect("a thread");
+        history
+            .write_into(own, folder.recordings(), &tasks)
+            .expect("a thread");
         history.note(note(Duration::from_secs(600), happened()));
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
@@ -370,15 +445,19 @@ mod tests {
             assert!(Instant::now() < deadline, "nothing was written");
             std::thread::sleep(Duration::from_millis(20));
         }
+        // At the end nothing waits for more of a batch.
+        history.note(note(Duration::from_secs(600), happened()));
+        history.finish(Duration::from_secs(20));
+        assert_eq!(registry.talks("box", None, 10, 0).expect("talks").len(), 2);
         let mut figured = Figured::default();
         figured.register_collector(Box::new(history.metrics()));
         let mut text = String::new();
         encode(&mut text, &figured).expect("a scrape");
         for line in [
-            "safeport_voice_stage_seconds_bucket{le=\"0.2\",stage=\"transcript\"} 1",
-            "safeport_voice_stage_seconds_count{stage=\"first_audio\"} 1",
-            "safeport_voice_failures_total{stage=\"voice\",kind=\"timed-out\"} 1",
-            "safeport_voice_turns_total 1",
+            "safeport_voice_stage_seconds_bucket{le=\"0.2\",stage=\"transcript\"} 2",
+            "safeport_voice_stage_seconds_count{stage=\"first_audio\"} 2",
+            "safeport_voice_failures_total{stage=\"voice\",kind=\"timed-out\"} 2",
+            "safeport_voice_turns_total 2",
         ] {
             assert!(text.contains(line), "{line} in:\n{text}");
         }

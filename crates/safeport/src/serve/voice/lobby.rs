@@ -7,7 +7,10 @@ use safeport_engine::{EngineHandle, Publication};
 use safeport_net::attempt::{Attempt, Departure, Ending};
 use safeport_xiaozhi::ClientId;
 
-use super::tools::{Post, Unsent};
+use super::agents::Agents;
+use super::notices::Notices;
+use super::tools::{Herald, Post, Unsent, WhyShown};
+use crate::serve::xiaozhi::{NoNotice, Xiaozhi};
 
 /// Those that are here, by their client identifiers.
 #[derive(Debug, Default)]
@@ -79,6 +82,9 @@ fn is_of_xiaozhi(client_id: &str) -> bool {
 pub(super) struct IdlePost {
     pub(super) lobby: Arc<Lobby>,
     pub(super) engine: EngineHandle,
+    pub(super) xiaozhi: Arc<Xiaozhi>,
+    pub(super) agents: Arc<Agents>,
+    pub(super) notices: Arc<Notices>,
 }
 
 impl Post for IdlePost {
@@ -93,6 +99,24 @@ impl Post for IdlePost {
         self.engine
             .deliver(&client_id, Publication::new(topic, message));
         Ok(())
+    }
+
+    fn herald(&self, device: &str) -> Result<Herald, WhyShown> {
+        let id = self.lobby.client_of(device);
+        let id = id.and_then(|id| id.parse::<ClientId>().ok());
+        // One that has just gone is noticed by the next that it is sent.
+        let id = id.ok_or(WhyShown::Firmware(None))?;
+        let taker = self.xiaozhi.notice_taker(&id).map_err(|why| match why {
+            NoNotice::Unknown => WhyShown::Firmware(None),
+            NoNotice::Firmware(version) => WhyShown::Firmware(version),
+            NoNotice::NoAddress => WhyShown::NoAddress,
+        })?;
+        let chosen = self.agents.for_device(device, &taker.tags);
+        Ok(Herald {
+            agent: chosen.agent.ok_or(WhyShown::NoVoice)?,
+            address: taker.address,
+            notices: self.notices.clone(),
+        })
     }
 }
 

@@ -11,6 +11,8 @@ mod guests;
 pub mod history;
 mod lobby;
 pub mod mqtt;
+mod notices;
+mod recording;
 mod talks;
 pub mod tools;
 mod udp;
@@ -22,12 +24,14 @@ use std::time::Instant;
 use safeport_settings::Settings;
 use safeport_store::ManagedRow;
 use safeport_xiaozhi::Time;
+use tokio::runtime::Handle;
 
 use self::agents::Agents;
 use self::guests::Guests;
 pub use self::guests::Seat;
 use self::history::History;
 pub use self::lobby::Lobby;
+pub use self::notices::{NOTICE_PATH, Notices};
 use self::talks::Talks;
 use self::tools::Toolroom;
 pub use self::udp::Lines;
@@ -37,35 +41,55 @@ use crate::text::{Language, Texts};
 /// What conversations are made from.
 pub struct Voice {
     started: Instant,
+    /// Where agents think: a conversation may be carried by another.
+    runtime: Handle,
     guests: Arc<Guests>,
     texts: Arc<Texts>,
     agents: Arc<Agents>,
     talks: Talks,
     toolroom: Arc<Toolroom>,
     history: Arc<History>,
+    notices: Arc<Notices>,
 }
 
 impl Voice {
-    /// Nobody talks yet. Tokens are made of `instance_key`.
-    pub fn new(language: Language, instance_key: &[u8; 32]) -> Voice {
+    /// Nobody talks yet. What agents do for conversations is done
+    /// on the current runtime.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn new(language: Language) -> Voice {
         let agents = Arc::new(Agents::new(language));
-        let toolroom = Toolroom::new(instance_key);
+        let toolroom = Toolroom::new();
         toolroom.set_agents(agents.clone());
         Voice {
             started: Instant::now(),
+            runtime: Handle::current(),
             guests: Arc::default(),
             texts: Arc::new(Texts::new(language)),
             agents,
             talks: Talks::default(),
             toolroom,
             history: Arc::default(),
+            notices: Arc::default(),
         }
     }
 
     /// Takes these settings: conversations that begin from now on have them. To be called on the
     /// runtime.
     pub fn set_settings(&self, settings: &Settings, managed: &[ManagedRow]) {
+        let known = self.agents.recording();
         self.agents.set_settings(settings, managed);
+        for (agent, keep) in self.agents.recording() {
+            if known.get(&agent) != Some(&keep) {
+                // Whoever runs the server answers for it.
+                tracing::warn!(
+                    target: "safeport::voice",
+                    agent, seconds = keep.as_secs(),
+                    "this agent keeps the sound of what is said to it and of what it says: tell those who talk"
+                );
+            }
+        }
         let servers = self.agents.servers();
         if servers.is_empty() && self.toolroom.servers().is_empty() {
             return;
@@ -87,6 +111,11 @@ impl Voice {
     /// Who notes what was said.
     pub fn history(&self) -> &History {
         &self.history
+    }
+
+    /// Speech that idle devices fetch.
+    pub fn notices(&self) -> &Arc<Notices> {
+        &self.notices
     }
 
     /// Which tools there are.

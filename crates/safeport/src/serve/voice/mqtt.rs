@@ -7,12 +7,14 @@
 //! drives its conversation, until one of the two has enough or the device's connection ends.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use safeport_engine::{Addressed, Addressee, EngineHandle, Publication};
 use safeport_xiaozhi::{ClientId, End, FromDevice, HelloWay, Time, ToDevice, UdpOffer};
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::conversation::{Conversation, Order};
@@ -39,7 +41,7 @@ pub struct House {
     pub lobby: Arc<Lobby>,
 }
 
-/// Begins to talk with devices over MQTT.
+/// Begins to talk with devices over MQTT, on the current runtime: that of [`runtime`].
 pub fn start(house: House, tasks: &Tasks) {
     let (sender, news) = mpsc::unbounded_channel();
     let waiting = Arc::new(AtomicUsize::new(0));
@@ -51,6 +53,9 @@ pub fn start(house: House, tasks: &Tasks) {
     let post = IdlePost {
         lobby: house.lobby.clone(),
         engine: house.engine.clone(),
+        xiaozhi: house.xiaozhi.clone(),
+        agents: house.voice.agents().clone(),
+        notices: house.voice.notices().clone(),
     };
     house.voice.toolroom().reach().set_post(Arc::new(post));
     let desk = Desk {
@@ -61,6 +66,21 @@ pub fn start(house: House, tasks: &Tasks) {
         last: 0,
     };
     tasks.spawn("voice over MQTT", desk.run(news));
+}
+
+/// The runtime of conversations over MQTT and their sound, on a thread of its own: what a packet
+/// wakes is woken on the thread that took it (decision 0019).
+///
+/// # Errors
+/// If the system gives no thread.
+pub fn runtime(tasks: &Tasks) -> io::Result<Handle> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    // It carries what is spawned for as long as the server runs.
+    tasks.spawn_thread("voice over MQTT", move || {
+        runtime.block_on(std::future::pending())
+    })?;
+    Ok(handle)
 }
 
 /// Something that happened to a device.
@@ -192,7 +212,9 @@ impl Desk {
                 return;
             }
         }
-        let guest = match self.house.xiaozhi.admit_login(&id, said.user.as_deref()) {
+        let came_to = said.local.map(|local| local.ip().to_canonical());
+        let user = said.user.as_deref();
+        let guest = match self.house.xiaozhi.admit_login(&id, user, came_to) {
             Ok(guest) => guest,
             Err(why) => {
                 tracing::warn!(

@@ -17,11 +17,12 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use quinn_udp::{RecvMeta, Transmit};
+use safeport_xiaozhi::limits::UDP_KEEP_ALIVE;
 use safeport_xiaozhi::{AudioChannels, AudioError, AudioKey, NotAdded, SentAudio, Time};
 use tokio::sync::mpsc;
 
 use crate::limits::{VOICE_HELD, VOICE_LINES, VOICE_UNHEARD};
-use crate::serve::datagrams::{DatagramSocket, Datagrams, Taker};
+use crate::serve::datagrams::{DatagramSocket, Datagrams, Packets, Taker};
 use crate::tasks::Tasks;
 use crate::throttle::Throttle;
 
@@ -48,6 +49,12 @@ struct Device {
     way: Option<(Weak<DatagramSocket>, Option<IpAddr>)>,
 }
 
+/// A packet, and the conversation that hears it.
+struct Heard {
+    by: mpsc::Sender<Box<[u8]>>,
+    packet: Box<[u8]>,
+}
+
 /// The sound of one conversation; gone when dropped.
 #[derive(Debug)]
 pub(super) struct Line {
@@ -56,6 +63,8 @@ pub(super) struct Line {
     heard: mpsc::Receiver<Box<[u8]>>,
     /// What is to be said to a device that was not heard yet.
     held: VecDeque<(Arc<[u8]>, u32)>,
+    /// When a keep-alive is due; `None` before the device was heard.
+    keep_alive: Option<Time>,
 }
 
 /// Why there is no line.
@@ -71,9 +80,6 @@ pub(super) enum NoLine {
 
 impl Lines {
     /// No sockets yet. A panic while one is read ends the server through `tasks`.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime, which then reads every packet.
     pub fn new(tasks: Tasks) -> Lines {
         let exchange = Arc::new(Exchange {
             channels: Mutex::new(AudioChannels::new(VOICE_LINES)),
@@ -131,6 +137,7 @@ impl Lines {
                         key,
                         heard,
                         held: VecDeque::new(),
+                        keep_alive: None,
                     });
                 }
                 // One of four billion; there are far fewer conversations than that.
@@ -172,7 +179,11 @@ impl Line {
     pub(super) async fn hear(&mut self, now: impl Fn() -> Time) -> Box<[u8]> {
         match self.heard.recv().await {
             Some(packet) => {
-                self.say_held(now());
+                // Heard for the first time, or again after somebody was taken for it.
+                if self.keep_alive.is_none() || !self.held.is_empty() {
+                    self.say_held(now());
+                    self.look_when_to_keep_alive();
+                }
                 packet
             }
             // The other end lives as long as this one.
@@ -189,7 +200,7 @@ impl Line {
     /// wait for that.
     pub(super) fn say(&mut self, packet: &Arc<[u8]>, timestamp: u32, now: Time) {
         match self.exchange.send(&self.key, packet, timestamp, now) {
-            Ok(()) => {}
+            Ok(()) => self.keep_alive = Some(now + UDP_KEEP_ALIVE),
             Err(AudioError::NoPeer) => {
                 if self.held.len() >= VOICE_HELD {
                     self.held.pop_front();
@@ -208,24 +219,31 @@ impl Line {
     }
 
     /// Sends what keeps the way to the device open, if it is due.
-    pub(super) fn keep_alive(&self, now: Time) {
+    pub(super) fn keep_alive(&mut self, now: Time) {
         let mut datagram = Vec::new();
-        let mut channels = self.exchange.channels();
-        let Some((channel, device)) = channels.get_mut(self.key.ssrc()) else {
-            return;
+        let sent = {
+            let mut channels = self.exchange.channels();
+            let found = channels.get_mut(self.key.ssrc());
+            found.and_then(|(channel, device)| {
+                let sent = channel.keep_alive(&mut datagram, now)?;
+                Some((sent, device.way.clone()))
+            })
         };
-        if let Some(sent) = channel.keep_alive(&mut datagram, now) {
-            let way = device.way.clone();
-            drop(channels);
+        if let Some((sent, way)) = sent {
             self.exchange.transmit(way, &sent, &datagram);
         }
+        self.look_when_to_keep_alive();
     }
 
     /// When that is due; `None` before the device was heard.
     pub(super) fn next_keep_alive(&self) -> Option<Time> {
+        self.keep_alive
+    }
+
+    fn look_when_to_keep_alive(&mut self) {
         let mut channels = self.exchange.channels();
-        let (channel, _) = channels.get_mut(self.key.ssrc())?;
-        channel.next_keep_alive()
+        let channel = channels.get_mut(self.key.ssrc());
+        self.keep_alive = channel.and_then(|(channel, _)| channel.next_keep_alive());
     }
 }
 
@@ -287,31 +305,46 @@ impl Exchange {
         }
     }
 
-    fn receive(&self, datagram: &mut [u8], meta: &RecvMeta, socket: &Arc<DatagramSocket>) {
-        let mut channels = self.channels();
-        let counts = &self.counts;
-        match channels.receive(datagram, meta.addr) {
-            Ok((device, heard)) => {
-                let is_same = device.way.as_ref().is_some_and(|(before, ip)| {
-                    std::ptr::eq(before.as_ptr(), Arc::as_ptr(socket)) && *ip == meta.dst_ip
-                });
-                if !is_same {
-                    device.way = Some((Arc::downgrade(socket), meta.dst_ip));
-                }
-                match device.heard.try_send(heard.packet.into()) {
-                    Ok(()) => count(&counts.heard),
-                    Err(_) => count(&counts.not_taken),
-                }
-            }
-            Err(error) => count(counts.of(error)),
+    /// The packet in a datagram, and whose it is.
+    fn receive(
+        &self,
+        channels: &mut AudioChannels<Device>,
+        datagram: &mut [u8],
+        meta: &RecvMeta,
+        socket: &Arc<DatagramSocket>,
+    ) -> Option<Heard> {
+        let (device, heard) = channels
+            .receive(datagram, meta.addr)
+            .inspect_err(|error| count(self.counts.of(*error)))
+            .ok()?;
+        let is_same = device.way.as_ref().is_some_and(|(before, ip)| {
+            std::ptr::eq(before.as_ptr(), Arc::as_ptr(socket)) && *ip == meta.dst_ip
+        });
+        if !is_same {
+            device.way = Some((Arc::downgrade(socket), meta.dst_ip));
         }
+        Some(Heard {
+            by: device.heard.clone(),
+            packet: heard.packet.into(),
+        })
     }
 }
 
 impl Taker for Exchange {
-    fn take(&self, packets: &mut [u8], meta: &RecvMeta, socket: &Arc<DatagramSocket>) {
-        for datagram in packets.chunks_mut(meta.stride.max(1)) {
-            self.receive(datagram, meta, socket);
+    fn take(&self, packets: Packets<'_>, socket: &Arc<DatagramSocket>) {
+        // All first, and then those who hear them are woken: they would wait for this lock.
+        let heard: Vec<_> = {
+            let mut channels = self.channels();
+            let packets = packets.each();
+            packets
+                .filter_map(|(datagram, meta)| self.receive(&mut channels, datagram, meta, socket))
+                .collect()
+        };
+        for Heard { by, packet } in heard {
+            match by.try_send(packet) {
+                Ok(()) => count(&self.counts.heard),
+                Err(_) => count(&self.counts.not_taken),
+            }
         }
     }
 

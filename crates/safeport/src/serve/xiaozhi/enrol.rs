@@ -1,5 +1,7 @@
 //! Taking xiaozhi devices in.
 
+use std::iter;
+
 use blake2::Blake2sMac256;
 use blake2::digest::{KeyInit, Mac};
 use safeport_fleet::{Device, DeviceName, Family, MacAddress, NameError};
@@ -8,6 +10,7 @@ use safeport_xiaozhi::{ClientId, Code};
 use thiserror::Error;
 
 use super::codes::Described;
+use crate::limits::XIAOZHI_NAMES;
 use crate::password::{self, Cost, PasswordError};
 use crate::program;
 use crate::serve::access::XiaozhiDevice;
@@ -80,19 +83,12 @@ pub fn activate(
     let unreadable = || ActivateError::Unknown(code.clone());
     let mac: MacAddress = waiting.mac.parse().map_err(|_| unreadable())?;
     let uuid = waiting.uuid.clone().ok_or_else(unreadable)?;
-    let devices = registry.devices()?;
-    let address = mac.to_string();
-    if let Some(known) = devices
-        .iter()
-        .find(|device| device.mac.as_deref() == Some(&address))
-    {
-        return Err(ActivateError::Known {
-            name: known.name.clone(),
-        });
+    if let Some(known) = registry.device_with_mac(&mac.to_string())? {
+        return Err(ActivateError::Known { name: known.name });
     }
     let name = match name {
         Some(name) => DeviceName::new(name)?,
-        None => free_name(mac, &devices)?,
+        None => free_name(mac, |name| is_taken(registry, name))?,
     };
     let id = ClientId::new(&described.board, mac, &uuid);
     let record = record(name, &id, by.at)?;
@@ -111,27 +107,21 @@ pub(super) fn take_in(
     id: &ClientId,
     now: u64,
 ) -> Result<XiaozhiDevice, ActivateError> {
-    let devices = registry.devices()?;
-    let address = id.mac.to_string();
-    if let Some(known) = devices
-        .iter()
-        .find(|device| device.mac.as_deref() == Some(&address))
-    {
+    if let Some(known) = registry.device_with_mac(&id.mac.to_string())? {
         // Another check of it was a moment faster, or the registry's news has not arrived.
         let held: Option<ClientId> = known.client_id.parse().ok();
         if held.is_some_and(|held| held.uuid == id.uuid) {
             return Ok(XiaozhiDevice {
-                name: known.name.clone(),
+                name: known.name,
                 uuid: id.uuid.clone(),
                 created: known.created,
-                tags: known.tags.clone(),
+                tags: known.tags,
             });
         }
-        return Err(ActivateError::Known {
-            name: known.name.clone(),
-        });
+        return Err(ActivateError::Known { name: known.name });
     }
-    let record = record(free_name(id.mac, &devices)?, id, now)?;
+    let name = free_name(id.mac, |name| is_taken(registry, name))?;
+    let record = record(name, id, now)?;
     let by = By {
         who: "xiaozhi.activation",
         at: now,
@@ -165,17 +155,27 @@ fn record(name: DeviceName, id: &ClientId, now: u64) -> Result<DeviceRecord, Act
     })
 }
 
-/// `xiaozhi-ddeeff`, or with a number behind it where that is taken.
-fn free_name(mac: MacAddress, devices: &[DeviceRecord]) -> Result<DeviceName, NameError> {
-    let plain = format!("xiaozhi-{}", mac.last_six().to_ascii_lowercase());
-    let taken = |name: &str| devices.iter().any(|device| device.name == name);
-    let mut name = plain.clone();
-    let mut number = 2;
-    while taken(&name) {
-        name = format!("{plain}-{number}");
-        number += 1;
+/// `xiaozhi-ddeeff`, or with a number behind it where that is taken; after [`XIAOZHI_NAMES`] tries
+/// with the whole address, which no other device has. So a newcomer costs a few looks, however many
+/// there are already, and whoever gives many devices one end of their address wins nothing by it.
+fn free_name(
+    mac: MacAddress,
+    mut is_taken: impl FnMut(&str) -> Result<bool, StoreError>,
+) -> Result<DeviceName, ActivateError> {
+    let short = format!("xiaozhi-{}", mac.last_six().to_ascii_lowercase());
+    let numbered = (2..=XIAOZHI_NAMES).map(|number| format!("{short}-{number}"));
+    for name in iter::once(short.clone()).chain(numbered) {
+        if !is_taken(&name)? {
+            return Ok(DeviceName::new(&name)?);
+        }
     }
-    DeviceName::new(&name)
+    let whole = mac.to_string().replace(':', "");
+    Ok(DeviceName::new(&format!("xiaozhi-{whole}"))?)
+}
+
+/// Whether a device has this name, or a user this login.
+fn is_taken(registry: &Registry, name: &str) -> Result<bool, StoreError> {
+    Ok(registry.device(name)?.is_some() || registry.account(name)?.is_some())
 }
 
 /// A key for one purpose, made of the instance key: the same after every start, and of no use for
@@ -190,7 +190,7 @@ pub(super) fn derived_key(instance_key: &[u8; 32], purpose: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use safeport_store::DataFolder;
+    use safeport_store::{DataFolder, Secret, User};
 
     const MAC: MacAddress = MacAddress([2, 0, 0, 0xdd, 0xee, 0xff]);
     const BY: By<'static> = By {
@@ -203,6 +203,16 @@ mod tests {
         let data = DataFolder::open(folder.path()).expect("a data folder");
         let registry = data.registry().expect("a registry");
         (folder, registry)
+    }
+
+    fn user(name: &str) -> User {
+        User {
+            name: name.to_owned(),
+            password_hash: Secret::new("hash"),
+            rights: Rights::default(),
+            enabled: true,
+            created: 900,
+        }
     }
 
     fn waits(registry: &mut Registry, code: &str, mac: MacAddress, uuid: &str) {
@@ -278,9 +288,36 @@ mod tests {
         let second = take_in(&mut registry, &ClientId::new("b", other, "u"), 1000);
         assert_eq!(first.name, "xiaozhi-ddeeff");
         assert_eq!(second.expect("taken in").name, "xiaozhi-ddeeff-2");
+        registry
+            .add_user(&user("xiaozhi-ddeef0"), BY)
+            .expect("added");
+        let beside = MacAddress([2, 0, 0, 0xdd, 0xee, 0xf0]);
+        let beside = take_in(&mut registry, &ClientId::new("b", beside, "u"), 1000);
+        assert_eq!(beside.expect("taken in").name, "xiaozhi-ddeef0-2");
         // A second check of the same device, before the news of the first arrived.
         let again = take_in(&mut registry, &ClientId::new("b", MAC, "u"), 1001).expect("known");
         assert_eq!(again, first);
         assert!(take_in(&mut registry, &ClientId::new("b", MAC, "v"), 1001).is_err());
+    }
+    #[test]
+    fn a_newcomer_is_named_after_a_few_looks_however_many_have_the_same_end_of_their_address() {
+        let mut looks = 0;
+        let name = free_name(MAC, |_| {
+            looks += 1;
+            Ok(true)
+        });
+        assert_eq!(name.expect("a name").as_str(), "xiaozhi-020000ddeeff");
+        assert_eq!(looks, XIAOZHI_NAMES);
+
+        let (_folder, mut registry) = fresh();
+        let mut names = std::collections::BTreeSet::new();
+        for first in 0..2 * XIAOZHI_NAMES as u8 {
+            let mac = MacAddress([2, first, 0, 0xdd, 0xee, 0xff]);
+            let taken = take_in(&mut registry, &ClientId::new("b", mac, "u"), 1000);
+            assert!(names.insert(taken.expect("taken in").name), "{first}");
+        }
+        assert!(names.contains("xiaozhi-ddeeff"));
+        assert!(names.contains("xiaozhi-ddeeff-2"));
+        assert!(names.contains(&format!("xiaozhi-02{:02x}00ddeeff", 2 * XIAOZHI_NAMES - 1)));
     }
 }

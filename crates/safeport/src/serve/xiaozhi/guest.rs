@@ -165,14 +165,19 @@ impl Xiaozhi {
     ///
     /// # Errors
     /// Why it may not talk.
-    pub fn admit_login(&self, id: &ClientId, user: Option<&str>) -> Result<Guest, NoGuest> {
+    pub fn admit_login(
+        &self,
+        id: &ClientId,
+        user: Option<&str>,
+        came_to: Option<IpAddr>,
+    ) -> Result<Guest, NoGuest> {
         if !self.rules().enabled {
             return Err(NoGuest::Disabled);
         }
         let device = self.admitted(id);
         let device = device.filter(|device| Some(&*device.name) == user);
         let device = device.ok_or(NoGuest::Unknown)?;
-        Ok(self.guest(&device, id.mac, Framing::V1, None))
+        Ok(self.guest(&device, id.mac, Framing::V1, came_to))
     }
 
     fn guest(

@@ -16,6 +16,8 @@ mod codes;
 mod enrol;
 mod facts;
 mod guest;
+mod newcomers;
+mod notices;
 mod pictures;
 mod roll;
 mod ways;
@@ -29,18 +31,19 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use safeport_fleet::{MacAddress, MemberId, Proof, Sighting};
 use safeport_net::attempt::{Attempt, Cause, Ending, Witness};
 use safeport_settings::{Settings, XiaozhiActivation, XiaozhiTransport};
-use safeport_store::{ManagedRow, Registry, StoreError};
+use safeport_store::{ManagedRow, Registry};
 use safeport_xiaozhi::{
-    ActivateRequest, Activation, CheckReply, CheckRequest, Client, ClientId, Endpoint, Firmware,
-    FirmwareUrl, Mqtt, Quirks, ServerTime, Text, Username, Version, Way, WebSocket, mqtt_password,
+    ActivateRequest, CheckReply, CheckRequest, Client, ClientId, Endpoint, Firmware, FirmwareUrl,
+    Mqtt, Quirks, ServerTime, Text, Username, Version, Way, WebSocket, mqtt_password,
     websocket_token,
 };
 
 use audience::Audience;
 use clock::Clock;
-use codes::{Codes, Issued, NoCode, Shown};
+use codes::Codes;
 pub use enrol::{ActivateError, Activated, activate};
 pub use guest::{Guest, Introduction, NoGuest};
+pub use notices::{NoNotice, NoticeTaker};
 pub use pictures::PICTURE_PATH;
 pub use ways::Standing;
 use ways::{Chosen, Traveller, Ways};
@@ -49,8 +52,7 @@ use super::access::recent::Recent;
 use super::access::{Access, XiaozhiDevice, shown, unix_now};
 use super::gate::GateDriver;
 use crate::doctor::TOLD;
-use crate::limits::{XIAOZHI_DRAWS, XIAOZHI_KEEPALIVE, XIAOZHI_TOLD};
-use crate::program;
+use crate::limits::{XIAOZHI_KEEPALIVE, XIAOZHI_TOLD};
 use crate::tasks::Tasks;
 
 /// Says which firmware a device is to run. Asked at each check of an enrolled device, so it answers
@@ -537,146 +539,6 @@ impl Xiaozhi {
                 device = device.name, board, version, %address,
                 "xiaozhi device checked in and is told {told}{install}"
             ),
-        }
-    }
-
-    /// A device that nobody has taken in: its code.
-    async fn stranger(
-        &self,
-        check: &CheckRequest,
-        asker: Asker,
-        rules: &Rules,
-        now: u64,
-    ) -> Result<CheckReply, Refused> {
-        let id = ClientId::new(&check.board, check.mac, &check.client_id);
-        let shown = match self.codes.asked(check.mac, &check.client_id, now) {
-            Some(shown) => shown,
-            None => self.new_code(check, asker, now).await?,
-        };
-        self.sighted(check, &id, Proof::Claim, asker, now);
-        Ok(CheckReply {
-            server_time: self.time(),
-            firmware: Firmware::nothing(check),
-            // It does not get so far while it waits.
-            way: Way::None,
-            activation: Some(Activation {
-                code: shown.code,
-                message: format!("{}\n{}", rules.name, shown.code),
-                challenge: Text::new(shown.challenge).unwrap_or_default(),
-                timeout_ms: 30_000,
-            }),
-        })
-    }
-
-    async fn new_code(
-        &self,
-        check: &CheckRequest,
-        asker: Asker,
-        now: u64,
-    ) -> Result<Shown, Refused> {
-        let address = asker.peer.ip().to_canonical();
-        self.codes
-            .may_issue(check.mac, address, now)
-            .map_err(|no| match no {
-                NoCode::TooMany => Refused::TooMany,
-                NoCode::Contested => Refused::Contested,
-            })?;
-        // py-xiaozhi sends the key that it will sign with where devices send a hash.
-        let signing_key = (check.client == Client::Python && check.signs)
-            .then(|| check.info.elf_sha256.clone())
-            .flatten();
-        let issued = self.codes.draw(check, signing_key, now).map_err(|error| {
-            tracing::error!(target: "safeport::xiaozhi", "no code can be drawn: {error}");
-            Refused::Registry
-        })?;
-        let Issued { shown: code, .. } = self.write_code(issued, now).await?;
-        tracing::info!(
-            target: "safeport::xiaozhi",
-            mac = %check.mac,
-            board = shown(&check.board),
-            version = shown(check.version_text.as_deref().unwrap_or("unknown")),
-            %address,
-            "new xiaozhi device shows the code {code}; `{program} device activate {code}` takes it in",
-            code = code.code,
-            program = program::name(),
-        );
-        Ok(code)
-    }
-
-    /// Writes a code down, so that it is good for whoever reads it from the device.
-    async fn write_code(&self, mut issued: Issued, now: u64) -> Result<Issued, Refused> {
-        let registry = self.registry.clone();
-        let codes = self.codes.clone();
-        let written = tokio::task::spawn_blocking(move || {
-            let mut registry = registry.lock().unwrap_or_else(PoisonError::into_inner);
-            for code in &issued.pushed_out {
-                registry.remove_activation(code)?;
-            }
-            for _ in 0..XIAOZHI_DRAWS {
-                if registry.add_activation(&issued.row, now)? {
-                    break;
-                }
-                // Given out before, by a server that has forgotten it.
-                codes.draw_again(&mut issued);
-            }
-            Ok::<Issued, StoreError>(issued)
-        });
-        match written.await {
-            Ok(Ok(issued)) => {
-                self.codes.keep(&issued);
-                Ok(issued)
-            }
-            Ok(Err(error)) => {
-                tracing::error!(
-                    target: "safeport::xiaozhi",
-                    "the code of a new device cannot be written down, so it gets none: {error}"
-                );
-                Err(Refused::Registry)
-            }
-            Err(_) => Err(Refused::Registry),
-        }
-    }
-
-    /// Takes a device in without a code (`xiaozhi.activation = "open"`).
-    async fn take_in(
-        &self,
-        check: &CheckRequest,
-        id: &ClientId,
-        asker: Asker,
-        now: u64,
-    ) -> Result<Option<Arc<XiaozhiDevice>>, Refused> {
-        // Somebody else's address stays somebody else's, also on an open server.
-        if self.access.xiaozhi(check.mac).is_some() {
-            return Ok(None);
-        }
-        let address = asker.peer.ip().to_canonical();
-        self.codes
-            .may_issue(check.mac, address, now)
-            .map_err(|_| Refused::TooMany)?;
-        let registry = self.registry.clone();
-        let id = id.clone();
-        let taken = tokio::task::spawn_blocking(move || {
-            let mut registry = registry.lock().unwrap_or_else(PoisonError::into_inner);
-            enrol::take_in(&mut registry, &id, now)
-        });
-        match taken.await {
-            Ok(Ok(device)) => {
-                tracing::info!(
-                    target: "safeport::xiaozhi",
-                    device = device.name, mac = %check.mac, %address,
-                    "new xiaozhi device is taken in, since xiaozhi.activation is open"
-                );
-                Ok(Some(Arc::new(device)))
-            }
-            Ok(Err(error)) => {
-                tracing::error!(
-                    target: "safeport::xiaozhi",
-                    mac = %check.mac, %address,
-                    "a new xiaozhi device cannot be taken in: {error}"
-                );
-                Err(Refused::Registry)
-            }
-            Err(_) => Err(Refused::Registry),
         }
     }
 

@@ -331,20 +331,7 @@ impl Ways {
     ) -> Option<AdvertisedAddress> {
         let plain = self.gate.usable(Listener::Http, Scheme::Http);
         let tls = self.gate.usable(Listener::Https, Scheme::Https);
-        let all = plain.into_iter().chain(tls).flatten();
-        let worth = |address: &AdvertisedAddress| {
-            let is_named = host.is_some_and(|host| address.host().to_string() == host);
-            let came_there = came_to.is_some() && address.host().ip() == came_to;
-            2 * u8::from(is_named) + u8::from(came_there)
-        };
-        let mut best: Option<(u8, AdvertisedAddress)> = None;
-        for address in all {
-            let worth = worth(&address);
-            if best.as_ref().is_none_or(|(most, _)| worth > *most) {
-                best = Some((worth, address));
-            }
-        }
-        best.map(|(_, address)| address)
+        nearest(plain.into_iter().chain(tls).flatten(), host, came_to)
     }
 
     /// Takes over what the gate knows.
@@ -634,3 +621,52 @@ fn texts(addresses: &[AdvertisedAddress]) -> Vec<String> {
 
 /// Where this server talks itself.
 const OWN_PATH: &str = "/xiaozhi/v1/";
+
+/// The first of the addresses with the most in favour of it: that its host was named, or that somebody came to it.
+fn nearest(
+    all: impl Iterator<Item = AdvertisedAddress>,
+    host: Option<&str>,
+    came_to: Option<IpAddr>,
+) -> Option<AdvertisedAddress> {
+    let worth = |address: &AdvertisedAddress| {
+        let is_named = host.is_some_and(|host| address.host().to_string() == host);
+        let came_there = came_to.is_some() && address.host().ip() == came_to;
+        2 * u8::from(is_named) + u8::from(came_there)
+    };
+    let mut best: Option<(u8, AdvertisedAddress)> = None;
+    for address in all {
+        let worth = worth(&address);
+        if best.as_ref().is_none_or(|(most, _)| worth > *most) {
+            best = Some((worth, address));
+        }
+    }
+    best.map(|(_, address)| address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_go_to_the_host_that_was_named_then_to_where_the_device_came_then_to_the_first() {
+        let urls = [
+            "http://192.168.1.10:8002",
+            "http://10.0.0.5:8002",
+            "https://hub.lan:8443",
+        ];
+        let all = || urls.map(|url| AdvertisedAddress::parse(url).expect("an address"));
+        let chosen = |host, came_to: Option<[u8; 4]>| {
+            let came_to = came_to.map(IpAddr::from);
+            nearest(all().into_iter(), host, came_to).map(|address| address.to_string())
+        };
+        assert_eq!(chosen(None, None).as_deref(), Some(urls[0]));
+        assert_eq!(chosen(None, Some([10, 0, 0, 5])).as_deref(), Some(urls[1]));
+        assert_eq!(
+            chosen(None, Some([172, 16, 0, 9])).as_deref(),
+            Some(urls[0])
+        );
+        let named = chosen(Some("hub.lan"), Some([10, 0, 0, 5]));
+        assert_eq!(named.as_deref(), Some(urls[2]));
+        assert_eq!(nearest(std::iter::empty(), None, None), None);
+    }
+}

@@ -110,6 +110,46 @@ fn a_provider_of_another_kind_is_refused_with_the_place_of_its_kind() {
 }
 
 #[test]
+fn an_agent_that_keeps_sound_is_told_as_a_note_and_none_does_by_itself() {
+    let settings = Settings::parse(&sources(WHOLE)).expect("settings");
+    assert!(settings.agent[0].recordings.is_zero());
+    let text = WHOLE.replace(
+        "voice = \"mouth\"",
+        "voice = \"mouth\"\nrecordings = \"7d\"",
+    );
+    let found = notes(&text);
+    let [only] = found.as_slice() else {
+        panic!("one note: {found:?}");
+    };
+    assert_eq!(only.key.as_deref(), Some("agent.kitchen.recordings"));
+    assert!(only.what.en.contains("keeps the sound"), "{}", only.what.en);
+    assert!(only.what.en.contains("7d"), "{}", only.what.en);
+}
+
+#[test]
+fn sound_is_not_kept_for_longer_than_the_turn_that_it_is_of() {
+    let with = |keys: &str| {
+        WHOLE.replace(
+            "voice = \"mouth\"",
+            &alloc::format!("voice = \"mouth\"\n{keys}"),
+        )
+    };
+    for keys in [
+        "recordings = \"8d\"",
+        "recordings = \"1s\"\nhistory = \"0s\"",
+    ] {
+        let (key, what, help) = only(&with(keys));
+        assert_eq!(key, "agent.kitchen.recordings");
+        assert!(what.contains("at the latest"), "{what}");
+        assert!(help.contains("agent.kitchen.history"), "{help}");
+    }
+    assert_eq!(
+        notes(&with("recordings = \"8d\"\nhistory = \"8d\"")).len(),
+        1
+    );
+}
+
+#[test]
 fn an_address_of_another_protocol_is_refused() {
     let text = WHOLE.replace("ws://127.0.0.1:10095", "http://127.0.0.1:10095");
     let (key, what, _) = only(&text);

@@ -185,4 +185,35 @@ proptest! {
         let heard = hearing.into_text();
         prop_assert!(heard.starts_with(&settled.join(" ")), "{heard:?} lost some of {settled:?}");
     }
+
+    #[test]
+    fn whatever_a_server_sends_its_words_stay_within_the_limit(
+        mode in prop_oneof![Just(FunAsrMode::TwoPass), Just(FunAsrMode::Online), Just(FunAsrMode::Offline)],
+        messages in proptest::collection::vec(
+            (
+                prop_oneof![Just("2pass-online"), Just("2pass-offline"), Just("online"), Just(""), Just("x")],
+                "(<\\|[a-z<|>]{0,4}|\\|>|[a-z字 ]{0,6}){0,4}",
+                1..4000_usize,
+                prop_oneof![Just("true"), Just("false"), Just("null"), Just("1"), Just("[{}]")],
+                0..60_usize,
+            ),
+            0..30,
+        ),
+    ) {
+        let mut hearing = Hearing::new(mode);
+        for (mode, text, times, last, cut) in messages {
+            let text = serde_json::Value::from(text.repeat(times));
+            let message = format!(r#"{{"mode":"{mode}","text":{text},"is_final":{last},"stamp_sents":[]}}"#);
+            let kept = message.len() - if cut < 6 { cut } else { 0 };
+            if let Ok(answer) = message.get(..kept).map_or_else(|| Answer::read(""), Answer::read) {
+                prop_assert_eq!(kept, message.len(), "half a message is none");
+                hearing.take(answer);
+            }
+            if cut > 50 {
+                hearing.end();
+            }
+            prop_assert!(hearing.settled.len() + hearing.passing.len() <= FUNASR_TEXT_BYTES + 60);
+        }
+        prop_assert!(hearing.into_text().len() <= FUNASR_TEXT_BYTES + 60);
+    }
 }

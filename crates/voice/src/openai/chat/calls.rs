@@ -73,8 +73,12 @@ impl Calls {
                 ));
             }
             if call.id.is_empty() || ids.contains(&call.id) {
-                // Mistral takes only nine letters and digits.
-                call.id = format!("c{:06}{position:02}", number % 1_000_000);
+                // Mistral takes only nine letters and digits. A model may have made up one of these itself.
+                let ours = (position..100).chain(0..position);
+                let mut ours =
+                    ours.map(|position| format!("c{:06}{position:02}", number % 1_000_000));
+                let free = ours.find(|id| !ids.contains(id));
+                call.id = free.expect("an answer has fewer calls");
             }
             ids.push(call.id.clone());
             if call.arguments.trim().is_empty() {

@@ -7,20 +7,28 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::limits::{ACCESS_POINT_SILENCE, VOICE_GOODBYE, VOICE_READ, VOICE_WRITE};
+use crate::limits::{
+    ACCESS_POINT_MESSAGE, ACCESS_POINT_SILENCE, VOICE_GOODBYE, VOICE_READ, VOICE_WRITE,
+};
 
 /// A question of ours that only shows whether somebody is still there.
 const PING: &str = r#"{"jsonrpc":"2.0","id":"safeport-ping","method":"ping"}"#;
 
-/// Carries until one side has enough; returns why. While nobody takes what was heard, nothing is read.
+/// Carries until one side has enough or `removed` is over; returns why. While nobody takes what was heard, nothing is read.
 pub(super) async fn carry<S: AsyncRead + AsyncWrite + Unpin>(
     mut socket: S,
     early: Vec<u8>,
     heard: mpsc::Sender<String>,
     mut said: mpsc::Receiver<String>,
+    removed: impl Future<Output = ()>,
 ) -> String {
-    let mut messages = Messages::default();
-    let why = match run(&mut socket, &mut messages, early, heard, &mut said).await {
+    let mut removed = std::pin::pin!(removed);
+    let mut messages = Messages::of_up_to(ACCESS_POINT_MESSAGE);
+    let carried = tokio::select! {
+        carried = run(&mut socket, &mut messages, early, heard, &mut said) => carried,
+        () = &mut removed => Ok("it was removed"),
+    };
+    let why = match carried {
         Ok(why) => why.to_owned(),
         Err(error) => error.to_string(),
     };

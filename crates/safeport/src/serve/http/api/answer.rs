@@ -24,6 +24,7 @@ pub(super) enum Answer {
         file: File,
         length: u64,
         name: String,
+        kind: &'static str,
     },
 }
 
@@ -52,14 +53,33 @@ impl Answer {
     }
 
     pub(super) fn file(file: File, length: u64, name: &str) -> Answer {
-        let name = name.to_owned();
-        Answer::File { file, length, name }
+        Answer::File {
+            file,
+            length,
+            name: name.to_owned(),
+            kind: "application/octet-stream",
+        }
+    }
+
+    /// A recording that players open.
+    pub(super) fn sound(file: File, length: u64, name: String) -> Answer {
+        Answer::File {
+            file,
+            length,
+            name,
+            kind: "audio/ogg",
+        }
     }
 
     pub(super) fn response(self, language: Language) -> Response {
         match self {
             Answer::Json { status, body } => respond(status, Vec::new(), body, language),
-            Answer::File { file, length, name } => {
+            Answer::File {
+                file,
+                length,
+                name,
+                kind,
+            } => {
                 // Whatever stands in the name, it ends no header and leaves no quotes.
                 let plain: String = name
                     .chars()
@@ -72,7 +92,7 @@ impl Answer {
                     })
                     .collect();
                 let headers = [
-                    (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+                    (header::CONTENT_TYPE, kind.to_owned()),
                     (header::CONTENT_LENGTH, length.to_string()),
                     (
                         header::CONTENT_DISPOSITION,

@@ -80,6 +80,8 @@ pub(super) enum Gives {
     Json(u16, &'static str),
     /// The bytes of a file.
     File,
+    /// A recording: Ogg Opus.
+    Sound,
 }
 
 /// Who answers.

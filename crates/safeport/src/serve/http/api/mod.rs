@@ -7,6 +7,7 @@
 //! The command line itself asks here while a server runs.
 
 mod admission;
+mod agents;
 mod answer;
 mod attempts;
 mod backups;
@@ -22,6 +23,7 @@ mod local;
 mod look;
 mod offers;
 mod openapi;
+mod programs;
 mod table;
 mod talks;
 mod tools;

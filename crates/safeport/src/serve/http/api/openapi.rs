@@ -84,6 +84,7 @@ fn operation(endpoint: &Endpoint) -> Value {
             json!({"application/json": {"schema": reference(schema)}}),
         ),
         Gives::File => (200, json!({"application/octet-stream": {}})),
+        Gives::Sound => (200, json!({"audio/ogg": {}})),
     };
     let mut operation = json!({
         "summary": endpoint.does,

@@ -1,6 +1,7 @@
 //! Every endpoint under `/api/v1`.
 
 use safeport_store::ScopeArea::{Attempts, Certificates, Devices, Firmware, Settings};
+use safeport_store::Side;
 
 use super::endpoint::{Endpoint, Gives, Kind, Need, Parameter, Takes, Verb, Work, read, write};
 use crate::limits::{API_ATTEMPTS, API_DEVICES, API_REVISIONS, API_TALKS};
@@ -402,21 +403,51 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         verb: Verb::Post,
         path: "/devices/{device}/say",
         needs: write(Devices),
-        does: "Has a xiaozhi device say something in its conversation, or show it while it is idle",
+        does: "Has a xiaozhi device say something, or show it where it cannot speak",
         query: &[],
         takes: Takes::Json("Words"),
-        gives: Gives::Json(200, "Done"),
+        gives: Gives::Json(200, "SaidOrShown"),
         work: Work::Desk(|desk| desk.device_says()),
     },
     Endpoint {
         verb: Verb::Get,
-        path: "/agents/{agent}/access-point",
-        needs: write(Settings),
-        does: "Where programs give an agent their tools, with the secret token",
+        path: "/agents",
+        needs: read(Settings),
+        does: "Every agent, and whether the servers of its tools answer",
         query: &[],
         takes: Takes::Nothing,
-        gives: Gives::Json(200, "AccessPoint"),
-        work: Work::Desk(|desk| desk.access_point()),
+        gives: Gives::Json(200, "Agents"),
+        work: Work::Desk(|desk| desk.agents()),
+    },
+    Endpoint {
+        verb: Verb::Get,
+        path: "/agents/{agent}/programs",
+        needs: read(Settings),
+        does: "The programs that may bring their tools to the agent at the access point",
+        query: &[],
+        takes: Takes::Nothing,
+        gives: Gives::Json(200, "Programs"),
+        work: Work::Desk(|desk| desk.programs()),
+    },
+    Endpoint {
+        verb: Verb::Post,
+        path: "/agents/{agent}/programs",
+        needs: write(Settings),
+        does: "Adds such a program, and says by which address it may come; the token in it is shown only now",
+        query: &[],
+        takes: Takes::Json("NewProgram"),
+        gives: Gives::Json(201, "AddedProgram"),
+        work: Work::Desk(|desk| desk.add_program()),
+    },
+    Endpoint {
+        verb: Verb::Delete,
+        path: "/agents/{agent}/programs/{program}",
+        needs: write(Settings),
+        does: "Removes such a program; its connections end",
+        query: &[],
+        takes: Takes::Nothing,
+        gives: Gives::Json(200, "Done"),
+        work: Work::Desk(|desk| desk.remove_program()),
     },
     Endpoint {
         verb: Verb::Post,
@@ -634,6 +665,26 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         takes: Takes::Nothing,
         gives: Gives::Json(200, "Done"),
         work: Work::Desk(|desk| desk.forget_talks()),
+    },
+    Endpoint {
+        verb: Verb::Get,
+        path: "/devices/{device}/talks/{talk}/heard.ogg",
+        needs: read(Devices),
+        does: "The sound of what was said to the device in a turn, where it is kept",
+        query: &[],
+        takes: Takes::Nothing,
+        gives: Gives::Sound,
+        work: Work::Desk(|desk| desk.talk_sound(Side::Heard)),
+    },
+    Endpoint {
+        verb: Verb::Get,
+        path: "/devices/{device}/talks/{talk}/said.ogg",
+        needs: read(Devices),
+        does: "The sound of what the device said in a turn, where it is kept",
+        query: &[],
+        takes: Takes::Nothing,
+        gives: Gives::Sound,
+        work: Work::Desk(|desk| desk.talk_sound(Side::Said)),
     },
     Endpoint {
         verb: Verb::Get,

@@ -1,6 +1,7 @@
 //! What devices and their agents said to each other.
 
-use safeport_store::By;
+use axum::http::StatusCode;
+use safeport_store::{By, Side};
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Refusal};
@@ -33,6 +34,38 @@ impl Desk<'_> {
             }
         };
         Ok(Answer::ok(json!({"device": member.name(), "talks": talks})))
+    }
+
+    /// What one turn sounded like.
+    pub(super) fn talk_sound(&mut self, side: Side) -> Result<Answer, Refusal> {
+        let member = self.named_device()?;
+        let number = self.part("talk");
+        let refused = || {
+            Refusal::new(
+                StatusCode::NOT_FOUND,
+                "no-sound",
+                say!(
+                    self.texts,
+                    "api-sound-none",
+                    name = member.name(),
+                    number = &number
+                ),
+                say!(self.texts, "api-sound-none-next"),
+            )
+        };
+        let id: u64 = number.parse().map_err(|_| refused())?;
+        let device = member.enrolment.as_ref().ok_or_else(refused)?;
+        let talk = self.registry.talk(device.as_str(), id, unix_now());
+        let sound = self.done(talk)?.and_then(|talk| talk.sound);
+        let sound = sound.ok_or_else(refused)?;
+        let file = self.api.folder.recordings().open(&sound, side);
+        let file = self.done(file)?.ok_or_else(refused)?;
+        let word = match side {
+            Side::Heard => "heard",
+            Side::Said => "said",
+        };
+        let name = format!("{}-{id}-{word}.ogg", device.as_str());
+        Ok(Answer::sound(file.file, file.bytes, name))
     }
 
     /// Forgets them all.

@@ -3,7 +3,6 @@
 use std::future::Future;
 
 use axum::http::StatusCode;
-use safeport_settings::{Listener, Scheme};
 use safeport_xiaozhi::{Caller, Content};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -11,9 +10,9 @@ use tokio::runtime::Handle;
 
 use super::answer::{Answer, Refusal};
 use super::desk::Desk;
-use crate::limits::SAID_BYTES;
+use crate::limits::{NOTICE_FETCH, NOTICE_LENGTH, SAID_BYTES};
 use crate::say;
-use crate::serve::voice::tools::{DeviceBox, NoAnswer, Toolroom};
+use crate::serve::voice::tools::{DeviceBox, NoAnswer, Said, Toolroom, WhyShown};
 
 /// `POST /devices/{device}/say`.
 #[derive(Deserialize)]
@@ -95,7 +94,7 @@ impl Desk<'_> {
         let device = self.reached()?;
         let name = device.device().to_owned();
         let said = self.wait(async move { device.say(&text).await })?;
-        said.map_err(|error| {
+        let said = said.map_err(|error| {
             Refusal::new(
                 StatusCode::BAD_GATEWAY,
                 "not-said",
@@ -103,35 +102,35 @@ impl Desk<'_> {
                 error.to_string(),
             )
         })?;
-        Ok(Answer::ok(json!({"name": name, "done": "said"})))
+        Ok(Answer::ok(match said {
+            Said::Spoken => json!({"name": name, "done": "spoken"}),
+            Said::Shown(why) => {
+                json!({"name": name, "done": "shown", "why": self.why_shown(&why)})
+            }
+        }))
     }
 
-    /// Where programs give an agent their tools.
-    pub(super) fn access_point(&mut self) -> Result<Answer, Refusal> {
-        let agent = self.part("agent");
-        let room = self.toolroom()?;
-        if !room.has_agent(&agent) {
-            return Err(Refusal::new(
-                StatusCode::NOT_FOUND,
-                "unknown-agent",
-                say!(self.texts, "agent-unknown", name = agent),
-                say!(self.texts, "agent-unknown-next"),
-            ));
+    fn why_shown(&self, why: &WhyShown) -> String {
+        let texts = self.texts;
+        match why {
+            WhyShown::NoVoice => say!(texts, "shown-no-voice"),
+            WhyShown::Firmware(Some(version)) => {
+                say!(texts, "shown-firmware", version = version)
+            }
+            WhyShown::Firmware(None) => say!(texts, "shown-firmware-unknown"),
+            WhyShown::NoAddress => say!(texts, "shown-no-address"),
+            WhyShown::TooMany => say!(texts, "shown-too-many"),
+            WhyShown::TooLong => {
+                say!(texts, "shown-too-long", seconds = NOTICE_LENGTH.as_secs())
+            }
+            WhyShown::NoSound(why) => say!(texts, "shown-no-sound", why = why),
+            WhyShown::NotFetched => {
+                say!(texts, "shown-not-fetched", seconds = NOTICE_FETCH.as_secs())
+            }
         }
-        let token = room.access_token(&agent);
-        let programs = room.guests(Some(&agent)).len();
-        let path = format!("{}?token={token}", super::super::access_point::TOOL_PATH);
-        let told = |listener, scheme| self.api.gate.as_ref()?.usable(listener, scheme).ok();
-        let plain = told(Listener::Http, Scheme::Ws).unwrap_or_default();
-        let tls = told(Listener::Https, Scheme::Wss).unwrap_or_default();
-        let urls = plain.iter().chain(&tls).map(|address| address.url(&path));
-        let urls: Vec<String> = urls.collect();
-        Ok(Answer::ok(json!({
-            "agent": agent, "token": token, "urls": urls, "programs": programs,
-        })))
     }
 
-    fn toolroom(&self) -> Result<std::sync::Arc<Toolroom>, Refusal> {
+    pub(super) fn toolroom(&self) -> Result<std::sync::Arc<Toolroom>, Refusal> {
         let room = self.api.toolroom.clone();
         room.ok_or_else(|| Refusal::not_served(self.texts))
     }

@@ -87,6 +87,22 @@ fn an_agent_is_made_as_its_section_says() {
 }
 
 #[test]
+fn an_agent_keeps_sound_only_where_its_section_says_so_and_ends_at_once() {
+    let agents = Agents::new(Language::English);
+    agents.set_settings(&settings(TWO), &[]);
+    assert!(agents.recording().is_empty());
+    assert_eq!(agents.keeps_sound_of("kitchen"), None);
+    let kept = TWO.replace("\"1h\"", "\"1h\"\nrecordings = \"10m\"");
+    agents.set_settings(&settings(&kept), &[]);
+    let ten = Duration::from_secs(600);
+    assert_eq!(agents.keeps_sound_of("kitchen"), Some(ten));
+    assert_eq!(agents.keeps_sound_of("bath"), None);
+    assert_eq!(agents.keeps_sound_of("echo"), None);
+    agents.set_settings(&settings(TWO), &[]);
+    assert_eq!(agents.keeps_sound_of("kitchen"), None);
+}
+
+#[test]
 fn providers_stay_when_a_change_does_not_touch_them() {
     let agents = Agents::new(Language::English);
     agents.set_settings(&settings(TWO), &[]);

@@ -50,15 +50,56 @@ enum Wish {
 pub struct Say {
     /// The words.
     pub text: String,
-    answer: oneshot::Sender<Result<(), NotSaid>>,
+    answer: oneshot::Sender<Result<Said, NotSaid>>,
 }
 
 impl Say {
-    /// Whether it is said.
-    pub fn done(self, said: Result<(), NotSaid>) {
+    /// Words, and who is told what becomes of them.
+    pub fn new(text: &str, answer: oneshot::Sender<Result<Said, NotSaid>>) -> Say {
+        Say {
+            text: text.to_owned(),
+            answer,
+        }
+    }
+
+    /// Whether and how it is said.
+    pub fn done(self, said: Result<Said, NotSaid>) {
         // Whoever asked may have gone.
         let _ = self.answer.send(said);
     }
+
+    /// Whether nobody waits for it any more.
+    pub fn is_given_up(&self) -> bool {
+        self.answer.is_closed()
+    }
+}
+
+/// How a device said something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// With a voice; of an idle device it is only known that it fetched the sound.
+    Spoken,
+    /// On its screen, with a sound.
+    Shown(WhyShown),
+}
+
+/// Why words were shown and not spoken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WhyShown {
+    /// The device's agent has no voice.
+    NoVoice,
+    /// Its firmware, of this version where it said one, plays nothing while it is idle.
+    Firmware(Option<String>),
+    /// No address of ours is proved by which it could fetch sound.
+    NoAddress,
+    /// Too much is said to others already.
+    TooMany,
+    /// It would last too long.
+    TooLong,
+    /// The voice failed, and how.
+    NoSound(String),
+    /// The device did not fetch it: it was busy, or did not want it.
+    NotFetched,
 }
 
 /// What is known of the tools of a device.
@@ -285,12 +326,9 @@ impl DeviceBox {
     ///
     /// # Errors
     /// Why it does not.
-    pub async fn say(&self, text: &str) -> Result<(), NotSaid> {
+    pub async fn say(&self, text: &str) -> Result<Said, NotSaid> {
         let (answer, answered) = oneshot::channel();
-        let say = Say {
-            text: text.to_owned(),
-            answer,
-        };
+        let say = Say::new(text, answer);
         self.ask(Wish::Say(say)).map_err(|_| NotSaid::Gone)?;
         let answered = tokio::time::timeout(SAID_PATIENCE, answered).await;
         answered

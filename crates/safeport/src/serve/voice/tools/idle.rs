@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use safeport_xiaozhi::{Time, ToDevice};
-use tokio::sync::mpsc;
+use safeport_xiaozhi::Time;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::device::{DeviceBox, DeviceDriver, NotSaid, Say};
+use super::notice::Crier;
 use super::reach::{Post, Reach, Unsent};
-use crate::limits::{IDLE_PAYLOADS, IDLE_REST};
+use crate::limits::{IDLE_PAYLOADS, IDLE_REST, NOTICES_WAITING, SAID_PATIENCE};
 
 /// A device that is asked while it does not talk. Its tools are kept for a while, for the next question.
 #[derive(Debug)]
@@ -23,15 +24,21 @@ impl Idle {
         let driver = DeviceDriver::new(device, None, None);
         let handle = driver.handle();
         let (heard, hears) = mpsc::channel(IDLE_PAYLOADS);
+        let (says, waiting) = mpsc::channel(NOTICES_WAITING);
+        let crier = Crier::new(device, post.clone());
         let asking = Asking {
             device: device.to_owned(),
             driver,
             post,
+            says,
             began: Instant::now(),
         };
         tokio::spawn(async move {
             let device = asking.device.clone();
-            asking.run(hears).await;
+            tokio::select! {
+                () = asking.run(hears) => {}
+                () = crier.run(waiting) => {}
+            }
             reach.forget_idle(&device, number);
         });
         Idle {
@@ -64,6 +71,8 @@ struct Asking {
     device: String,
     driver: DeviceDriver,
     post: Arc<dyn Post>,
+    /// What is to be said.
+    says: mpsc::Sender<Say>,
     began: Instant,
 }
 
@@ -87,7 +96,9 @@ impl Asking {
                 request = self.driver.next_request() => {
                     rest = self.now() + IDLE_REST.as_millis() as u64;
                     if let Some(say) = self.driver.take(request, self.now()) {
-                        self.show(say);
+                        // Whoever wants it said waits no longer.
+                        rest = rest + SAID_PATIENCE.as_millis() as u64;
+                        self.say(say);
                     }
                 }
                 () = tokio::time::sleep(pause) => {
@@ -99,15 +110,13 @@ impl Asking {
         }
     }
 
-    /// It has no voice while it does not talk, so it shows the words, and rings.
-    fn show(&self, say: Say) {
-        let alert = ToDevice::Alert {
-            status: "Safeport".into(),
-            message: say.text.clone().into(),
-            emotion: "neutral".into(),
-        };
-        let sent = self.post.send(&self.device, alert.to_json(None));
-        say.done(sent.map_err(|Unsent| NotSaid::Gone));
+    /// Behind what is being said.
+    fn say(&self, say: Say) {
+        match self.says.try_send(say) {
+            Ok(()) => {}
+            Err(TrySendError::Full(say)) => say.done(Err(NotSaid::Busy)),
+            Err(TrySendError::Closed(say)) => say.done(Err(NotSaid::Gone)),
+        }
     }
 
     fn now(&self) -> Time {

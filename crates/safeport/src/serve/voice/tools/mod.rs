@@ -5,6 +5,8 @@
 
 mod device;
 mod idle;
+mod metrics;
+mod notice;
 mod reach;
 mod toolbox;
 
@@ -14,46 +16,57 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use blake2::Blake2sMac256;
-use blake2::digest::{KeyInit, Mac};
-use safeport_voice::{Dial, McpServer, McpSettings, McpState};
+use safeport_store::Program;
+use safeport_voice::{Dial, Failure, McpServer, McpSettings, McpState, Stage};
+use tokio::sync::watch;
 
-pub use self::device::{DeviceBox, DeviceDriver, NoAnswer, NotSaid, Request, Say};
+pub use self::device::{DeviceBox, DeviceDriver, NoAnswer, NotSaid, Request, Said, Say, WhyShown};
+pub use self::metrics::ToolMetrics;
+pub use self::notice::Herald;
 pub use self::reach::{NotThere, Post, Presence, Reach, Unsent};
 pub use self::toolbox::{Tools, Which};
 use super::agents::Agents;
 use crate::limits::{ACCESS_POINT_SERVERS, ACCESS_POINT_SERVERS_OF_AGENT};
+use crate::token;
 
 /// Knows the agents of the settings.
 pub trait AgentDesk: Send + Sync {
     /// Whether there is one with this name.
     fn exists(&self, agent: &str) -> bool;
+
+    /// Providers that cannot do anything, by name, and why.
+    fn broken(&self) -> Vec<(String, Failure)> {
+        Vec::new()
+    }
 }
 
 impl AgentDesk for Agents {
     fn exists(&self, agent: &str) -> bool {
         self.named(agent).is_some()
     }
+
+    fn broken(&self) -> Vec<(String, Failure)> {
+        Agents::broken(self)
+    }
 }
 
 /// What tools there are, beside those of a conversation's own device.
 pub struct Toolroom {
-    key: [u8; 32],
+    /// Who may come to the access point.
+    programs: watch::Sender<Arc<[Program]>>,
     /// By their names in the settings.
     servers: Mutex<BTreeMap<String, (McpSettings, Arc<McpServer>)>>,
-    /// Servers that have come to the access point, with their agents.
-    guests: Mutex<Vec<(Box<str>, Arc<McpServer>)>>,
+    /// Servers that have come to the access point, each with its program.
+    guests: Mutex<Vec<(Program, Arc<McpServer>)>>,
     reach: Arc<Reach>,
     agents: RwLock<Option<Arc<dyn AgentDesk>>>,
 }
 
 impl Toolroom {
-    /// Without servers, agents and devices. Tokens of the access point are made of `instance_key`.
-    pub fn new(instance_key: &[u8; 32]) -> Arc<Toolroom> {
-        let mut mac = Blake2sMac256::new(instance_key.into());
-        mac.update(b"derived:access point");
+    /// Without servers, programs, agents and devices.
+    pub fn new() -> Arc<Toolroom> {
         Arc::new(Toolroom {
-            key: mac.finalize().into_bytes().into(),
+            programs: watch::Sender::new(Arc::new([])),
             servers: Mutex::default(),
             guests: Mutex::default(),
             reach: Arc::default(),
@@ -85,6 +98,14 @@ impl Toolroom {
             .collect()
     }
 
+    /// Servers of the settings that cannot even be tried, by name, and why.
+    pub fn unusable(&self) -> Vec<(String, Failure)> {
+        let broken = self.agents().map(|agents| agents.broken());
+        let mut broken = broken.unwrap_or_default();
+        broken.retain(|(_, failure)| failure.stage == Stage::Tool);
+        broken
+    }
+
     /// What the model of one conversation is told. `device`: the handle of its driver.
     pub fn tools_for(
         self: &Arc<Toolroom>,
@@ -110,26 +131,32 @@ impl Toolroom {
         self.agents().is_some_and(|agents| agents.exists(agent))
     }
 
-    /// What a server shows at the access point to give its tools to this agent. It is the same as long as the instance
-    /// key is.
-    pub fn access_token(&self, agent: &str) -> String {
-        let mac = self.access_mac(agent).finalize().into_bytes();
-        let hex: String = mac.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{agent}.{hex}")
+    /// The programs that may come to the access point from now on. Who is connected and not among them any more, is not
+    /// for long.
+    pub fn set_programs(&self, programs: Vec<Program>) {
+        self.programs.send_replace(programs.into());
     }
 
     /// Whose token this is.
-    pub fn agent_of_token(&self, token: &str) -> Option<String> {
-        let (agent, hex) = token.rsplit_once('.')?;
-        if hex.len() != 64 {
-            return None;
-        }
-        let bytes: Option<Vec<u8>> = (0..64)
-            .step_by(2)
-            .map(|at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok())
-            .collect();
-        let is_ours = self.access_mac(agent).verify_slice(&bytes?).is_ok();
-        (is_ours && self.has_agent(agent)).then(|| agent.to_owned())
+    pub fn program_of_token(&self, token: &str) -> Option<Program> {
+        let hash = token::hash(token);
+        let programs = self.programs.borrow().clone();
+        // Compares with every token, so that the time tells nothing of where one stands.
+        let found = programs
+            .iter()
+            .fold(None, |found, program| match program.hash == hash {
+                true => Some(program),
+                false => found,
+            })?;
+        self.has_agent(&found.agent).then(|| found.clone())
+    }
+
+    /// Returns when this program may not come any more.
+    pub async fn removed(&self, program: &Program) {
+        let mut programs = self.programs.subscribe();
+        let is_gone = |all: &Arc<[Program]>| !all.iter().any(|one| one.hash == program.hash);
+        // The sender lives as long as this.
+        let _ = programs.wait_for(is_gone).await;
     }
 
     /// Whether one more server may come to the access point for this agent.
@@ -137,14 +164,23 @@ impl Toolroom {
         has_place(&lock(&self.guests), agent)
     }
 
-    /// A server has come to the access point for this agent. `false`: there are too many.
-    pub fn join(&self, agent: &str, server: &Arc<McpServer>) -> bool {
+    /// A server has come to the access point. `false`: there are too many for its agent.
+    pub fn join(&self, program: &Program, server: &Arc<McpServer>) -> bool {
         let mut guests = lock(&self.guests);
-        let room = has_place(&guests, agent);
+        let room = has_place(&guests, &program.agent);
         if room {
-            guests.push((agent.into(), server.clone()));
+            guests.push((program.clone(), server.clone()));
         }
         room
+    }
+
+    /// How often this program is connected.
+    pub fn connections(&self, program: &Program) -> usize {
+        let guests = lock(&self.guests);
+        let of_program = guests.iter();
+        of_program
+            .filter(|(guest, _)| guest.hash == program.hash)
+            .count()
     }
 
     /// It has gone.
@@ -157,7 +193,7 @@ impl Toolroom {
         let guests = lock(&self.guests);
         let of_agent = guests.iter();
         of_agent
-            .filter(|(of, _)| agent.is_none_or(|agent| **of == *agent))
+            .filter(|(program, _)| agent.is_none_or(|agent| program.agent == agent))
             .map(|(_, server)| server.clone())
             .collect()
     }
@@ -175,12 +211,6 @@ impl Toolroom {
         of_agent
     }
 
-    fn access_mac(&self, agent: &str) -> Blake2sMac256 {
-        let mut mac = Blake2sMac256::new((&self.key).into());
-        mac.update(agent.as_bytes());
-        mac
-    }
-
     fn agents(&self) -> Option<Arc<dyn AgentDesk>> {
         let agents = self.agents.read();
         agents.unwrap_or_else(PoisonError::into_inner).clone()
@@ -195,8 +225,11 @@ impl std::fmt::Debug for Toolroom {
     }
 }
 
-fn has_place(guests: &[(Box<str>, Arc<McpServer>)], agent: &str) -> bool {
-    let of_agent = guests.iter().filter(|(of, _)| **of == *agent).count();
+fn has_place(guests: &[(Program, Arc<McpServer>)], agent: &str) -> bool {
+    let of_agent = guests.iter();
+    let of_agent = of_agent
+        .filter(|(program, _)| program.agent == agent)
+        .count();
     guests.len() < ACCESS_POINT_SERVERS && of_agent < ACCESS_POINT_SERVERS_OF_AGENT
 }
 

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::device::DeviceBox;
+use super::device::{DeviceBox, WhyShown};
 use super::idle::Idle;
+use super::notice::Herald;
 
 /// Carries messages to devices that stay connected while they do not talk.
 pub trait Post: Send + Sync {
@@ -17,6 +18,12 @@ pub trait Post: Send + Sync {
     /// # Errors
     /// It is not connected, or does not take its messages.
     fn send(&self, device: &str, message: String) -> Result<(), Unsent>;
+
+    /// What is needed to speak to it while it does not talk.
+    ///
+    /// # Errors
+    /// Why it can only be shown something.
+    fn herald(&self, device: &str) -> Result<Herald, WhyShown>;
 }
 
 /// A message that did not leave.

@@ -159,8 +159,8 @@ async fn words_for_the_device_are_given_to_the_conversation() {
     let says = tokio::spawn(async move { handle.say("dinner").await });
     let say = take(&mut driver, Time(1)).await.expect("words");
     assert_eq!(say.text, "dinner");
-    say.done(Ok(()));
-    assert_eq!(says.await.expect("done"), Ok(()));
+    say.done(Ok(Said::Spoken));
+    assert_eq!(says.await.expect("done"), Ok(Said::Spoken));
 }
 
 #[tokio::test]
@@ -175,7 +175,7 @@ async fn a_device_without_tools_says_so_at_once() {
 
 #[tokio::test]
 async fn a_model_is_told_our_tool_the_devices_and_those_of_servers_under_names_of_their_own() {
-    let room = Toolroom::new(&[1; 32]);
+    let room = Toolroom::new();
     let mut driver = listed();
     let tools = room.tools_for("kitchen", Some(driver.handle()), Which::All);
     let expected = [
@@ -219,31 +219,56 @@ impl AgentDesk for OneAgent {
     }
 }
 
+fn program(agent: &str, name: &str, token: &str) -> Program {
+    Program {
+        agent: agent.to_owned(),
+        name: name.to_owned(),
+        hash: crate::token::hash(token),
+        created: 1,
+        last_seen: None,
+    }
+}
+
 #[test]
-fn a_token_of_the_access_point_is_that_of_one_agent_and_one_instance() {
-    let room = Toolroom::new(&[1; 32]);
-    let token = room.access_token("kit.chen");
+fn a_token_of_the_access_point_is_that_of_one_program_of_an_agent_that_is_there() {
+    let room = Toolroom::new();
+    let (shed, gone) = (
+        program("kit.chen", "shed", "one"),
+        program("bath", "shed", "two"),
+    );
+    room.set_programs(vec![shed.clone(), gone]);
     assert_eq!(
-        room.agent_of_token(&token),
+        room.program_of_token("one"),
         None,
         "there is no such agent yet"
     );
     room.set_agents(Arc::new(OneAgent));
-    assert_eq!(room.agent_of_token(&token).as_deref(), Some("kit.chen"));
-    let (agent, mac) = token.rsplit_once('.').expect("both");
-    let other = Toolroom::new(&[2; 32]);
-    for wrong in [
-        other.access_token("kit.chen"),
-        room.access_token("bath"),
-        format!("bath.{mac}"),
-        format!("{agent}.{}", &mac[..62]),
-        format!("{agent}.{}", mac.replace('a', "é")),
-        format!("{agent}."),
-        mac.to_owned(),
-        String::new(),
-    ] {
-        assert_eq!(room.agent_of_token(&wrong), None, "{wrong}");
+    assert_eq!(room.program_of_token("one"), Some(shed));
+    for wrong in ["two", "three", "", "one "] {
+        assert_eq!(room.program_of_token(wrong), None, "{wrong}");
     }
+}
+
+#[tokio::test]
+async fn a_program_that_is_removed_is_told_and_one_of_the_same_name_with_another_token_is_not_it() {
+    let room = Toolroom::new();
+    room.set_agents(Arc::new(OneAgent));
+    let (shed, barn) = (
+        program("kit.chen", "shed", "one"),
+        program("kit.chen", "barn", "two"),
+    );
+    room.set_programs(vec![shed.clone(), barn.clone()]);
+    let own = room.clone();
+    let left = shed.clone();
+    let removed = tokio::spawn(async move { own.removed(&left).await });
+    tokio::task::yield_now().await;
+    room.set_programs(vec![shed.clone()]);
+    tokio::task::yield_now().await;
+    assert!(!removed.is_finished(), "another one was removed");
+    room.set_programs(vec![program("kit.chen", "shed", "new"), barn]);
+    let waited = tokio::time::timeout(std::time::Duration::from_secs(20), removed).await;
+    waited.expect("it is told").expect("no panic");
+    assert_eq!(room.program_of_token("one"), None);
 }
 
 /// Devices on MQTT that answer at once.
@@ -273,11 +298,15 @@ impl Post for Desk {
         }
         Ok(())
     }
+
+    fn herald(&self, _: &str) -> Result<Herald, WhyShown> {
+        Err(WhyShown::Firmware(Some("2.4.2".to_owned())))
+    }
 }
 
 #[tokio::test]
 async fn an_idle_device_is_asked_over_mqtt_and_shows_what_it_is_to_say() {
-    let room = Toolroom::new(&[1; 32]);
+    let room = Toolroom::new();
     let reach = room.reach();
     assert_eq!(reach.find("lamp").unwrap_err(), NotThere("lamp".to_owned()));
     let desk = Arc::new(Desk {
@@ -290,7 +319,8 @@ async fn an_idle_device_is_asked_over_mqtt_and_shows_what_it_is_to_say() {
     assert_eq!(lamp.tools_for_people().await.expect("listed").len(), 3);
     let answer = lamp.call_tool(Caller::User, "self.reboot", "").await;
     assert_eq!(answer.expect("an answer").text(), "self.reboot");
-    assert_eq!(lamp.say("dinner").await, Ok(()));
+    let old = WhyShown::Firmware(Some("2.4.2".to_owned()));
+    assert_eq!(lamp.say("dinner").await, Ok(Said::Shown(old)));
     let shown = desk.shown.lock().expect("whole").clone();
     assert_eq!(
         (&shown[0]["type"], &shown[0]["message"]),
@@ -318,7 +348,7 @@ async fn an_idle_device_is_asked_over_mqtt_and_shows_what_it_is_to_say() {
 
 #[test]
 fn a_conversation_that_was_replaced_leaves_the_new_one_reachable() {
-    let room = Toolroom::new(&[1; 32]);
+    let room = Toolroom::new();
     let (first, second) = (listed(), listed());
     let before = room.reach().enter("lamp", first.handle());
     let after = room.reach().enter("lamp", second.handle());

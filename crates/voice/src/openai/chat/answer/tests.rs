@@ -197,6 +197,15 @@ fn two_calls_with_one_id_get_two() {
 }
 
 #[test]
+fn an_id_of_ours_is_never_one_that_the_model_made_up() {
+    let shown = calls(&[
+        json!({ "index": 0, "id": "c00000701", "function": { "name": "lamp", "arguments": "{}" } }),
+        json!({ "index": 1, "function": { "name": "time", "arguments": "{}" } }),
+    ]);
+    assert_eq!(shown, ["c00000701 lamp({})", "c00000702 time({})"]);
+}
+
+#[test]
 fn an_answer_in_one_piece_is_taken_though_a_stream_was_asked_for() {
     let call =
         json!({ "id": "a", "type": "function", "function": { "name": "lamp", "arguments": "{}" } });
