@@ -1,8 +1,8 @@
 //! Bodies of the fuzz targets, as plain functions from bytes to panics.
 //!
 //! `fuzz_targets/` hands them to libFuzzer. The crates that they attack include the same source
-//! files in their tests and run them on stable Rust over fixed seeds and mutations of them, so
-//! each module here uses its siblings by `crate::`.
+//! files in their tests and run them on stable Rust over fixed seeds and mutations of them
+//! (`dice.rs`), so each module here uses its siblings by `crate::`.
 
 pub mod address;
 pub mod broker;

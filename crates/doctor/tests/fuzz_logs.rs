@@ -1,37 +1,17 @@
 //! The body of the fuzz target about logs on stable Rust: the logs we know, cut up, mixed and
 //! damaged. The same every time; `FUZZ_ROUNDS=100000` for a long evening.
 
+#[path = "../../../fuzz/src/dice.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod dice;
 #[path = "../../../fuzz/src/doctor_log.rs"]
 #[allow(unreachable_pub)]
 mod doctor_log;
 
 use std::path::Path;
 
+use dice::{Dice, rounds};
 use safeport_doctor::{LogReading, catalogue, read_log, read_log_bytes};
-
-/// A generator of numbers that is the same on every machine (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        word ^ (word >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-}
-
-fn rounds() -> usize {
-    std::env::var("FUZZ_ROUNDS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(1500)
-}
 
 fn known_logs() -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/logs");
@@ -63,7 +43,7 @@ fn logs_cut_up_mixed_and_damaged_are_read_the_same_each_time_without_panic() {
         .chain(samples.map(|entry| entry.sample.as_bytes()))
         .collect();
     let mut dice = Dice(0x5AFE_0D0C);
-    for _ in 0..rounds() {
+    for _ in 0..rounds(1500) {
         let mut log = Vec::new();
         for _ in 0..dice.below(12) {
             log.extend_from_slice(lines[dice.below(lines.len())]);

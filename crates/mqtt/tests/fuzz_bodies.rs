@@ -1,6 +1,9 @@
 //! The bodies of the fuzz targets on stable Rust: fixed seeds, then thousands of mutations of
 //! them. The same every time; `FUZZ_ROUNDS=1000000` for a long evening.
 
+#[path = "../../../fuzz/src/dice.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod dice;
 #[path = "../../../fuzz/src/mqtt.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod mqtt;
@@ -11,66 +14,15 @@ mod packets;
 #[allow(dead_code, unreachable_pub)]
 mod source;
 
+use dice::{Dice, each, rounds};
 use packets::with_packet;
 use source::Source;
 
-/// Mutations of each target. Default 20,000, about a second.
-fn rounds() -> usize {
-    std::env::var("FUZZ_ROUNDS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(20_000)
-}
-
-/// A generator of numbers that is the same on every machine (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        word ^ (word >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    fn bytes(&mut self, max: usize) -> Vec<u8> {
-        (0..self.below(max + 1))
-            .map(|_| self.next() as u8)
-            .collect()
-    }
-
-    /// Changes, inserts, removes or repeats a few bytes.
-    fn mutate(&mut self, bytes: &mut Vec<u8>) {
-        for _ in 0..1 + self.below(3) {
-            let at = self.below(bytes.len() + 1);
-            // Values at which lengths, flags and codes turn.
-            let byte = [0, 1, 2, 3, 0x7F, 0x80, 0xFF, self.next() as u8][self.below(8)];
-            match (self.below(4), at < bytes.len()) {
-                (0 | 3, true) => bytes[at] = byte,
-                (1, true) => drop(bytes.remove(at)),
-                (2, true) => bytes[at] ^= 1 << self.below(8),
-                _ => bytes.insert(at, byte),
-            }
-        }
-    }
-}
-
-/// Runs `body` on the seeds and on mutations of them.
+/// Runs `body` on the seeds and on mutations of them: about a second.
 fn attack(body: fn(&[u8]), seeds: &[Vec<u8>]) {
-    let mut dice = Dice(0x5AFE_0047);
-    for seed in seeds {
-        body(seed);
-    }
-    for _ in 0..rounds() {
-        let mut bytes = seeds[dice.below(seeds.len())].clone();
-        dice.mutate(&mut bytes);
-        body(&bytes);
-    }
+    // Values at which lengths, flags and codes turn.
+    let meaningful = [0, 1, 2, 3, 0x7F, 0x80, 0xFF];
+    dice::attack(body, seeds, &each(&meaningful), rounds(20_000));
 }
 
 /// Encoded packets of all versions, with the two bytes in front that choose version and limit.

@@ -1,33 +1,14 @@
 //! The bodies of the fuzz targets about NTP on stable Rust: fixed seeds, then thousands of
 //! mutations of them. The same every time; `FUZZ_ROUNDS=1000000` for a long evening.
 
+#[path = "../../../fuzz/src/dice.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod dice;
 #[path = "../../../fuzz/src/ntp.rs"]
 #[allow(unreachable_pub)]
 mod ntp;
 
-/// A generator of numbers that is the same on every machine (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        word ^ (word >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-}
-
-fn rounds() -> usize {
-    std::env::var("FUZZ_ROUNDS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(50_000)
-}
+use dice::{Dice, rounds};
 
 #[test]
 fn mutated_questions_never_panic_and_no_answer_is_longer_than_its_question() {
@@ -43,7 +24,7 @@ fn mutated_questions_never_panic_and_no_answer_is_longer_than_its_question() {
     for seed in &seeds {
         ntp::packet(seed);
     }
-    for _ in 0..rounds() {
+    for _ in 0..rounds(50_000) {
         let mut packet = seeds[dice.below(seeds.len())].clone();
         for _ in 0..1 + dice.below(4) {
             match dice.below(4) {

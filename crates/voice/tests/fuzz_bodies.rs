@@ -1,69 +1,17 @@
 //! The bodies of the fuzz targets on stable Rust: fixed seeds, then thousands of mutations of
 //! them. The same every time; `FUZZ_ROUNDS=1000000` for a long evening.
 
+#[path = "../../../fuzz/src/dice.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod dice;
 #[path = "../../../fuzz/src/voice.rs"]
 #[allow(unreachable_pub)]
 mod voice;
 
-/// Mutations of each target. Default 20,000, some seconds.
-fn rounds() -> usize {
-    std::env::var("FUZZ_ROUNDS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(20_000)
-}
+use dice::{attack, rounds};
 
-/// A generator of numbers that is the same on every machine (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        word ^ (word >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    /// Changes, inserts, removes or repeats a few bytes; new ones are mostly such that mean
-    /// something.
-    fn mutate(&mut self, bytes: &mut Vec<u8>, meaningful: &[&[u8]]) {
-        for _ in 0..1 + self.below(4) {
-            let at = self.below(bytes.len() + 1);
-            match (self.below(5), at < bytes.len()) {
-                (0, true) => bytes[at] = self.next() as u8,
-                (1, true) => drop(bytes.remove(at)),
-                (2, true) => {
-                    let end = bytes.len().min(at + 1 + self.below(40));
-                    let again = bytes[at..end].to_vec();
-                    let to = self.below(bytes.len());
-                    bytes.splice(to..to, again);
-                }
-                _ => {
-                    let new = meaningful[self.below(meaningful.len())];
-                    bytes.splice(at..at, new.iter().copied());
-                }
-            }
-        }
-    }
-}
-
-/// Runs `body` on the seeds and on mutations of them.
-fn attack(body: fn(&[u8]), seeds: &[Vec<u8>], meaningful: &[&[u8]], rounds: usize) {
-    let mut dice = Dice(0x5AFE_0048);
-    for seed in seeds {
-        body(seed);
-    }
-    for _ in 0..rounds {
-        let mut bytes = seeds[dice.below(seeds.len())].clone();
-        dice.mutate(&mut bytes, meaningful);
-        body(&bytes);
-    }
-}
+/// Mutations of each target: some seconds.
+const ROUNDS: usize = 20_000;
 
 /// What stands in the JSON of models.
 const WORDS: [&[u8]; 24] = [
@@ -107,7 +55,7 @@ fn mutated_answers_of_models_are_the_same_however_they_are_cut() {
         "\x04data:{\"base_resp\":{\"status_code\":1008,\"status_msg\":\"m\"},\"choices\":null}\n\n",
     ]
     .map(|text| text.as_bytes().to_vec());
-    attack(voice::answers, &seeds, &WORDS, rounds());
+    attack(voice::answers, &seeds, &WORDS, rounds(ROUNDS));
 }
 
 /// A WAV, whatever its parts say.
@@ -181,7 +129,7 @@ fn mutated_sound_of_services_is_the_same_however_it_is_cut() {
         b"\xff",
         b"\xfe\xff",
     ];
-    attack(voice::sounds, &seeds, &meaningful, rounds());
+    attack(voice::sounds, &seeds, &meaningful, rounds(ROUNDS));
 }
 
 #[test]
@@ -217,7 +165,7 @@ fn mutated_texts_of_models_become_the_same_sentences_however_they_are_cut() {
         b"http://",
     ];
     let seeds: Vec<_> = seeds.into_iter().chain([long]).collect();
-    attack(voice::sentences, &seeds, &meaningful, rounds());
+    attack(voice::sentences, &seeds, &meaningful, rounds(ROUNDS));
 }
 
 #[test]
@@ -240,5 +188,5 @@ fn mutated_packets_of_microphones_never_disturb_what_follows() {
     ];
     let meaningful: [&[u8]; 6] = [b"\0", b"\x01", b"\x5b", b"\xff", b"\xfc\x41", b"\x0b\x83"];
     // Each decodes a second of sound.
-    attack(voice::packets, &seeds, &meaningful, rounds() / 20);
+    attack(voice::packets, &seeds, &meaningful, rounds(ROUNDS) / 20);
 }

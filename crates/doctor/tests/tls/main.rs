@@ -8,6 +8,9 @@ mod lab;
 mod mutations;
 mod targets;
 
+#[path = "../../../../fuzz/src/dice.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod dice;
 #[path = "../../../../fuzz/src/flight.rs"]
 #[allow(unreachable_pub)]
 mod flight;

@@ -2,47 +2,26 @@
 //! mutations of them. The same every time; `FUZZ_ROUNDS=1000000` for a long evening.
 
 use crate::answers::recorded;
+use crate::dice::{Dice, rounds};
 use crate::{flight, target};
 
-/// A generator of numbers that is the same on every machine (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        word ^ (word >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end.max(1) as u64) as usize
-    }
-
-    fn mutated(&mut self, seeds: &[Vec<u8>]) -> Vec<u8> {
-        let mut data = seeds[self.below(seeds.len())].clone();
-        for _ in 0..1 + self.below(4) {
-            let at = self.below(data.len());
-            match self.below(5) {
-                0 => data.truncate(at),
-                1 => {
-                    let other = &seeds[self.below(seeds.len())];
-                    data.extend_from_slice(&other[self.below(other.len())..]);
-                }
-                2 if at < data.len() => drop(data.remove(at)),
-                3 => data.insert(at, self.next() as u8),
-                _ if at < data.len() => data[at] = self.next() as u8,
-                _ => {}
+fn mutated(dice: &mut Dice, seeds: &[Vec<u8>]) -> Vec<u8> {
+    let mut data = seeds[dice.below(seeds.len())].clone();
+    for _ in 0..1 + dice.below(4) {
+        let at = dice.below(data.len());
+        match dice.below(5) {
+            0 => data.truncate(at),
+            1 => {
+                let other = &seeds[dice.below(seeds.len())];
+                data.extend_from_slice(&other[dice.below(other.len())..]);
             }
+            2 if at < data.len() => drop(data.remove(at)),
+            3 => data.insert(at, dice.next() as u8),
+            _ if at < data.len() => data[at] = dice.next() as u8,
+            _ => {}
         }
-        data
     }
-}
-
-fn rounds(usual: usize) -> usize {
-    let wished = std::env::var("FUZZ_ROUNDS").ok();
-    wished.and_then(|text| text.parse().ok()).unwrap_or(usual)
+    data
 }
 
 #[test]
@@ -60,7 +39,7 @@ fn whatever_a_server_answers_every_device_comes_to_a_verdict() {
     }
     let mut dice = Dice(0x5AFE_0070);
     for _ in 0..rounds(3_000) {
-        flight::answer(&dice.mutated(&seeds));
+        flight::answer(&mutated(&mut dice, &seeds));
     }
 }
 
@@ -84,6 +63,6 @@ fn whatever_is_typed_is_read_or_refused_and_shown_without_secrets() {
         target::typed(seed);
     }
     for _ in 0..rounds(30_000) {
-        target::typed(&dice.mutated(&seeds));
+        target::typed(&mutated(&mut dice, &seeds));
     }
 }
