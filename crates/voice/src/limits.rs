@@ -104,6 +104,10 @@ pub const FIRST_CUT: usize = 24;
 /// a comma, at a space, or where it reaches this.
 pub const SENTENCE_WEIGHT: usize = 300;
 
+/// Stops and closing marks that are looked at as one, and may stand behind the longest sentence; those behind them begin the
+/// next.
+pub const SENTENCE_STOPS: usize = 16;
+
 /// Characters of the text of a link, its brackets counted. In a longer one the brackets are text.
 pub const LINK_TEXT: usize = 200;
 

@@ -8,7 +8,7 @@ mod script;
 
 use std::collections::VecDeque;
 
-use crate::limits::{FIRST_CUT, SENTENCE_WEIGHT};
+use crate::limits::{FIRST_CUT, SENTENCE_STOPS, SENTENCE_WEIGHT};
 use marks::Marks;
 use script::{closes, is_emoji, is_extending, is_strong_stop, is_wide, stands_for_a_word, weight};
 
@@ -25,7 +25,8 @@ pub struct Sentence {
 ///
 /// A sentence ends behind `。！？；…`, a line break, or `. ! ?` before a space, and what closes a quote or bracket goes
 /// with it. Numbers, abbreviations, addresses and dots that only trail off end none. The first one may end at a comma
-/// after [`FIRST_CUT`], so that speech begins early; none is longer than [`SENTENCE_WEIGHT`].
+/// after [`FIRST_CUT`], so that speech begins early; none is longer than [`SENTENCE_WEIGHT`] and
+/// [`SENTENCE_STOPS`] behind it.
 #[derive(Debug, Default)]
 pub struct Sentences {
     marks: Marks,
@@ -151,7 +152,7 @@ impl Sentences {
 
     /// Where the stops from `at` on end, with what closes behind them; `None` if more may come.
     fn behind_stops(&self, at: usize, ended: bool) -> Option<usize> {
-        let most = at + STOPS;
+        let most = at + SENTENCE_STOPS;
         let mut end = at;
         let mut closed = false;
         while end < most {
@@ -267,9 +268,6 @@ enum After {
     /// What goes on in small letters is the same sentence.
     Trailing,
 }
-
-/// Stops and closing marks that are looked at as one; those behind them begin the next sentence.
-const STOPS: usize = 16;
 
 #[cfg(test)]
 mod tests;

@@ -291,7 +291,7 @@ proptest! {
         prop_assert_eq!(all, letters(&text));
         for sentence in sentences {
             let long: usize = sentence.shown.chars().map(weight).sum();
-            prop_assert!(long <= SENTENCE_WEIGHT + 3 * STOPS, "{}", sentence.shown);
+            prop_assert!(long <= SENTENCE_WEIGHT + 3 * SENTENCE_STOPS, "{}", sentence.shown);
             prop_assert!(!sentence.shown.is_empty());
         }
     }
@@ -304,7 +304,7 @@ proptest! {
             sentences.push(c.encode_utf8(&mut [0; 4]));
             while sentences.next().is_some() {}
         }
-        prop_assert!(sentences.text.len() <= SENTENCE_WEIGHT + STOPS + 1);
+        prop_assert!(sentences.text.len() <= SENTENCE_WEIGHT + SENTENCE_STOPS + 1);
         prop_assert!(sentences.marks.waiting() <= LINK_TARGET + LINK_TEXT + 2);
     }
 }
