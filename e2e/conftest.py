@@ -8,6 +8,7 @@ import pytest
 
 import server as servers
 import wire
+from models import Models
 
 os.environ.setdefault("NO_PROXY", "127.0.0.1,localhost")
 
@@ -38,6 +39,21 @@ def server(kind):
     with servers.serving(kind) as running:
         yield running
         assert running.process.poll() is None, f"the server died:\n{running.log_text()[-4000:]}"
+
+
+@pytest.fixture(scope="module")
+def services():
+    """Stand-ins of recognisers, models and voices, for a test module."""
+    with Models() as running:
+        yield running
+
+
+@pytest.fixture
+def models(services):
+    """The same for all tests of a module, as if it was new."""
+    services.heal_all()
+    services.requests.clear()
+    yield services
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 import models as stand_ins
 import server as servers
 from conftest import eventually
-from models import Call, Models
+from models import Call
 from nginx import own_address
 from test_agents import sections
 from test_voice import kinds, packets, talking, turn
@@ -20,20 +20,6 @@ from test_voice_mqtt import Box
 from test_xiaozhi_ota import Device, sound
 
 SPOKEN = packets("lamp.en.packets")
-
-
-@pytest.fixture(scope="module")
-def services():
-    with Models() as running:
-        yield running
-
-
-@pytest.fixture
-def models(services):
-    """The same for all tests, as if it was new."""
-    services.heal_all()
-    services.requests.clear()
-    yield services
 
 
 @pytest.fixture(scope="module")

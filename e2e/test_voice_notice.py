@@ -14,7 +14,6 @@ import pytest
 
 import server as servers
 from conftest import eventually
-from models import Models
 from nginx import own_address
 from test_agents import sections
 from test_voice_mqtt import Box
@@ -23,19 +22,6 @@ from test_voice_tools import api
 from test_xiaozhi_ota import Device
 
 WORDS = "Dinner is ready now. Please come to the kitchen."
-
-
-@pytest.fixture(scope="module")
-def services():
-    with Models() as running:
-        yield running
-
-
-@pytest.fixture
-def models(services):
-    services.heal_all()
-    services.requests.clear()
-    yield services
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ import pytest
 
 import server as servers
 from conftest import eventually
-from models import Models
 from nginx import own_address
 from sounds import ogg_sum
 from test_agents import sections
@@ -27,19 +26,6 @@ from test_xiaozhi_ota import Device, sound
 
 SPOKEN = packets("lamp.en.packets")
 SECRET = "the code is 4711"
-
-
-@pytest.fixture(scope="module")
-def services():
-    with Models() as running:
-        yield running
-
-
-@pytest.fixture
-def models(services):
-    services.heal_all()
-    services.requests.clear()
-    yield services
 
 
 def kept(services, **agent):

@@ -21,7 +21,7 @@ use super::{Place, read};
 use crate::console::{Console, Failure};
 use crate::say;
 use crate::serve::voice::agents::{Agents, Chosen};
-use crate::shown::agents::{failure_json, headline, next, server_line, told};
+use crate::shown::agents::{agent_json, failure_json, headline, next, server_line, told};
 use crate::text::{Language, Texts};
 
 #[derive(Debug, Subcommand)]
@@ -94,18 +94,11 @@ fn list(args: &ListArgs, console: &mut Console, lang: Option<Language>) -> Resul
                 .filter(|(name, _)| used.contains(&name))
                 .map(|(_, failure)| failure_json(failure))
                 .collect();
-            json!({
-                "name": agent.name,
-                "recognizer": agent.recognizer,
-                "model": agent.model,
-                "voice": agent.voice,
-                "vision": agent.vision,
-                "language": agent.language,
-                "default": agents.everyones() == agent.name,
-                "trouble": trouble,
-                "servers": servers.of(agent, settings, texts),
-                "recordings_s": agent.recordings.as_secs(),
-            })
+            let mut row = agent_json(agent);
+            row["default"] = (agents.everyones() == agent.name).into();
+            row["trouble"] = trouble.into();
+            row["servers"] = servers.of(agent, settings, texts).into();
+            row
         })
         .collect();
     if console.json {

@@ -11,6 +11,19 @@ use crate::serve::voice::agents::{kind_word, stage_word};
 use crate::text::Texts;
 use crate::time::stamp;
 
+/// What the settings say of an agent.
+pub fn agent_json(agent: &Agent) -> Value {
+    json!({
+        "name": agent.name,
+        "recognizer": agent.recognizer,
+        "model": agent.model,
+        "voice": agent.voice,
+        "vision": agent.vision,
+        "language": agent.language,
+        "recordings_s": agent.recordings.as_secs(),
+    })
+}
+
 /// The servers of tools that an agent has, in the order of the settings.
 pub fn servers_of<'a>(
     agent: &'a Agent,

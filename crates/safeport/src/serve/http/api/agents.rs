@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, Refusal};
 use super::desk::Desk;
-use crate::shown::agents::{server_json, servers_of, unusable_json};
+use crate::shown::agents::{agent_json, server_json, servers_of, unusable_json};
 
 impl Desk<'_> {
     /// All of the settings, by name.
@@ -23,17 +23,10 @@ impl Desk<'_> {
                     (state, _) => server_json(provider, state, self.texts),
                 }
             });
-            json!({
-                "name": agent.name,
-                "recognizer": agent.recognizer,
-                "model": agent.model,
-                "voice": agent.voice,
-                "vision": agent.vision,
-                "language": agent.language,
-                "recordings_s": agent.recordings.as_secs(),
-                "servers": servers.collect::<Vec<Value>>(),
-                "programs": room.guests(Some(&agent.name)).len(),
-            })
+            let mut shown = agent_json(agent);
+            shown["servers"] = servers.collect::<Vec<Value>>().into();
+            shown["programs"] = room.guests(Some(&agent.name)).len().into();
+            shown
         });
         let agents: Vec<Value> = agents.collect();
         Ok(Answer::ok(json!({"agents": agents})))
